@@ -1,0 +1,2 @@
+// Package cluster is the replicated truth: nodes, models, versions, aliases, keys, deployments, replicas.
+package cluster
