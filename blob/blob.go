@@ -3,7 +3,6 @@ package blob
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -20,6 +19,7 @@ const MaxSize = 1 << 40
 var (
 	ErrDigest  = errors.New("blob: malformed digest")
 	ErrIndex   = errors.New("blob: malformed index")
+	ErrRange   = errors.New("blob: range outside the blob")
 	ErrCorrupt = errors.New("blob: bytes do not match their digest")
 )
 
@@ -66,50 +66,18 @@ type Ref struct {
 	Len    int64  `json:"len"`
 }
 
-// Index lists the hashes of a blob's chunks.
-type Index struct {
-	Size   int64               `json:"size"`   // bytes
-	Chunks [][sha256.Size]byte `json:"chunks"` // SHA-256 of each chunk of ChunkSize bytes (the last may be shorter)
-}
-
-// Chunks is the number of chunks of a blob of size bytes.
-func Chunks(size int64) int { return int((size + ChunkSize - 1) / ChunkSize) }
-
-// Digest is the name of the blob that the index describes: SHA-256("skein-blob-1\n" ‖ size as 8 bytes big endian ‖ chunk hashes).
-func (x Index) Digest() Digest {
-	h := sha256.New()
-	h.Write([]byte("skein-blob-1\n"))
-	h.Write(binary.BigEndian.AppendUint64(nil, uint64(x.Size)))
-	for _, c := range x.Chunks {
-		h.Write(c[:])
-	}
-	return Digest(h.Sum(nil))
-}
-
-// Validate checks that the number of chunks fits the size.
-func (x Index) Validate() error {
-	if x.Size < 0 || x.Size > MaxSize || len(x.Chunks) != Chunks(x.Size) {
-		return fmt.Errorf("%w: %d chunks for %d bytes", ErrIndex, len(x.Chunks), x.Size)
+// Validate checks that the range names a blob and lies within what a blob can be.
+func (r Ref) Validate() error {
+	if r.Digest.IsZero() || r.Off < 0 || r.Len < 0 || r.Off > MaxSize || r.Len > MaxSize-r.Off {
+		return fmt.Errorf("%w: %d bytes at %d of %s", ErrRange, r.Len, r.Off, r.Digest.Short())
 	}
 	return nil
 }
 
-// ChunkLen is the length of chunk i in bytes.
-func (x Index) ChunkLen(i int) int64 { return min(ChunkSize, x.Size-int64(i)*ChunkSize) }
-
-// Check says whether data is chunk i.
-func (x Index) Check(i int, data []byte) error {
-	if i < 0 || i >= len(x.Chunks) || int64(len(data)) != x.ChunkLen(i) || sha256.Sum256(data) != x.Chunks[i] {
-		return fmt.Errorf("%w: chunk %d of %s", ErrCorrupt, i, x.Digest().Short())
+// Chunks is the range [from, to) of chunk numbers that the range touches; it is empty for an empty range.
+func (r Ref) Chunks() (from, to int) {
+	if r.Len <= 0 {
+		return 0, 0
 	}
-	return nil
-}
-
-// Of makes the index of data.
-func Of(data []byte) Index {
-	x := Index{Size: int64(len(data))}
-	for off := 0; off < len(data); off += ChunkSize {
-		x.Chunks = append(x.Chunks, sha256.Sum256(data[off:min(off+ChunkSize, len(data))]))
-	}
-	return x
+	return int(r.Off / ChunkSize), Chunks(r.Off + r.Len)
 }
