@@ -47,6 +47,7 @@ type Profile struct {
 	Hidden    int         `json:"hidden"`
 	Vocab     int         `json:"vocab"`
 	Positions int         `json:"positions"`  // tokens: the longest sequence the weights support
+	Heads     int         `json:"heads"`      // of attention: scores take heads × context per token
 	Blocks    []gpu.Bytes `json:"blocks"`     // weights of each block as stored
 	Embed     gpu.Bytes   `json:"embed"`      // weights needed before block 0
 	Tail      gpu.Bytes   `json:"tail"`       // weights needed after the last block

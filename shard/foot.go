@@ -1,0 +1,130 @@
+package shard
+
+import (
+	"math"
+	"math/bits"
+
+	"github.com/skein-project/skein/gpu"
+)
+
+// What the formulas of Foot assume about the engine.
+const (
+	Chunk = 256 // tokens: the longest piece of a prompt that one forward step takes
+
+	hostOverhead = 32 * gpu.MiB  // of one stage: runtime session, its graph, allocator
+	cudaOverhead = 800 * gpu.MiB // 500 MiB context and libraries of the process + 300 MiB of the session
+	slack        = 50            // a fiftieth of the weights: padding and index structures of the runtime
+	live         = 2             // layers' worth of activations alive at once under the runtime's memory plan
+	element      = 4             // bytes of an activation (fp32)
+)
+
+// Foot says what the stage that holds span needs on a device of a kind. Formulas (per stage, n blocks, T tokens in the largest step,
+// B slots, C context):
+//
+//	Weights    embed + (Σ blocks + tail)·expand, a tied head held once; all ·(1 + 1/50)
+//	KV         n · KVToken · B · C  (half of it on CUDA, where the cache is fp16)
+//	Workspace  live·T·(4·hidden + 2·inner)·4 + attention scores T·heads·C·4 + logits B·vocab·8 on a decoder's last stage
+//	Overhead   a constant by kind, and a tenth of the workspace for the arena
+//
+// T is max(B, min(Chunk, C)) for decoders and B·C for encoders, whose batches are padded. On host devices the graph computes in fp32,
+// so weights stored in 16 bits grow by Profile.Expand, except the embedding table, whose rows are read from the stored bytes; pages that
+// stay file-backed count fully. A head cast to fp32 is a copy of its own: only a head used as stored is shared with the table.
+// Amounts saturate far above any device instead of overflowing.
+func Foot(p Profile, span Span, s Serving, kind gpu.Kind) Footprint {
+	m := newMeter(p, s, kind)
+	return m.foot(span)
+}
+
+// Cost is the multiply-accumulates per token of the stage that holds span; attention over the context is left out.
+func Cost(p Profile, span Span) int64 {
+	cost := mul(int64(span.To-span.From), p.BlockCost)
+	if span.To == len(p.Blocks) {
+		cost = add(cost, p.TailCost)
+	}
+	return cost
+}
+
+// meter answers Foot for many spans of one model in constant time each.
+type meter struct {
+	p      Profile
+	prefix []int64 // prefix[i] is the weight of blocks [0, i) in memory
+	embed  int64   // weights before block 0 in memory
+	tail   int64   // weights of the tail in memory
+	shared int64   // held once where a stage has both
+	kv     int64   // KV cache of one block
+	work   int64   // workspace of any stage
+	logits int64   // workspace more on the last stage
+	fixed  int64   // overhead of any stage
+}
+
+func newMeter(p Profile, s Serving, kind gpu.Kind) meter {
+	expand := int64(100)
+	if kind == gpu.Host {
+		expand = max(int64(p.Expand), 100)
+	}
+	m := meter{
+		p:      p,
+		prefix: make([]int64, len(p.Blocks)+1),
+		embed:  int64(p.Embed),
+		tail:   mul(int64(p.Tail), expand) / 100,
+		fixed:  int64(cudaOverhead),
+	}
+	for i, b := range p.Blocks {
+		m.prefix[i+1] = add(m.prefix[i], mul(int64(b), expand)/100)
+	}
+	if expand == 100 {
+		m.shared = int64(p.Shared)
+	}
+	slots, context := int64(max(s.Slots, 1)), int64(max(s.Context, 1))
+	m.kv = mul(mul(slots, context), int64(p.KVToken))
+	if kind == gpu.Host {
+		m.fixed = int64(hostOverhead)
+	} else {
+		m.kv /= 2
+	}
+	tokens := mul(slots, context)
+	if p.Decoder {
+		tokens = max(slots, min(Chunk, context))
+		m.logits = mul(mul(slots, int64(p.Vocab)), 2*element)
+	}
+	activations := mul(tokens, mul(live*element, 4*int64(p.Hidden)+2*int64(p.Inner)))
+	scores := mul(mul(tokens, int64(p.Heads)), mul(context, element))
+	m.work = add(activations, scores)
+	return m
+}
+
+func (m *meter) foot(span Span) Footprint {
+	weights := m.prefix[span.To] - m.prefix[span.From]
+	work := m.work
+	first, last := span.From == 0, span.To == len(m.p.Blocks)
+	if first {
+		weights = add(weights, m.embed)
+	}
+	if last {
+		weights = add(weights, m.tail)
+		work = add(work, m.logits)
+	}
+	if first && last {
+		weights -= m.shared
+	}
+	return Footprint{
+		Weights:   gpu.Bytes(add(weights, weights/slack)),
+		KV:        gpu.Bytes(mul(int64(span.To-span.From), m.kv)),
+		Workspace: gpu.Bytes(work),
+		Overhead:  gpu.Bytes(add(m.fixed, work/10)),
+	}
+}
+
+// most is where amounts saturate: 1 EiB, so that the four parts of a Footprint can be added.
+const most = math.MaxInt64 / 8
+
+func add(a, b int64) int64 { return min(a+b, most) }
+
+// mul multiplies two amounts that are not negative.
+func mul(a, b int64) int64 {
+	hi, lo := bits.Mul64(uint64(a), uint64(b))
+	if hi != 0 || lo > most {
+		return most
+	}
+	return int64(lo)
+}
