@@ -6,18 +6,20 @@ import (
 	"github.com/skein-project/skein/gpu"
 )
 
-// MaxArrangeCells bounds the search of Arrange in cells of one byte: stages × blocks × the product of (devices of a capacity + 1) over the
-// distinct capacities. 12 devices of 12 capacities and 80 blocks are within it, 64 devices of two capacities too; beyond it only the
-// order of falling capacity is tried.
-const MaxArrangeCells = 8 << 20
+// What Arrange may spend on a search; beyond it, it takes the best order found so far, or that of falling capacity.
+const (
+	MaxArrangeCells = 8 << 20 // bytes of memory: stages × blocks × the product of (devices of a capacity + 1) over the distinct capacities
+	MaxArrangeSteps = 1 << 20 // spans tried for one bound on the cost
+)
 
 // Arrange orders devices along a model: it chooses which of them (by its index in capacities) holds which stage, so that the cut over that order
 // has the smallest largest cost, and returns the order with its Cut. fixed[stage] names the index that must hold a stage, or −1; it may be
-// shorter than capacities. Every device holds one stage. The choice is exact within MaxArrangeCells. Errors: those of Cut.
+// shorter than capacities. Every device holds one stage. The choice is exact within the limits above: 12
+// devices of 12 capacities and 80 blocks need 4 MiB. Errors: those of Cut.
 func Arrange(p Profile, s Serving, capacities []gpu.Bytes, fixed []int, kind gpu.Kind) ([]int, Plan, error) {
 	a := newArrangement(p, s, capacities, fixed, kind)
 	order := a.falling()
-	if n := len(p.Blocks); len(capacities) <= n && a.states <= MaxArrangeCells/(len(capacities)*(n+1)) {
+	if n, k := len(p.Blocks), len(capacities); k > 0 && k <= n && a.states <= MaxArrangeCells/(k*(n+1)) {
 		if found, ok := a.best(); ok {
 			order = found
 		}
@@ -37,7 +39,7 @@ type arrangement struct {
 	fixed      []int // by stage: index of its device, −1 = free
 	classes    []class
 	states     int
-	bound      int64     // largest cost allowed of a stage
+	steps      int       // taken under this bound
 	dead       []bool    // (stage, state, block) from which no cut is completed
 	reach      [][]int32 // by class: the furthest block that a stage starting at a block can reach; −1 = not even one
 	pinned     [][]int32 // by stage: the same for its fixed device
@@ -113,43 +115,30 @@ func (a *arrangement) best() ([]int, bool) {
 	if !ok {
 		return nil, false
 	}
-	costs := a.costs()
-	low, high := 0, len(costs)-1 // costs[high] is known to suffice
-	for low < high {
-		middle := (low + high) / 2
-		if found, ok := a.under(costs[middle]); ok {
-			order, high = found, middle
-		} else {
-			low = middle + 1
+	costs := a.meter.costs()
+	least(0, len(costs)-1, func(i int) bool {
+		found, ok := a.under(costs[i])
+		if ok {
+			order = found // bounds that hold only fall
 		}
-	}
+		return ok
+	})
 	return order, true
-}
-
-// costs are all values that the cost of a stage can take, ascending.
-func (a *arrangement) costs() []int64 {
-	n := len(a.meter.p.Blocks)
-	var all []int64
-	for i := 1; i <= n; i++ {
-		all = append(all, Cost(a.meter.p, Span{From: 0, To: i}), Cost(a.meter.p, Span{From: n - i, To: n}))
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
 }
 
 // under finds an order whose stages all fit and cost at most bound.
 func (a *arrangement) under(bound int64) ([]int, bool) {
 	n := len(a.meter.p.Blocks)
-	a.bound = bound
+	a.steps = 0
 	a.dead = make([]bool, len(a.capacities)*a.states*(n+1))
 	a.reach = a.reach[:0]
 	for _, c := range a.classes {
-		a.reach = append(a.reach, a.reaches(c.capacity))
+		a.reach = append(a.reach, a.meter.reach(limit{cost: bound, size: c.capacity}))
 	}
 	a.pinned = make([][]int32, len(a.fixed))
 	for stage, d := range a.fixed {
 		if d >= 0 {
-			a.pinned[stage] = a.reaches(a.capacities[d])
+			a.pinned[stage] = a.meter.reach(limit{cost: bound, size: a.capacities[d]})
 		}
 	}
 	order := make([]int, len(a.capacities))
@@ -157,35 +146,14 @@ func (a *arrangement) under(bound int64) ([]int, bool) {
 	return order, a.walk(0, 0, 0, used, order)
 }
 
-// reaches fills in, for each first block, the furthest end of a stage on a device of a capacity. Needs and costs only grow with the end.
-func (a *arrangement) reaches(capacity gpu.Bytes) []int32 {
-	n := len(a.meter.p.Blocks)
-	r := make([]int32, n)
-	to := 0
-	for from := range r {
-		to = max(to, from)
-		for to < n && a.fits(Span{From: from, To: to + 1}, capacity) {
-			to++
-		}
-		r[from] = int32(to)
-		if to == from {
-			r[from] = -1
-		}
-	}
-	return r
-}
-
-func (a *arrangement) fits(span Span, capacity gpu.Bytes) bool {
-	return a.meter.foot(span).Total() <= capacity && Cost(a.meter.p, span) <= a.bound
-}
-
 // walk extends a cut that ends at block from by the stages from stage on; state numbers the classes' devices used so far.
 func (a *arrangement) walk(stage, state, from int, used, order []int) bool {
+	a.steps++
 	n := len(a.meter.p.Blocks)
 	if stage == len(a.capacities) {
 		return from == n
 	}
-	if from >= n {
+	if from >= n || a.steps > MaxArrangeSteps {
 		return false
 	}
 	key := (stage*a.states+state)*(n+1) + from
@@ -194,7 +162,7 @@ func (a *arrangement) walk(stage, state, from int, used, order []int) bool {
 	}
 	if d := a.fixed[stage]; d >= 0 {
 		order[stage] = d
-		for to := int(a.pinned[stage][from]); to > from; to-- {
+		for to := int(a.pinned[stage][from]); to > from && a.useful(stage, to); to-- {
 			if a.walk(stage+1, state, to, used, order) {
 				return true
 			}
@@ -206,7 +174,7 @@ func (a *arrangement) walk(stage, state, from int, used, order []int) bool {
 			}
 			order[stage] = c.devices[used[i]]
 			used[i]++
-			for to := int(a.reach[i][from]); to > from; to-- {
+			for to := int(a.reach[i][from]); to > from && a.useful(stage, to); to-- {
 				if a.walk(stage+1, state+c.stride, to, used, order) {
 					return true
 				}
@@ -216,4 +184,9 @@ func (a *arrangement) walk(stage, state, from int, used, order []int) bool {
 	}
 	a.dead[key] = true
 	return false
+}
+
+// useful says that a stage may end at a block: the last one must end at the last block.
+func (a *arrangement) useful(stage, to int) bool {
+	return stage < len(a.capacities)-1 || to == len(a.meter.p.Blocks)
 }
