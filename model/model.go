@@ -49,9 +49,9 @@ const (
 //
 // Canonical names. Embed: embed.token [vocab, hidden], embed.position [positions, hidden], embed.type [types, hidden],
 // embed.norm.weight/bias [hidden]. Block: attn.norm.weight/bias, attn.qkv.weight/bias (GPT-2: weight [in, 3·hidden], transposed layout),
-// attn.q|k|v.weight/bias ([out, in] layout), attn.out.weight/bias, mlp.norm.weight/bias, mlp.gate.weight, mlp.up.weight/bias, mlp.down.weight/bias
+// attn.q|k|v.weight/bias ([out, in] layout), attn.out.weight/bias, mlp.norm.weight/bias, mlp.gate.weight/bias, mlp.up.weight/bias, mlp.down.weight/bias
 // (BERT's post-norms are attn.norm and mlp.norm too). Tail: final.norm.weight/bias, head.weight [vocab, hidden] (the same Ref as embed.token when tied),
-// pooler.weight/bias, classifier.weight/bias.
+// pooler.weight/bias, classifier.weight/bias (without a pooler the classifier labels each token).
 type Tensor struct {
 	Name  string   `json:"name"`  // canonical name, without the block number
 	Block int      `json:"block"` // Embed, 0..Layers-1, or Layers for the tail
@@ -93,10 +93,11 @@ type Task string
 
 // Tasks.
 const (
-	Generate  Task = "generate" // text continues
-	EmbedTask Task = "embed"    // text to a vector
-	Classify  Task = "classify" // text to labels with scores
-	Infer     Task = "infer"    // token ids to tensors
+	Generate       Task = "generate"        // text continues
+	EmbedTask      Task = "embed"           // text to a vector
+	Classify       Task = "classify"        // text to labels with scores
+	ClassifyTokens Task = "classify_tokens" // text to labels with scores for each token
+	Infer          Task = "infer"           // token ids to tensors
 )
 
 // Pooling says how token vectors become a sentence vector.
@@ -137,13 +138,10 @@ type Manifest struct {
 
 // Sampling says how the next token is chosen from the logits.
 type Sampling struct {
-	Temperature float64 `json:"temperature,omitempty"` // 0 = greedy
-	TopK        int     `json:"top_k,omitempty"`       // 0 = all
-	TopP        float64 `json:"top_p,omitempty"`       // 0 or 1 = all
-	Seed        uint64  `json:"seed,omitempty"`        // random numbers are a function of (seed, position)
-	Logprobs    bool    `json:"logprobs,omitempty"`    // report the log-probability of each chosen token
+	Temperature float64 `json:"temperature,omitempty"`  // 0 = greedy
+	TopK        int     `json:"top_k,omitempty"`        // 0 = all
+	TopP        float64 `json:"top_p,omitempty"`        // 0 or 1 = all
+	Seed        uint64  `json:"seed,omitempty"`         // random numbers are a function of (seed, position)
+	Logprobs    bool    `json:"logprobs,omitempty"`     // report the log-probability of each chosen token
 	TopLogprobs int     `json:"top_logprobs,omitempty"` // and of this many most likely tokens (≤ MaxTopLogprobs)
 }
-
-// MaxTopLogprobs is the largest Sampling.TopLogprobs (the OpenAI API's limit).
-const MaxTopLogprobs = 20

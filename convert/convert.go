@@ -1,0 +1,188 @@
+// Package convert reads a model in the folder format of Hugging Face and writes its manifest, copying no weights.
+package convert
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/internal/strictjson"
+	"github.com/skein-project/skein/model"
+)
+
+// Limits of a folder.
+const (
+	MaxFiles     = 4096
+	MaxConfig    = 4 << 20  // bytes of config.json (it may hold 65,536 labels) and of the other small settings
+	MaxMap       = 64 << 20 // bytes of model.safetensors.index.json
+	MaxTokenizer = model.MaxFileLen
+	maxDepth     = 16
+	maxValues    = 1 << 21
+)
+
+// Source is one uploaded file: its bytes and the blob that holds them.
+type Source struct {
+	io.ReaderAt
+	Size   int64
+	Digest blob.Digest
+}
+
+func (s Source) ref() blob.Ref { return blob.Ref{Digest: s.Digest, Len: s.Size} }
+
+// Refused says which file of a folder cannot be used, what in it is wrong, and why. Every refusal is of this type; other errors
+// are failures to read.
+type Refused struct {
+	File string // "" where the folder as a whole is meant
+	What string // "num_hidden_layers", `tensor "wte.weight"`; "" where the file as a whole is meant
+	Why  string
+}
+
+// Error implements error.
+func (e Refused) Error() string {
+	parts := []string{"convert"}
+	for _, p := range []string{e.File, e.What, e.Why} {
+		if p != "" {
+			parts = append(parts, p)
+		}
+	}
+	return strings.Join(parts, ": ")
+}
+
+// reading is a folder on its way to a manifest.
+type reading struct {
+	files  map[string]Source
+	config *settings // config.json
+	family family
+	m      *model.Manifest
+}
+
+// Folder makes the manifest of the model whose files are given by their names in the folder, such as "config.json" or
+// "1_Pooling/config.json". It reads settings and the headers of weights, never the weights (but for a tied head that is stored twice).
+func Folder(files map[string]Source) (*model.Manifest, error) {
+	if err := checkNames(slices.Sorted(maps.Keys(files))); err != nil {
+		return nil, err
+	}
+	r := &reading{files: files, m: &model.Manifest{Format: model.Format, BOS: -1, Pad: -1}}
+	for _, step := range []func() error{r.architecture, r.tokens, r.sentence, r.carry, r.tensors} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	r.m.Sort()
+	if err := r.m.Validate(); err != nil {
+		return nil, asRefused("", err)
+	}
+	return r.m, nil
+}
+
+// architecture reads config.json.
+func (r *reading) architecture() (err error) {
+	if r.config, err = r.settings("config.json", MaxConfig); err != nil {
+		return err
+	}
+	if r.family, err = familyOf(r.config); err != nil {
+		return err
+	}
+	r.family.read(r.config, r.m)
+	if err := r.config.err(); err != nil {
+		return err
+	}
+	return asRefused(r.config.file, r.m.Config.Validate())
+}
+
+// asRefused gives an error of package model the name of the file that it comes from.
+func asRefused(file string, err error) error {
+	if inv, ok := errors.AsType[model.Invalid](err); ok {
+		return Refused{file, inv.What, inv.Why}
+	}
+	return err
+}
+
+// bytes reads a small file whole.
+func (r *reading) bytes(name string, limit int64) ([]byte, error) {
+	src, ok := r.files[name]
+	if !ok {
+		return nil, Refused{name, "", "is missing"}
+	}
+	if src.Size > limit {
+		return nil, Refused{name, "", fmt.Sprintf("%d bytes are more than %d", src.Size, limit)}
+	}
+	b := make([]byte, src.Size)
+	if _, err := io.ReadFull(io.NewSectionReader(src, 0, src.Size), b); err != nil {
+		return nil, fmt.Errorf("convert: read %s: %w", name, err)
+	}
+	return b, nil
+}
+
+// json reads a small JSON file, strictly.
+func (r *reading) json(name string, limit int64, to any) error {
+	b, err := r.bytes(name, limit)
+	if err != nil {
+		return err
+	}
+	if err := strictjson.Check(b, strictjson.Limits{Bytes: int(limit), Depth: maxDepth, Values: maxValues}); err != nil {
+		return Refused{name, "", err.Error()}
+	}
+	if err := json.Unmarshal(b, to); err != nil {
+		return Refused{name, "", err.Error()}
+	}
+	return nil
+}
+
+// settings reads a JSON object.
+func (r *reading) settings(name string, limit int64) (*settings, error) {
+	s := &settings{file: name}
+	if err := r.json(name, limit, &s.values); err != nil {
+		return nil, err
+	}
+	if s.values == nil {
+		return nil, Refused{name, "", "is not an object"}
+	}
+	return s, nil
+}
+
+// carry notes the small files that go with the model, and refuses a model without tokenizer.
+func (r *reading) carry() error {
+	m := r.m
+	m.Files = map[string]blob.Ref{}
+	for _, name := range model.FileNames {
+		src, ok := r.files[name]
+		if !ok {
+			continue
+		}
+		if src.Size > MaxTokenizer {
+			return Refused{name, "", fmt.Sprintf("%d bytes are more than %d", src.Size, MaxTokenizer)}
+		}
+		m.Files[name] = src.ref()
+	}
+	_, whole := m.Files["tokenizer.json"]
+	_, vocab := m.Files["vocab.json"]
+	_, merges := m.Files["merges.txt"]
+	_, pieces := m.Files["vocab.txt"]
+	if whole || vocab && merges || pieces && !m.Config.Arch.Decoder() {
+		return r.tokenizerSettings()
+	}
+	if m.Config.Arch.Decoder() {
+		return Refused{"tokenizer.json", "", "is missing, and so are vocab.json and merges.txt: the model has no tokenizer"}
+	}
+	return Refused{"tokenizer.json", "", "is missing, and so is vocab.txt: the model has no tokenizer"}
+}
+
+// tokenizerSettings refuses a tokenizer that is a program.
+func (r *reading) tokenizerSettings() error {
+	const name = "tokenizer_config.json"
+	if _, ok := r.files[name]; !ok {
+		return nil
+	}
+	s, err := r.settings(name, MaxConfig)
+	if err != nil {
+		return err
+	}
+	s.refuseCode()
+	return s.err()
+}
