@@ -1,0 +1,136 @@
+package ort
+
+/*
+#cgo LDFLAGS: -ldl
+#include <dlfcn.h>
+#include <malloc.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+// The first two entries of the library's only exported table, unchanged in every release: enough to ask its version.
+typedef struct {
+	const void *(*api)(uint32_t);
+	const char *(*version)(void);
+} skein_api_base;
+
+// skein_version opens the library and returns its version, which lives as long as *handle is open; NULL with a reason otherwise.
+static const char *skein_version(const char *path, void **handle, const char **why) {
+	*handle = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
+	if (!*handle) {
+		*why = dlerror();
+		return NULL;
+	}
+	const skein_api_base *(*get)(void) = (const skein_api_base *(*)(void))dlsym(*handle, "OrtGetApiBase");
+	if (!get) {
+		*why = "it has no OrtGetApiBase";
+		return NULL;
+	}
+	const skein_api_base *base = get();
+	if (!base || !base->version) {
+		*why = "its OrtGetApiBase gives nothing";
+		return NULL;
+	}
+	return base->version();
+}
+
+// skein_allocated is what malloc has handed out, in all arenas, small and mapped.
+static uint64_t skein_allocated(void) {
+	struct mallinfo2 m = mallinfo2();
+	return (uint64_t)m.uordblks + (uint64_t)m.hblkhd;
+}
+*/
+import "C"
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"unsafe"
+
+	"github.com/skein-project/skein/gpu"
+	binding "github.com/yalue/onnxruntime_go"
+)
+
+// Wanted is the release series of ONNX Runtime that this build was tested against. Stages of one replica must agree bit for bit with an
+// uncut run, so another series is refused rather than tried.
+const Wanted = "1.30"
+
+// Variable is the environment variable that names the library; commands read it and pass its value to Open.
+const Variable = "SKEIN_ORT_LIB"
+
+// LibraryError says why a file cannot serve as the ONNX Runtime library.
+type LibraryError struct {
+	Path  string
+	Found string // version of the file, "" where it is not ONNX Runtime at all
+	Why   string
+}
+
+func (e *LibraryError) Error() string {
+	if e.Found != "" {
+		return fmt.Sprintf("ort: %s is ONNX Runtime %s, wanted %s.x: set %s to the path of libonnxruntime.so.%s.x", e.Path, e.Found, Wanted, Variable, Wanted)
+	}
+	return fmt.Sprintf("ort: %q is no ONNX Runtime library (%s): set %s to the path of libonnxruntime.so.%s.x", e.Path, e.Why, Variable, Wanted)
+}
+
+// Runtime is the loaded library: one per process, because the library keeps its own global state.
+type Runtime struct {
+	version string
+}
+
+// Open loads the library at path and checks its version before anything else of it is used. Errors are *LibraryError.
+func Open(path string) (*Runtime, error) {
+	if path == "" {
+		return nil, &LibraryError{Why: "no path given"}
+	}
+	if binding.IsInitialized() {
+		return nil, &LibraryError{Path: path, Why: "a library is already loaded in this process"}
+	}
+	path, err := filepath.Abs(path) // a bare name would be searched for in system folders
+	if err != nil {
+		return nil, &LibraryError{Path: path, Why: err.Error()}
+	}
+	version, err := probe(path)
+	if err != nil {
+		return nil, err
+	}
+	binding.SetSharedLibraryPath(path)
+	if err := binding.InitializeEnvironment(binding.WithLogLevelError()); err != nil {
+		return nil, &LibraryError{Path: path, Found: version, Why: err.Error()}
+	}
+	return &Runtime{version: version}, nil
+}
+
+// probe reads the version of the library at path and compares it with Wanted.
+func probe(path string) (version string, err error) {
+	name := C.CString(path)
+	defer C.free(unsafe.Pointer(name))
+	var handle unsafe.Pointer
+	var why *C.char
+	v := C.skein_version(name, &handle, &why)
+	if handle != nil {
+		defer C.dlclose(handle)
+	}
+	if v == nil {
+		return "", &LibraryError{Path: path, Why: C.GoString(why)}
+	}
+	version = C.GoString(v)
+	if !strings.HasPrefix(version, Wanted+".") {
+		return "", &LibraryError{Path: path, Found: version}
+	}
+	return version, nil
+}
+
+// Version is the version of the loaded library, for example "1.30.0".
+func (r *Runtime) Version() string { return r.version }
+
+// Close unloads the library. Every session, tensor and buffer must have been closed.
+func (r *Runtime) Close() error {
+	if err := binding.DestroyEnvironment(); err != nil {
+		return fmt.Errorf("ort: closing the runtime: %w", err)
+	}
+	return nil
+}
+
+// Allocated is what native code in this process holds from malloc: weights that were packed or cast, and the runtime's arenas. Buffers
+// and mapped files are not in it, nor is Go's heap.
+func Allocated() gpu.Bytes { return gpu.Bytes(C.skein_allocated()) }

@@ -1,0 +1,151 @@
+// Package ort loads ONNX Runtime and runs sessions over memory outside the Go heap.
+//
+// The Go binding keeps no tensor alive while native code uses it: an input on the Go heap may be collected in the middle of a run,
+// which gives wrong answers without an error (the test in hazard_test.go shows it). So tensors can only be made of a Buffer, which is
+// mapped memory, and a Buffer refuses to close while tensors of it are open.
+//
+// The binding is enough for the CPU: with all memory ours, nothing of the C API beyond it is called, except for the version of the
+// library, which is asked before the binding touches it. Device-resident tensors would need more of the API, declared here.
+package ort
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	binding "github.com/yalue/onnxruntime_go"
+)
+
+// Options say how a session runs.
+type Options struct {
+	Threads int    // threads of one run, ≥ 1
+	Prepack bool   // copy weights into the kernels' layout: faster, but each session then holds its own copy instead of mapped pages
+	Folder  string // real path (no symbolic link) of the folder that holds external initializers
+}
+
+// Session is a loaded model. Runs of different bindings may overlap.
+type Session struct {
+	session         *binding.DynamicAdvancedSession
+	inputs, outputs []string
+}
+
+// settings are the configuration entries of a session. Idle threads do not spin: a process holds several sessions, and one's spinning
+// threads would take the cores from the one that works.
+func (o Options) settings() [][2]string {
+	packing := "1"
+	if o.Prepack {
+		packing = "0"
+	}
+	s := [][2]string{
+		{"session.intra_op.allow_spinning", "0"},
+		{"session.inter_op.allow_spinning", "0"},
+		{"session.disable_prepacking", packing},
+	}
+	if o.Folder != "" {
+		s = append(s, [2]string{"session.model_external_initializers_file_folder_path", o.Folder})
+	}
+	return s
+}
+
+// build makes the binding's options. Only basic optimisation (constant folding) is on: the extended level fuses additions into norms,
+// across what may be a stage's border, and a cut model would no longer agree with the uncut one bit for bit.
+func (o Options) build() (*binding.SessionOptions, error) {
+	b, err := binding.NewSessionOptions()
+	if err != nil {
+		return nil, err
+	}
+	for _, set := range []func() error{
+		func() error { return b.SetIntraOpNumThreads(o.Threads) },
+		func() error { return b.SetInterOpNumThreads(1) },
+		func() error { return b.SetGraphOptimizationLevel(binding.GraphOptimizationLevelEnableBasic) },
+	} {
+		if err := set(); err != nil {
+			b.Destroy()
+			return nil, err
+		}
+	}
+	for _, kv := range o.settings() {
+		if err := b.AddSessionConfigEntry(kv[0], kv[1]); err != nil {
+			b.Destroy()
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// NewSession loads a model from its bytes (ModelProto).
+func (r *Runtime) NewSession(model []byte, inputs, outputs []string, o Options) (*Session, error) {
+	if len(model) == 0 || o.Threads < 1 {
+		return nil, fmt.Errorf("ort: session of %d model bytes with %s threads", len(model), strconv.Itoa(o.Threads))
+	}
+	opts, err := o.build()
+	if err != nil {
+		return nil, fmt.Errorf("ort: session options: %w", err)
+	}
+	defer opts.Destroy()
+	s, err := binding.NewDynamicAdvancedSessionWithONNXData(model, inputs, outputs, opts)
+	if err != nil {
+		return nil, fmt.Errorf("ort: loading a model of %d bytes: %w", len(model), err)
+	}
+	return &Session{session: s, inputs: slices.Clone(inputs), outputs: slices.Clone(outputs)}, nil
+}
+
+// Close frees the session. Bindings must have been closed.
+func (s *Session) Close() error {
+	if s.session == nil {
+		return nil
+	}
+	err := s.session.Destroy()
+	s.session = nil
+	if err != nil {
+		return fmt.Errorf("ort: closing a session: %w", err)
+	}
+	return nil
+}
+
+// Binding connects a session's inputs and outputs with tensors. What is bound stays bound from run to run.
+type Binding struct {
+	session *Session
+	bound   *binding.IoBinding
+}
+
+// Bind makes an empty binding.
+func (s *Session) Bind() (*Binding, error) {
+	b, err := s.session.CreateIoBinding()
+	if err != nil {
+		return nil, fmt.Errorf("ort: binding: %w", err)
+	}
+	return &Binding{session: s, bound: b}, nil
+}
+
+// Input binds a tensor to an input; the native side holds a reference of its own to the tensor, not to its memory.
+func (b *Binding) Input(name string, t *Tensor) error {
+	if err := b.bound.BindInput(name, t.value); err != nil {
+		return fmt.Errorf("ort: binding input %s: %w", name, err)
+	}
+	return nil
+}
+
+// Output binds a tensor to an output: the run writes into it.
+func (b *Binding) Output(name string, t *Tensor) error {
+	if err := b.bound.BindOutput(name, t.value); err != nil {
+		return fmt.Errorf("ort: binding output %s: %w", name, err)
+	}
+	return nil
+}
+
+// Run runs the model once. All inputs and outputs must be bound.
+func (b *Binding) Run() error {
+	if err := b.session.session.RunWithBinding(b.bound); err != nil {
+		return fmt.Errorf("ort: run: %w", err)
+	}
+	return nil
+}
+
+// Close frees the binding; tensors stay.
+func (b *Binding) Close() error {
+	if err := b.bound.Destroy(); err != nil {
+		return fmt.Errorf("ort: closing a binding: %w", err)
+	}
+	return nil
+}

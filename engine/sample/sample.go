@@ -1,0 +1,233 @@
+// Package sample chooses the next token from a row of logits.
+//
+// The choice is a function of the logits, the sampling parameters and the token's position: the random number of a position is derived
+// from (seed, position), so a stream that is replayed on another machine goes on exactly as it would have.
+package sample
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/skein-project/skein/model"
+)
+
+// Errors of Choose.
+var (
+	ErrLogits   = errors.New("sample: logits unfit to choose from") // none, NaN, +infinity, or all −infinity
+	ErrSampling = errors.New("sample: parameter out of range")
+)
+
+// MaxTemperature is the largest temperature.
+const MaxTemperature = 100
+
+// TokenLogprob is a token and the natural logarithm of its probability under the model, before temperature and truncation.
+type TokenLogprob struct {
+	Token   int32
+	Logprob float32
+}
+
+// Choice is a chosen token.
+type Choice struct {
+	Token   int32
+	Logprob float32        // as in TokenLogprob; 0 unless asked for
+	Top     []TokenLogprob // the most likely tokens, falling; nil unless asked for
+}
+
+// Validate checks the ranges: 0 ≤ temperature ≤ MaxTemperature, top-k ≥ 0, 0 ≤ top-p ≤ 1, 0 ≤ top logprobs ≤ model.MaxTopLogprobs.
+func Validate(s model.Sampling) error {
+	switch {
+	case !(s.Temperature >= 0 && s.Temperature <= MaxTemperature):
+		return fmt.Errorf("%w: temperature %g (0 to %d)", ErrSampling, s.Temperature, MaxTemperature)
+	case s.TopK < 0:
+		return fmt.Errorf("%w: top-k %d (0 = all)", ErrSampling, s.TopK)
+	case !(s.TopP >= 0 && s.TopP <= 1):
+		return fmt.Errorf("%w: top-p %g (0 to 1)", ErrSampling, s.TopP)
+	case s.TopLogprobs < 0 || s.TopLogprobs > model.MaxTopLogprobs:
+		return fmt.Errorf("%w: %d top logprobs (0 to %d)", ErrSampling, s.TopLogprobs, model.MaxTopLogprobs)
+	}
+	return nil
+}
+
+// Choose picks the token that follows. position is its index in the sequence (prompt and answer together).
+//
+// Temperature 0 takes the token of the largest logit. Otherwise logits are divided by the temperature, cut to the TopK largest, and of
+// those to the fewest whose probabilities add up to TopP; the rest is drawn from. Equal logits are ordered by token id. A logit of
+// −infinity is never chosen. Errors wrap ErrLogits or ErrSampling.
+func Choose(logits []float32, s model.Sampling, position int) (Choice, error) {
+	if err := Validate(s); err != nil {
+		return Choice{}, err
+	}
+	top, err := largest(logits)
+	if err != nil {
+		return Choice{}, err
+	}
+	choice := Choice{Token: top}
+	if s.Temperature > 0 {
+		choice.Token = draw(logits, top, s, Random(s.Seed, position))
+	}
+	if s.Logprobs || s.TopLogprobs > 0 {
+		norm := logSumExp(logits, top)
+		choice.Logprob = float32(float64(logits[choice.Token]) - norm)
+		for h := newHeap(logits); len(choice.Top) < s.TopLogprobs && h.len() > 0; {
+			id := h.pop()
+			choice.Top = append(choice.Top, TokenLogprob{id, float32(float64(logits[id]) - norm)})
+		}
+	}
+	return choice, nil
+}
+
+// largest is the token of the largest logit, the smallest id of equals.
+func largest(logits []float32) (int32, error) {
+	if len(logits) == 0 {
+		return 0, fmt.Errorf("%w: none", ErrLogits)
+	}
+	top := 0
+	for i, v := range logits {
+		if v != v || v > math.MaxFloat32 {
+			return 0, fmt.Errorf("%w: token %d has %g", ErrLogits, i, v)
+		}
+		if v > logits[top] {
+			top = i
+		}
+	}
+	if math.IsInf(float64(logits[top]), -1) {
+		return 0, fmt.Errorf("%w: all are -infinity", ErrLogits)
+	}
+	return int32(top), nil
+}
+
+// logSumExp is log Σ exp(logit); top is the largest.
+func logSumExp(logits []float32, top int32) float64 {
+	high := float64(logits[top])
+	var sum float64
+	for _, v := range logits {
+		sum += math.Exp(float64(v) - high)
+	}
+	return high + math.Log(sum)
+}
+
+// draw chooses by u, which is uniform in [0, 1).
+func draw(logits []float32, top int32, s model.Sampling, u float64) int32 {
+	high := float64(logits[top])
+	weight := func(id int32) float64 { return math.Exp((float64(logits[id]) - high) / s.Temperature) }
+	if s.TopK == 0 && (s.TopP == 0 || s.TopP == 1) {
+		var sum float64
+		for i := range logits {
+			sum += weight(int32(i))
+		}
+		left := u * sum
+		for i := range logits {
+			if left -= weight(int32(i)); left < 0 {
+				return int32(i)
+			}
+		}
+		return top // rounding used up the sum
+	}
+	kept, sum := truncate(logits, s, weight)
+	left := u * sum
+	for _, id := range kept {
+		if left -= weight(id); left < 0 {
+			return id
+		}
+	}
+	return top
+}
+
+// truncate gives the tokens that top-k and top-p leave, most likely first, and the sum of their weights.
+func truncate(logits []float32, s model.Sampling, weight func(int32) float64) (kept []int32, sum float64) {
+	k := len(logits)
+	if s.TopK > 0 {
+		k = min(k, s.TopK)
+	}
+	var enough float64 // weight at which top-p has what it wants
+	switch {
+	case s.TopP == 0 || s.TopP == 1:
+		enough = math.Inf(1)
+	case k == len(logits):
+		for i := range logits {
+			enough += weight(int32(i))
+		}
+		enough *= s.TopP
+	default: // top-p is of what top-k left
+		for h := newHeap(logits); len(kept) < k; {
+			id := h.pop()
+			kept = append(kept, id)
+			enough += weight(id)
+		}
+		enough *= s.TopP
+		kept = kept[:0]
+	}
+	for h := newHeap(logits); len(kept) < k && sum < enough; {
+		id := h.pop()
+		kept = append(kept, id)
+		sum += weight(id)
+	}
+	return kept, sum
+}
+
+// heap gives token ids by falling logit, rising id; building it is linear, so taking a few of many is cheap.
+type heap struct {
+	logits []float32
+	ids    []int32
+}
+
+func newHeap(logits []float32) *heap {
+	h := &heap{logits: logits, ids: make([]int32, len(logits))}
+	for i := range h.ids {
+		h.ids[i] = int32(i)
+	}
+	for i := len(h.ids)/2 - 1; i >= 0; i-- {
+		h.sink(i)
+	}
+	return h
+}
+
+func (h *heap) len() int { return len(h.ids) }
+
+func (h *heap) before(a, b int32) bool {
+	if h.logits[a] != h.logits[b] {
+		return h.logits[a] > h.logits[b]
+	}
+	return a < b
+}
+
+func (h *heap) sink(i int) {
+	for {
+		child := 2*i + 1
+		if child >= len(h.ids) {
+			return
+		}
+		if child+1 < len(h.ids) && h.before(h.ids[child+1], h.ids[child]) {
+			child++
+		}
+		if !h.before(h.ids[child], h.ids[i]) {
+			return
+		}
+		h.ids[i], h.ids[child] = h.ids[child], h.ids[i]
+		i = child
+	}
+}
+
+// pop takes the first id; the heap must not be empty.
+func (h *heap) pop() int32 {
+	id := h.ids[0]
+	last := len(h.ids) - 1
+	h.ids[0] = h.ids[last]
+	h.ids = h.ids[:last]
+	h.sink(0)
+	return id
+}
+
+// Random is the random number of a position, uniform in [0, 1): the SplitMix64 output function (Steele, Lea, Flood, "Fast splittable
+// pseudorandom number generators", 2014) over a state made of the seed and the position.
+func Random(seed uint64, position int) float64 {
+	const golden = 0x9e3779b97f4a7c15
+	return float64(mix(mix(seed+golden)+golden*(uint64(position)+1))>>11) / (1 << 53)
+}
+
+func mix(z uint64) uint64 {
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}

@@ -1,0 +1,173 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/skein-project/skein/engine/graph"
+	"github.com/skein-project/skein/engine/ort"
+)
+
+// Idle is the position of a row that takes no part in a decode step.
+const Idle = -1
+
+// Rows is a contiguous range of KV rows, advanced by one token each.
+type Rows struct {
+	First     int
+	Positions []int32 // tokens already in each row's cache; Idle = the row is left as it is
+}
+
+// Step is one forward pass of a decoder's stage: a piece of a prompt into one row, or one token for each of a range of rows.
+type Step struct {
+	Prefill bool
+	Row     int   // prefill: row of the KV slab
+	Past    int   // prefill: tokens already in the row
+	Count   int   // prefill: tokens in this piece (≤ shard.Chunk)
+	Rows    Rows  // decode
+	Want    []int // last stage: indices into the step's tokens whose logits are wanted, ascending or not; may be empty
+}
+
+// Tokens is the number of tokens of the step.
+func (step Step) Tokens() int {
+	if step.Prefill {
+		return step.Count
+	}
+	return len(step.Rows.Positions)
+}
+
+// check says whether the step fits the stage.
+func (s *Stage) check(step Step) error {
+	if !s.config.Arch.Decoder() {
+		return fmt.Errorf("%w: an encoder has no KV cache; use Encode", ErrStep)
+	}
+	n := step.Tokens()
+	if err := s.fits(n); err != nil {
+		return err
+	}
+	if step.Prefill {
+		if step.Row < 0 || step.Row >= s.serving.Slots || step.Past < 0 || step.Past > s.serving.Context-step.Count {
+			return fmt.Errorf("%w: %d tokens behind %d in row %d (%d rows of %d tokens)", ErrStep, step.Count, step.Past, step.Row, s.serving.Slots, s.serving.Context)
+		}
+	} else {
+		if step.Rows.First < 0 || step.Rows.First > s.serving.Slots-n {
+			return fmt.Errorf("%w: rows %d to %d of %d", ErrStep, step.Rows.First, step.Rows.First+n, s.serving.Slots)
+		}
+		for i, p := range step.Rows.Positions {
+			if p < Idle || int(p) >= s.serving.Context {
+				return fmt.Errorf("%w: row %d at position %d of %d", ErrStep, step.Rows.First+i, p, s.serving.Context)
+			}
+		}
+	}
+	for _, w := range step.Want {
+		if w < 0 || w >= n {
+			return fmt.Errorf("%w: logits of token %d of %d", ErrStep, w, n)
+		}
+	}
+	if len(step.Want) > s.capacity {
+		return fmt.Errorf("%w: %d rows of logits (at most %d)", ErrStep, len(step.Want), s.capacity)
+	}
+	return nil
+}
+
+// Run computes one step from the input buffer (Embed or Input). The result is [tokens, hidden], or on the last stage logits
+// [len(Want), vocab] (nil where nothing is wanted); it is valid until the next Run. An error that wraps ErrStep means that nothing was
+// run; one that wraps ErrRun that the cache of the step's rows is undefined.
+func (s *Stage) Run(step Step) (out []float32, err error) {
+	if err := s.check(step); err != nil {
+		return nil, err
+	}
+	n := step.Tokens()
+	at := rows{first: step.Row, count: 1}
+	batch, length, longest := 1, n, step.Past+n
+	if step.Prefill {
+		s.lengths.Int32s()[0] = int32(longest - 1)
+	} else {
+		at = rows{first: step.Rows.First, count: n}
+		batch, length, longest = n, 1, 1
+		for i, p := range step.Rows.Positions {
+			p = max(p, 0)
+			s.lengths.Int32s()[i] = p
+			longest = max(longest, int(p)+1)
+		}
+	}
+	s.longest.Int32s()[0] = int32(longest)
+
+	view, err := s.view(at)
+	if err != nil {
+		return nil, err
+	}
+	h := int64(s.config.Hidden)
+	io := []connection{
+		{name: graph.Hidden, buffer: s.hidden, elem: ort.Float32, shape: []int64{int64(batch), int64(length), h}},
+		{name: graph.Lengths, buffer: s.lengths, elem: ort.Int32, shape: []int64{int64(batch)}},
+	}
+	last := s.logits != nil
+	if last {
+		// The graph needs at least one row; where none is wanted the first is computed in vain.
+		s.sel.Int64s()[0] = 0
+		for i, w := range step.Want {
+			s.sel.Int64s()[i] = int64(w)
+		}
+		r := int64(max(len(step.Want), 1))
+		io = append(io,
+			connection{name: graph.Select, buffer: s.sel, elem: ort.Int64, shape: []int64{r}},
+			connection{name: graph.Logits, buffer: s.logits, elem: ort.Float32, shape: []int64{r, int64(s.config.Vocab)}, out: true})
+	} else {
+		io = append(io, connection{name: graph.Out, buffer: s.out, elem: ort.Float32, shape: []int64{int64(batch), int64(length), h}, out: true})
+	}
+	restore := s.keep(step)
+	err = s.run(view.binding, io, n)
+	restore()
+	switch {
+	case err != nil:
+		return nil, err
+	case last && len(step.Want) == 0:
+		return nil, nil
+	case last:
+		return s.logits.Float32s()[:len(step.Want)*s.config.Vocab], nil
+	}
+	return s.out.Float32s()[:n*s.config.Hidden], nil
+}
+
+// connection binds a buffer, in the shape of one step, to an input or output.
+type connection struct {
+	name   string
+	buffer *ort.Buffer
+	elem   ort.Elem
+	shape  []int64
+	out    bool
+}
+
+// run binds what changes from step to step and runs the graph. Memory of the runtime grows with the largest step, so the growth of each
+// new largest one is added to what the stage uses.
+func (s *Stage) run(b *ort.Binding, io []connection, tokens int) (err error) {
+	tensors := make([]*ort.Tensor, 0, len(io))
+	defer func() {
+		for _, t := range tensors {
+			err = errors.Join(err, t.Close())
+		}
+	}()
+	for _, c := range io {
+		t, err := c.buffer.Tensor(c.elem, 0, c.shape...)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrRun, err)
+		}
+		tensors = append(tensors, t)
+		bind := b.Input
+		if c.out {
+			bind = b.Output
+		}
+		if err := bind(c.name, t); err != nil {
+			return fmt.Errorf("%w: %w", ErrRun, err)
+		}
+	}
+	before := ort.Allocated()
+	if err := b.Run(); err != nil {
+		return fmt.Errorf("%w: blocks %d to %d, %d tokens: %w", ErrRun, s.span.From, s.span.To, tokens, err)
+	}
+	if tokens > s.most {
+		s.most = tokens
+		s.native += max(ort.Allocated()-before, 0)
+	}
+	return nil
+}
