@@ -3,7 +3,8 @@ package cluster
 // A Command changes one record. It is sealed: every kind is in this file, has a tag that is never reused, and one case in Apply.
 //
 // Compare-and-set: a field Was holds the Rev of the record that the proposer read (0 = the record must not exist yet), and for
-// replicas the Epoch; a command whose Was differs is rejected with ReasonStale and its whole transaction with it.
+// replicas the Epoch; a command whose Was differs is rejected with ReasonStale and its whole transaction with it. A record's Rev
+// becomes the entry's index, so a transaction changes each such record once.
 type Command interface{ tag() string }
 
 // Init creates the cluster record; valid once.
@@ -52,7 +53,7 @@ type DeleteNode struct {
 	Was Index  `json:"was"`
 }
 
-// PutJoinToken creates a join token.
+// PutJoinToken creates a join token. Tokens that expired more than TokenKept ago are dropped on the way.
 type PutJoinToken struct {
 	Token JoinToken `json:"token"`
 }
@@ -64,13 +65,15 @@ type UseJoinToken struct {
 	By   NodeID `json:"by"`
 }
 
-// PutKey creates an API key, or revokes it.
+// PutKey creates an API key (Created is set to the entry's time), renames it, or revokes it. Its hash never changes, and a revoked
+// key stays revoked.
 type PutKey struct {
 	Key Key   `json:"key"`
 	Was Index `json:"was"`
 }
 
-// PutVersion publishes a version. Number must be the next one of the model. The first version of a model also creates the alias
+// PutVersion publishes a version. Number must be the next one of the model (State.NextNumber); Created is set to the entry's time.
+// Holders must be coordinators: two of them where the cluster has two. The first version of a model also creates the alias
 // with the model's name, unless that name is taken.
 type PutVersion struct {
 	Version Version `json:"version"`
@@ -83,7 +86,8 @@ type SetHolders struct {
 	Was     Index     `json:"was"`
 }
 
-// DeleteVersion removes a version that no alias, deployment or replica names.
+// DeleteVersion removes a version that no alias target, deployment or replica names; it also leaves the histories of aliases.
+// Its number is never given again.
 type DeleteVersion struct {
 	Version VersionID `json:"version"`
 	Was     Index     `json:"was"`
@@ -97,10 +101,12 @@ type PutAlias struct {
 	Was    Index     `json:"was"`
 }
 
-// RollbackAlias points a name back at the newest entry of its history.
+// RollbackAlias points a name back at the newest entry of its history and takes it out of there. Rejected like PutAlias if that
+// version has no ready replica while the present target has one, unless Force.
 type RollbackAlias struct {
-	Name string `json:"name"`
-	Was  Index  `json:"was"`
+	Name  string `json:"name"`
+	Force bool   `json:"force,omitempty"`
+	Was   Index  `json:"was"`
 }
 
 // DeleteAlias removes a name.
@@ -121,14 +127,17 @@ type DeleteDeployment struct {
 	Was     Index     `json:"was"`
 }
 
-// PlaceReplica places all stages of a replica, with the next epoch. Rejected whole unless every node is ready, every device exists and has
-// Reserve left in the ledger after the replica's own earlier placement (Was) is taken away, and the spans cover the model's blocks.
+// PlaceReplica places all stages of a replica, with the next epoch. Rejected whole unless the version is deployed, every node is ready,
+// every device exists on its node and has Reserve left in the ledger after the replica's own earlier placement (Was) is taken away,
+// the deployment's pins and avoids are kept, and the spans cover the model's blocks.
 type PlaceReplica struct {
 	Replica Replica `json:"replica"` // Status must be Loading, Epoch greater than every earlier epoch of this id
 	Was     Epoch   `json:"was"`     // epoch of the placement it replaces, 0 = the replica does not exist
 }
 
-// MarkReplica says that every stage of a placement is held (Ready, with an endpoint per stage) or that it must stop (Stopping).
+// MarkReplica says that every stage of a placement is held (Ready, with an endpoint per stage; again when an endpoint changed), that
+// one is held no more and is being loaded again (Loading), or that it must stop (Stopping, for good). Ready is rejected while a
+// stage is on a lost node.
 type MarkReplica struct {
 	ID        ReplicaID     `json:"id"`
 	Epoch     Epoch         `json:"epoch"`
@@ -137,7 +146,8 @@ type MarkReplica struct {
 	Why       string        `json:"why,omitempty"`
 }
 
-// RemoveReplica frees the memory of a replica that no node holds any more.
+// RemoveReplica frees the memory of a Stopping replica that no node holds any more. Apply cannot see what a node holds, so it does
+// not ask: a replica whose nodes are lost is marked Stopping and removed in one transaction.
 type RemoveReplica struct {
 	ID    ReplicaID `json:"id"`
 	Epoch Epoch     `json:"epoch"`
@@ -172,17 +182,7 @@ type Txn struct {
 
 // Envelope is one log entry.
 type Envelope struct {
-	V    int    // format, 1
+	V    int    // EnvelopeFormat
 	At   Millis // the leader's clock; commands have no other time
 	Txns []Txn
 }
-
-// Limits of the state, in records or characters.
-const (
-	MaxName     = 128  // characters of a name of a model, alias, node or key
-	MaxHistory  = 32   // earlier targets of an alias
-	MaxTxns     = 1024 // transactions of an entry
-	MaxCommands = 256  // commands of a transaction
-	MaxStages   = 64   // stages of a replica
-	MaxReplicas = 1024 // replicas of a deployment
-)

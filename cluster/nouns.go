@@ -88,7 +88,7 @@ type JoinToken struct {
 type Key struct {
 	ID      string `json:"id"` // visible prefix
 	Name    string `json:"name"`
-	Hash    string `json:"hash"` // SHA-256 of the whole key, hexadecimal
+	Hash    string `json:"hash"`            // SHA-256 of the whole key, hexadecimal
 	Admin   bool   `json:"admin,omitempty"` // may also call the admin API
 	Created Millis `json:"created"`
 	Revoked bool   `json:"revoked,omitempty"`

@@ -1,0 +1,200 @@
+package cluster
+
+import (
+	"slices"
+
+	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/shard"
+)
+
+func (s *State) putVersion(c PutVersion) error {
+	v, subject := c.Version, "version "+c.Version.String()
+	if !ValidName(v.Model) {
+		return reject(ReasonInvalid, "version", "malformed model name %.200q", v.Model)
+	}
+	switch next := s.NextNumber(v.Model); {
+	case v.Number < next:
+		return reject(ReasonExists, subject, "the next number is %d", next)
+	case v.Number > next:
+		return reject(ReasonStale, subject, "the next number is %d", next)
+	case s.versions.Len() >= MaxVersions:
+		return reject(ReasonLimit, subject, "there are %d versions already", MaxVersions)
+	case v.Manifest.IsZero():
+		return reject(ReasonInvalid, subject, "it names no manifest")
+	case len(v.Tasks) > MaxTasks || slices.ContainsFunc(v.Tasks, func(t string) bool { return !visible(t, MaxName) }):
+		return reject(ReasonInvalid, subject, "malformed tasks")
+	case v.Bytes < 0:
+		return reject(ReasonInvalid, subject, "negative size")
+	}
+	if err := checkProfile(v.Profile, subject); err != nil {
+		return err
+	}
+	holders, err := s.checkHolders(v.Holders, subject)
+	if err != nil {
+		return err
+	}
+	if need := min(2, s.coordinators()); len(holders) < need {
+		return reject(ReasonInvalid, subject, "its blobs are on %d coordinators, and must be on %d before it exists", len(holders), need)
+	}
+	v.Holders, v.Tasks = holders, slices.Clone(v.Tasks)
+	v.Profile.Blocks = slices.Clone(v.Profile.Blocks)
+	v.Created, v.Rev = s.at, s.index
+	s.versions = s.versions.Set(v.VersionID, v)
+	s.lineages = s.lineages.Set(text(v.Model), lineage{v.Model, v.Number})
+	if name := text(v.Model); v.Number == 1 && !s.aliases.Has(name) && s.aliases.Len() < MaxAliases {
+		s.aliases = s.aliases.Set(name, Alias{Name: v.Model, Target: v.VersionID, Rev: s.index})
+	}
+	return nil
+}
+
+func checkProfile(p shard.Profile, subject string) error {
+	if len(p.Blocks) < 1 || len(p.Blocks) > MaxLayers {
+		return reject(ReasonInvalid, subject, "%d blocks, 1 to %d are allowed", len(p.Blocks), MaxLayers)
+	}
+	for _, b := range append([]gpu.Bytes{p.Embed, p.Tail, p.Shared, p.KVToken}, p.Blocks...) {
+		if b < 0 || b > gpu.MaxMemory {
+			return reject(ReasonInvalid, subject, "profile: %d bytes are out of range", int64(b))
+		}
+	}
+	for _, n := range []int{p.Hidden, p.Vocab, p.Positions, p.Expand, p.Inner} {
+		if n < 0 || n > MaxWidth {
+			return reject(ReasonInvalid, subject, "profile: a width of %d is out of range", n)
+		}
+	}
+	if p.BlockCost < 0 || p.TailCost < 0 {
+		return reject(ReasonInvalid, subject, "profile: negative cost")
+	}
+	return nil
+}
+
+// checkHolders returns the holders sorted.
+func (s *State) checkHolders(holders []NodeID, subject string) ([]NodeID, error) {
+	sorted := slices.Sorted(slices.Values(holders))
+	if len(sorted) > MaxMembers || len(slices.Compact(slices.Clone(sorted))) != len(sorted) {
+		return nil, reject(ReasonInvalid, subject, "a holder is named twice")
+	}
+	for _, h := range sorted {
+		if m, ok := s.members.Get(h); !ok || m.Role != RoleCoordinator {
+			return nil, reject(ReasonNotFound, subject, "holder %.64s is no coordinator", h)
+		}
+	}
+	return sorted, nil
+}
+
+func (s *State) coordinators() (n int) {
+	for m := range s.Members() {
+		if m.Role == RoleCoordinator {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *State) setHolders(c SetHolders) error {
+	subject := "version " + c.Version.String()
+	v, err := existing(s.versions, c.Version, c.Was, subject)
+	if err != nil {
+		return err
+	}
+	if v.Holders, err = s.checkHolders(c.Holders, subject); err != nil {
+		return err
+	}
+	if len(v.Holders) == 0 {
+		return reject(ReasonInvalid, subject, "its blobs would be nowhere")
+	}
+	v.Rev = s.index
+	s.versions = s.versions.Set(v.VersionID, v)
+	return nil
+}
+
+func (s *State) deleteVersion(c DeleteVersion) error {
+	subject := "version " + c.Version.String()
+	if _, err := existing(s.versions, c.Version, c.Was, subject); err != nil {
+		return err
+	}
+	if s.deployments.Has(c.Version) {
+		return reject(ReasonInUse, subject, "it is deployed")
+	}
+	for r := range s.ReplicasOf(c.Version) {
+		return reject(ReasonInUse, subject, "replica %s is left of it", r.ReplicaID)
+	}
+	for a := range s.Aliases() {
+		if a.Target == c.Version {
+			return reject(ReasonInUse, subject, "alias %s points at it", a.Name)
+		}
+		if i := slices.Index(a.History, c.Version); i >= 0 {
+			a.History = slices.DeleteFunc(slices.Clone(a.History), func(v VersionID) bool { return v == c.Version })
+			a.Rev = s.index
+			s.aliases = s.aliases.Set(text(a.Name), a)
+		}
+	}
+	for id := range s.marks.From(ReplicaID{Version: c.Version, Ordinal: -1}) {
+		if id.Version != c.Version {
+			break
+		}
+		s.marks = s.marks.Delete(id)
+	}
+	s.versions = s.versions.Delete(c.Version)
+	return nil
+}
+
+func (s *State) putAlias(c PutAlias) error {
+	subject := "alias " + c.Name
+	a, found, err := before(s.aliases, text(c.Name), c.Was, subject, MaxAliases)
+	switch {
+	case err != nil:
+		return err
+	case !ValidName(c.Name):
+		return reject(ReasonInvalid, "alias", "malformed name %.200q", c.Name)
+	case !s.versions.Has(c.Target):
+		return reject(ReasonNotFound, subject, "version %s does not exist", c.Target)
+	case found && !c.Force:
+		if err := s.checkFlip(a.Target, c.Target, subject); err != nil {
+			return err
+		}
+	}
+	if found && a.Target != c.Target {
+		a.History = append(slices.Clone(a.History), a.Target)
+		a.History = a.History[max(0, len(a.History)-MaxHistory):]
+	}
+	a.Name, a.Target, a.Rev = c.Name, c.Target, s.index
+	s.aliases = s.aliases.Set(text(a.Name), a)
+	return nil
+}
+
+// checkFlip refuses to point clients from a version that answers to one that does not.
+func (s *State) checkFlip(from, to VersionID, subject string) error {
+	if from != to && s.answers(from) && !s.answers(to) {
+		return reject(ReasonNoReplica, subject, "%s has a ready replica and %s has none", from, to)
+	}
+	return nil
+}
+
+func (s *State) rollbackAlias(c RollbackAlias) error {
+	subject := "alias " + c.Name
+	a, err := existing(s.aliases, text(c.Name), c.Was, subject)
+	if err != nil {
+		return err
+	}
+	last := len(a.History) - 1
+	if last < 0 {
+		return reject(ReasonNotFound, subject, "it has no earlier target")
+	}
+	to := a.History[last]
+	if !c.Force {
+		if err := s.checkFlip(a.Target, to, subject); err != nil {
+			return err
+		}
+	}
+	a.Target, a.History, a.Rev = to, slices.Clone(a.History[:last]), s.index
+	s.aliases = s.aliases.Set(text(a.Name), a)
+	return nil
+}
+
+func (s *State) deleteAlias(c DeleteAlias) error {
+	if _, err := existing(s.aliases, text(c.Name), c.Was, "alias "+c.Name); err != nil {
+		return err
+	}
+	s.aliases = s.aliases.Delete(text(c.Name))
+	return nil
+}
