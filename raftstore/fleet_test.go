@@ -112,6 +112,8 @@ type fleet struct {
 	net     *network
 	servers []*server
 	adjust  func(*Config)
+	// unchecked skips Config.Validate, so that a test can show what happens without a limit.
+	unchecked bool
 }
 
 type server struct {
@@ -161,7 +163,11 @@ func (f *fleet) start(i int) {
 	s.machine = newRegisters()
 	c := f.config(i)
 	c.StreamLayer = f.net.listen(s.addr)
-	store, err := Open(c, s.machine, quiet().With("server", s.id))
+	start := Open
+	if f.unchecked {
+		start = func(c Config, m Machine, l *slog.Logger) (*Store, error) { return open(c.withDefaults(), m, l) }
+	}
+	store, err := start(c, s.machine, quiet().With("server", s.id))
 	if err != nil {
 		f.t.Fatalf("open %s: %v", s.id, err)
 	}

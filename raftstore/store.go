@@ -40,7 +40,10 @@ func Open(c Config, machine Machine, log *slog.Logger) (*Store, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	c = c.withDefaults()
+	return open(c.withDefaults(), machine, log)
+}
+
+func open(c Config, machine Machine, log *slog.Logger) (*Store, error) {
 	s := &Store{config: c, log: log, fault: &fault{log: log, onFatal: c.OnFatal}}
 	s.machine = &stateMachine{machine: machine, fault: s.fault}
 	err := s.openDisk()
