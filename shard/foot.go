@@ -73,7 +73,7 @@ func newMeter(p Profile, s Serving, kind gpu.Kind) meter {
 		m.prefix[i+1] = add(m.prefix[i], mul(int64(b), expand)/100)
 	}
 	if expand == 100 {
-		m.shared = int64(p.Shared)
+		m.shared = int64(min(p.Shared, p.Embed, p.Tail))
 	}
 	slots, context := int64(max(s.Slots, 1)), int64(max(s.Context, 1))
 	m.kv = mul(mul(slots, context), int64(p.KVToken))
