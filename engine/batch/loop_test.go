@@ -1,0 +1,254 @@
+package batch
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/skein-project/skein/engine/sample"
+)
+
+const (
+	vocab = 50
+	eos   = int32(0)
+)
+
+// oracle is a model as a function: the next token is a hash of every token before it. A wrong position, a row mixed up with another, a
+// dummy that hits a kept token: each changes all that follows.
+func oracle(tokens []int32) int32 {
+	h := fnv.New32a()
+	for _, t := range tokens {
+		h.Write([]byte{byte(t), byte(t >> 8)})
+	}
+	return int32(h.Sum32() % vocab)
+}
+
+// slab is a KV cache that remembers tokens instead of keys and values.
+type slab [][]int32
+
+func (s slab) run(f Forward) ([]sample.Choice, error) {
+	var out []sample.Choice
+	write := func(row, at int, token int32) error {
+		if at >= len(s[row]) {
+			return fmt.Errorf("row %d: position %d is outside the context", row, at)
+		}
+		s[row][at] = token
+		return nil
+	}
+	for i, t := range f.Tokens {
+		row, at := f.Row, 0
+		if f.Prefill {
+			at = int(f.Past[0]) + i
+		} else {
+			row, at = f.Row+i, int(f.Past[i])
+		}
+		if err := write(row, at, t); err != nil {
+			return nil, err
+		}
+	}
+	for _, w := range f.Wants {
+		row, n := f.Row, 0
+		if f.Prefill {
+			n = int(f.Past[0]) + w.Token + 1
+		} else {
+			row, n = f.Row+w.Token, int(f.Past[w.Token])+1
+		}
+		if n != w.Position {
+			return nil, fmt.Errorf("row %d: a token is wanted at position %d, the cache holds %d", row, w.Position, n)
+		}
+		out = append(out, sample.Choice{Token: oracle(s[row][:n])})
+	}
+	return out, nil
+}
+
+func alone(a Arrival, context int) (tokens []int32, finish Finish) {
+	seq := slices.Clone(a.Tokens)
+	for {
+		next := oracle(seq)
+		if slices.Contains(a.EOS, next) {
+			return tokens, Stop
+		}
+		seq, tokens = append(seq, next), append(tokens, next)
+		if len(tokens) >= a.MaxTokens || len(seq) >= context {
+			return tokens, Length
+		}
+	}
+}
+
+// Whatever arrives, joins, leaves and is cancelled, in whatever order results come back: every sequence gets the tokens that it would
+// get alone, and every row is free at the end.
+func TestEverySequenceAsAlone(t *testing.T) {
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		cfg := Config{Stages: 1 + r.IntN(4), Slots: 1 + r.IntN(9), Context: 8 + r.IntN(60), Chunk: 1 + r.IntN(16)}
+		l, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cache := make(slab, cfg.Slots)
+		for i := range cache {
+			cache[i] = make([]int32, cfg.Context)
+		}
+		asked, got, ended, cancelled := map[ID]Arrival{}, map[ID][]int32{}, map[ID]Finish{}, map[ID]bool{}
+		var flying []Forward
+		now := time.Unix(0, 0)
+		for round := 0; round < 40 || l.Active() > 0 || len(flying) > 0; round++ {
+			if round > 100000 {
+				t.Fatalf("seed %d: does not come to an end", seed)
+			}
+			var in Input
+			now = now.Add(time.Millisecond)
+			for round < 40 && r.IntN(3) == 0 {
+				a := Arrival{ID: ID(len(asked) + 1), MaxTokens: 1 + r.IntN(30), EOS: []int32{eos}}
+				for range 1 + r.IntN(cfg.Context-1) {
+					a.Tokens = append(a.Tokens, r.Int32N(vocab))
+				}
+				asked[a.ID] = a
+				in.Arrivals = append(in.Arrivals, a)
+			}
+			if len(asked) > 0 && r.IntN(10) == 0 {
+				id := ID(1 + r.IntN(len(asked)))
+				in.Cancels = append(in.Cancels, id)
+				cancelled[id] = true
+			}
+			for len(flying) > 0 && r.IntN(2) == 0 {
+				i := r.IntN(len(flying))
+				f := flying[i]
+				flying = slices.Delete(flying, i, i+1)
+				choices, err := cache.run(f)
+				if err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+				in.Results = append(in.Results, Result{Group: f.Group, Number: f.Number, Choices: choices})
+			}
+			out := l.Step(now, in)
+			flying = append(flying, out.Forwards...)
+			for _, e := range out.Emits {
+				if ended[e.ID] != Running {
+					t.Fatalf("seed %d: sequence %d goes on after its end", seed, e.ID)
+				}
+				if e.Choice != nil {
+					got[e.ID] = append(got[e.ID], e.Choice.Token)
+				}
+				ended[e.ID] = e.Finish
+			}
+			for _, x := range out.Refusals {
+				t.Fatalf("seed %d: refused: %+v", seed, x)
+			}
+		}
+		for id, a := range asked {
+			want, finish := alone(a, cfg.Context)
+			if cancelled[id] && len(got[id]) <= len(want) {
+				want, finish = want[:len(got[id])], ended[id]
+			}
+			if !slices.Equal(got[id], want) || ended[id] != finish {
+				t.Fatalf("seed %d: sequence %d of %d tokens gave %v (%d), want %v (%d)", seed, id, len(a.Tokens), got[id], ended[id], want, finish)
+			}
+		}
+		for _, g := range l.groups {
+			if slices.ContainsFunc(g.rows, func(s *sequence) bool { return s != nil }) {
+				t.Fatalf("seed %d: a row is still taken", seed)
+			}
+		}
+	}
+}
+
+// A prompt in many chunks does not stop the others: decodes take every second turn.
+func TestPrefillDoesNotStarveDecode(t *testing.T) {
+	l, err := New(Config{Stages: 1, Slots: 2, Context: 1000, Chunk: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := l.Step(time.Time{}, Input{Arrivals: []Arrival{{ID: 1, Tokens: []int32{5}, MaxTokens: 100}}})
+	out = l.Step(time.Time{}, Input{Results: []Result{{0, out.Forwards[0].Number, []sample.Choice{{Token: 7}}, ""}}, Arrivals: []Arrival{{ID: 2, Tokens: make([]int32, 400), MaxTokens: 1}}})
+	prefills, decodes := 0, 0
+	for range 20 {
+		f := out.Forwards[0]
+		if f.Prefill {
+			prefills++
+		} else {
+			decodes++
+		}
+		out = l.Step(time.Time{}, Input{Results: []Result{{0, f.Number, make([]sample.Choice, len(f.Wants)), ""}}})
+	}
+	if prefills != 10 || decodes != 10 {
+		t.Errorf("%d prefills and %d decodes of 20 forwards, want 10 and 10", prefills, decodes)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	l, err := New(Config{Stages: 2, Slots: 1, Context: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		a    Arrival
+		want Reason
+	}{
+		"empty prompt":        {Arrival{MaxTokens: 1}, Malformed},
+		"prompt over context": {Arrival{Tokens: make([]int32, 10), MaxTokens: 1}, TooLong},
+		"max_tokens 0":        {Arrival{Tokens: make([]int32, 1)}, Malformed},
+		"max_tokens 10^9":     {Arrival{Tokens: make([]int32, 1), MaxTokens: 1_000_000_000}, Malformed},
+	} {
+		out := l.Step(time.Time{}, Input{Arrivals: []Arrival{c.a}})
+		if len(out.Refusals) != 1 || out.Refusals[0].Reason != c.want || l.Active() != 0 {
+			t.Errorf("%s: %+v", name, out.Refusals)
+		}
+	}
+	var many []Arrival
+	for i := range MaxQueue + 2 {
+		many = append(many, Arrival{ID: ID(i + 1), Tokens: []int32{1}, MaxTokens: 2})
+	}
+	out := l.Step(time.Time{}, Input{Arrivals: many})
+	if len(out.Refusals) != 2 || out.Refusals[0].Reason != QueueFull {
+		t.Errorf("an overfull queue: %d refusals", len(out.Refusals))
+	}
+	late := l.Step(time.Time{}.Add(MaxWait), Input{})
+	if len(late.Refusals) != MaxQueue-1 || late.Refusals[0].Reason != WaitedLong {
+		t.Errorf("after MaxWait: %d refusals, want %d", len(late.Refusals), MaxQueue-1)
+	}
+}
+
+// A failed forward ends the sequences of its group only; a late or repeated result changes nothing.
+func TestFailure(t *testing.T) {
+	l, err := New(Config{Stages: 2, Slots: 3, Context: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := l.Step(time.Time{}, Input{Arrivals: []Arrival{{ID: 1, Tokens: []int32{1}, MaxTokens: 3}, {ID: 2, Tokens: []int32{2}, MaxTokens: 3}}})
+	if len(out.Forwards) != 2 {
+		t.Fatalf("%d forwards, want one per group with work", len(out.Forwards))
+	}
+	bad := Result{Group: out.Forwards[0].Group, Number: out.Forwards[0].Number, Failed: errors.New("peer went away").Error()}
+	out2 := l.Step(time.Time{}, Input{Results: []Result{bad, bad, {Group: 1, Number: 99}, {Group: 77}}})
+	if len(out2.Refusals) != 1 || out2.Refusals[0].ID != 1 || out2.Refusals[0].Reason != StageFailed || l.Active() != 1 {
+		t.Errorf("after a failure: %+v, %d active", out2.Refusals, l.Active())
+	}
+}
+
+func TestConfigRefused(t *testing.T) {
+	for _, c := range []Config{{}, {Stages: 1, Slots: 1, Context: 1}, {Stages: 1, Slots: -1, Context: 9}, {Stages: 1, Slots: 1, Context: 9, Chunk: -1}} {
+		if _, err := New(c); err == nil {
+			t.Errorf("%+v: accepted", c)
+		}
+	}
+}
+
+func BenchmarkStep(b *testing.B) {
+	l, _ := New(Config{Stages: 1, Slots: 8, Context: 1 << 20})
+	in := Input{}
+	for i := range 8 {
+		in.Arrivals = append(in.Arrivals, Arrival{ID: ID(i + 1), Tokens: []int32{1}, MaxTokens: MaxTokens})
+	}
+	for b.Loop() {
+		out := l.Step(time.Time{}, in)
+		in = Input{}
+		for _, f := range out.Forwards {
+			in.Results = append(in.Results, Result{Group: f.Group, Number: f.Number, Choices: make([]sample.Choice, len(f.Wants))})
+		}
+	}
+}

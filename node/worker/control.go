@@ -1,0 +1,99 @@
+// Package worker runs the stages of one device in a process of its own, so that a crash of native code takes one worker and not the node.
+package worker
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/wire"
+)
+
+// File descriptors of the control pipes in the worker process; native code may print to stdout and stderr as it likes.
+const (
+	OrdersFD  = 3 // node → worker: Order, one JSON value after another
+	NoticesFD = 4 // worker → node: Notice
+)
+
+// Setup is the first thing that a worker is told.
+type Setup struct {
+	Papers  wire.Papers `json:"papers"`
+	Library string      `json:"library"` // path of libonnxruntime
+	Blobs   string      `json:"blobs"`   // folder that holds a file per blob, named by its digest
+	Host    string      `json:"host"`    // IP address to listen on; the port is free
+	Device  gpu.Device  `json:"device"`
+}
+
+// Order is what the node wants; one of its fields is set.
+type Order struct {
+	Setup  *Setup            `json:"setup,omitempty"`
+	Load   *Load             `json:"load,omitempty"`
+	Unload *cluster.StageKey `json:"unload,omitempty"`
+	Duties *[]Duty           `json:"duties,omitempty"` // all of them: what is missing is no longer served
+	Papers *wire.Papers      `json:"papers,omitempty"` // renewed
+}
+
+// Load asks for a stage. Its files are there already.
+type Load struct {
+	Key      cluster.StageKey `json:"key"`
+	Manifest []byte           `json:"manifest"` // encoded model.Manifest
+}
+
+// Duty says for which replica, at which epoch, a loaded stage works now.
+type Duty struct {
+	Replica cluster.ReplicaID `json:"replica"`
+	Epoch   cluster.Epoch     `json:"epoch"`
+	Stage   int               `json:"stage"`
+	Key     cluster.StageKey  `json:"key"`
+	Chain   []string          `json:"chain"` // endpoints of all stages, "" where not known
+	Drain   bool              `json:"drain,omitempty"`
+}
+
+// Notice is what the worker tells; one of its fields is set.
+type Notice struct {
+	Started  *Started          `json:"started,omitempty"`
+	Loaded   *Loaded           `json:"loaded,omitempty"`
+	Unloaded *cluster.StageKey `json:"unloaded,omitempty"`
+	Active   *[]Activity       `json:"active,omitempty"` // of all heads, whenever it changes
+}
+
+// Started says where the worker listens.
+type Started struct {
+	Endpoint string `json:"endpoint"`
+}
+
+// Loaded says how a Load ended.
+type Loaded struct {
+	Key  cluster.StageKey `json:"key"`
+	Used gpu.Bytes        `json:"used"`
+	Why  string           `json:"why,omitempty"` // "" = it is loaded
+}
+
+// Activity counts the sequences of a replica whose head is here.
+type Activity struct {
+	Replica cluster.ReplicaID `json:"replica"`
+	Epoch   cluster.Epoch     `json:"epoch"`
+	Active  int               `json:"active"`
+}
+
+// Pipe sends values one way as JSON. It is safe for concurrent use.
+type Pipe struct {
+	mu  sync.Mutex
+	enc *json.Encoder
+}
+
+// NewPipe writes to w.
+func NewPipe(w io.Writer) *Pipe { return &Pipe{enc: json.NewEncoder(w)} }
+
+// Send writes one value.
+func (p *Pipe) Send(v any) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.enc.Encode(v); err != nil {
+		return fmt.Errorf("worker: control pipe: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	"connectrpc.com/connect"
+
+	"github.com/skein-project/skein/wire"
+)
+
+// encodeGroup marks messages of encoders, which have no groups.
+const encodeGroup = -1
+
+// encode answers wire.EncodeRows. Rows run one by one: batching encoders gains nothing on a CPU, and a row alone can never
+// be changed by another's padding.
+func (w *worker) encode(ctx context.Context, r *wire.EncodeRequest) (*wire.EncodeResponse, error) {
+	d, err := w.duty(r.Replica, r.Epoch, 0)
+	if err != nil {
+		return nil, err
+	}
+	cfg := d.stage.manifest.Config
+	if cfg.Arch.Decoder() {
+		return nil, &wire.Refused{Code: connect.CodeInvalidArgument, Why: "the model is no encoder"}
+	}
+	for i, row := range r.Rows {
+		if err := checkRow(row, cfg.Vocab, cfg.Types, d.stage.serving.Context); err != nil {
+			return nil, fmt.Errorf("row %d: %w", i, err)
+		}
+	}
+	if err := d.head.ready(); err != nil {
+		return nil, err
+	}
+	d.head.begin()
+	defer d.head.finish()
+	out := &wire.EncodeResponse{}
+	for _, row := range r.Rows {
+		e, err := d.head.encodeRow(ctx, d.ctx, row, r.Want)
+		if err != nil {
+			return nil, err
+		}
+		out.Rows = append(out.Rows, e)
+	}
+	return out, nil
+}
+
+func checkRow(row wire.EncodeRow, vocab, types, context int) error {
+	if n := len(row.IDs); n == 0 || n > context {
+		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%d tokens, want 1 to %d", n, context)}
+	}
+	if err := checkTokens(row.IDs, vocab); err != nil {
+		return err
+	}
+	if len(row.Types) != 0 && len(row.Types) != len(row.IDs) {
+		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%d segment ids for %d tokens", len(row.Types), len(row.IDs))}
+	}
+	return checkTokens(row.Types, max(types, 1))
+}
+
+// encodeRow runs a row through stage 0 and waits for the chain's answer.
+func (h *head) encodeRow(ctx, duty context.Context, row wire.EncodeRow, want wire.EncodeWant) (wire.EncodedRow, error) {
+	select {
+	case h.encode <- struct{}{}:
+		defer func() { <-h.encode }()
+	case <-ctx.Done():
+		return wire.EncodedRow{}, ctx.Err()
+	}
+	m := message{Kind: kindEncode, Replica: h.id, Epoch: h.epoch, Stage: 1, Group: encodeGroup, Count: len(row.IDs), Want: want}
+	back := make(chan message, 1)
+	h.mu.Lock()
+	h.number++
+	m.Number = h.number
+	h.pending[m.Number] = back
+	h.mu.Unlock()
+	defer h.forget(m.Number)
+	frame, err := h.first(&m, row)
+	if err != nil {
+		return wire.EncodedRow{}, err
+	}
+	if frame == nil {
+		return m.row(), nil
+	}
+	if err := h.send(frame); err != nil {
+		return wire.EncodedRow{}, &wire.Refused{Code: connect.CodeUnavailable, Why: err.Error()}
+	}
+	select {
+	case m = <-back:
+	case <-ctx.Done():
+		return wire.EncodedRow{}, ctx.Err()
+	case <-duty.Done():
+		return wire.EncodedRow{}, &wire.Refused{Code: connect.CodeUnavailable, Why: "the placement ended"}
+	}
+	if m.Kind != kindEncoded {
+		return wire.EncodedRow{}, &wire.Refused{Code: connect.CodeUnavailable, Why: m.Why}
+	}
+	return m.row(), nil
+}
+
+// first runs stage 0; the frame is nil if that was all.
+func (h *head) first(m *message, row wire.EncodeRow) (frame wire.Frame, err error) {
+	pos, types := make([]int32, len(row.IDs)), row.Types
+	for i := range pos {
+		pos[i] = int32(i)
+	}
+	if len(types) == 0 {
+		types = make([]int32, len(row.IDs))
+	}
+	h.w.device.do(func() {
+		if err = h.stage.Embed(row.IDs, pos, types); err != nil {
+			return
+		}
+		if err = h.stage.encodeRow(m, h.stages == 1); err == nil && h.stages > 1 {
+			frame, err = m.encode(nil)
+		}
+	})
+	return frame, err
+}
+
+func (h *head) forget(number uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.pending, number)
+}
+
+// row takes the outputs out of an answer.
+func (m *message) row() wire.EncodedRow {
+	var e wire.EncodedRow
+	rest := m.payload
+	for i, to := range []*wire.Floats{&e.Hidden, &e.Vector, &e.Logits} {
+		n := min(max(m.Sizes[i], 0), len(rest))
+		*to, rest = append(*to, rest[:n]...), rest[n:]
+	}
+	return e
+}

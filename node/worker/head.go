@@ -1,0 +1,348 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/engine/batch"
+	"github.com/skein-project/skein/wire"
+)
+
+// maxEncodes bounds the rows of encoders that are on their way through a chain at once.
+const maxEncodes = 64
+
+// head is stage 0 of a replica at work: it takes requests, runs the batch loop, and sends steps down the chain.
+type head struct {
+	w      *worker
+	id     cluster.ReplicaID
+	epoch  cluster.Epoch
+	stage  *loaded
+	stages int
+	events chan event
+	encode chan struct{} // tickets
+	count  atomic.Int64
+
+	mu      sync.Mutex
+	drain   bool
+	next    string // endpoint of stage 1
+	moved   chan struct{}
+	link    *link // nil while the chain is down
+	number  uint64
+	pending map[uint64]chan message // encodes on their way
+}
+
+// event is something that the loop must know; one field is set.
+type event struct {
+	arrival *arrival
+	cancel  batch.ID
+	result  *batch.Result
+	down    string // the chain broke: every step on its way is lost
+}
+
+// arrival is a request with the place where its tokens go.
+type arrival struct {
+	batch.Arrival
+	out chan outcome // large enough for all that can come
+}
+
+// outcome is a token, an end, or a refusal.
+type outcome struct {
+	emit    batch.Emit
+	refused *batch.Refuse
+}
+
+func newHead(w *worker, d Duty, s *loaded) *head {
+	h := &head{w: w, id: d.Replica, epoch: d.Epoch, stage: s, stages: len(d.Chain), events: make(chan event, 256),
+		encode: make(chan struct{}, maxEncodes), moved: make(chan struct{}, 1), pending: map[uint64]chan message{}}
+	h.retarget(d)
+	return h
+}
+
+// retarget takes what changed about a duty: where the next stage is, and whether to drain.
+func (h *head) retarget(d Duty) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.drain = d.Drain
+	if len(d.Chain) > 1 && h.next != d.Chain[1] {
+		h.next = d.Chain[1]
+		select {
+		case h.moved <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// active is the number of sequences and encodes at work.
+func (h *head) active() int { return int(h.count.Load()) }
+
+// run keeps the chain connected and the loop turning until the duty ends.
+func (h *head) run(ctx context.Context) {
+	if h.stages > 1 {
+		h.w.running.Go(func() { h.connect(ctx) })
+	}
+	if !h.stage.manifest.Config.Arch.Decoder() {
+		return
+	}
+	loop, err := batch.New(batch.Config{Stages: h.stages, Slots: h.stage.serving.Slots, Context: h.stage.serving.Context})
+	if err != nil {
+		h.w.log.Error("no batch loop", "replica", h.id.String(), "err", err)
+		return
+	}
+	t := turn{head: h, loop: loop, out: map[batch.ID]chan outcome{}, flying: map[int]uint64{}}
+	t.run(ctx)
+}
+
+// turn is the shell of batch.Loop: it waits, steps, and does what the loop says.
+type turn struct {
+	head   *head
+	loop   *batch.Loop
+	out    map[batch.ID]chan outcome
+	flying map[int]uint64 // number of the forward in flight by group
+}
+
+func (t *turn) run(ctx context.Context) {
+	wake := time.NewTimer(time.Hour)
+	defer wake.Stop()
+	for {
+		var in batch.Input
+		select {
+		case e := <-t.head.events:
+			t.take(e, &in)
+			for more := true; more; {
+				select {
+				case e := <-t.head.events:
+					t.take(e, &in)
+				default:
+					more = false
+				}
+			}
+		case <-wake.C:
+		case <-ctx.Done():
+			for _, out := range t.out {
+				out <- outcome{refused: &batch.Refuse{Reason: batch.StageFailed, Why: "the placement ended"}}
+			}
+			return
+		}
+		o := t.loop.Step(time.Now(), in)
+		t.do(ctx, o)
+		if !o.Wake.IsZero() {
+			wake.Reset(time.Until(o.Wake))
+		}
+	}
+}
+
+func (t *turn) take(e event, in *batch.Input) {
+	switch {
+	case e.arrival != nil:
+		t.out[e.arrival.ID] = e.arrival.out
+		in.Arrivals = append(in.Arrivals, e.arrival.Arrival)
+	case e.cancel != 0:
+		delete(t.out, e.cancel)
+		in.Cancels = append(in.Cancels, e.cancel)
+	case e.result != nil:
+		if t.flying[e.result.Group] == e.result.Number {
+			delete(t.flying, e.result.Group)
+		}
+		in.Results = append(in.Results, *e.result)
+	case e.down != "":
+		for group, number := range t.flying {
+			in.Results = append(in.Results, batch.Result{Group: group, Number: number, Failed: e.down})
+		}
+		clear(t.flying)
+	}
+}
+
+func (t *turn) do(ctx context.Context, o batch.Output) {
+	for _, e := range o.Emits {
+		if out := t.out[e.ID]; out != nil {
+			out <- outcome{emit: e}
+			if e.Finish != batch.Running {
+				delete(t.out, e.ID)
+			}
+		}
+	}
+	for _, r := range o.Refusals {
+		if out := t.out[r.ID]; out != nil {
+			out <- outcome{refused: &r}
+			delete(t.out, r.ID)
+		}
+	}
+	for _, f := range o.Forwards {
+		t.flying[f.Group] = f.Number
+		go t.head.forward(ctx, f)
+	}
+}
+
+// forward runs a step through stage 0 and sends it on; a replica of one stage answers itself.
+func (h *head) forward(ctx context.Context, f batch.Forward) {
+	m := message{Kind: kindForward, Replica: h.id, Epoch: h.epoch, Stage: 1, Group: f.Group, Number: f.Number,
+		Prefill: f.Prefill, Row: f.Row, Past: f.Past, Count: len(f.Tokens), Wants: f.Wants}
+	r := batch.Result{Group: f.Group, Number: f.Number}
+	var frame wire.Frame
+	var err error
+	h.w.device.do(func() {
+		if err = h.stage.Embed(f.Tokens, positions(f), nil); err != nil {
+			return
+		}
+		if h.stages == 1 {
+			r.Choices, err = h.stage.choose(&m)
+			return
+		}
+		if m.payload, err = h.stage.step(&m); err == nil {
+			frame, err = m.encode(nil)
+		}
+	})
+	if err == nil && frame != nil {
+		if err = h.send(frame); err == nil {
+			return // the answer comes over the link
+		}
+	}
+	if err != nil {
+		r.Failed = err.Error()
+	}
+	h.post(ctx, event{result: &r})
+}
+
+func positions(f batch.Forward) []int32 {
+	if !f.Prefill {
+		return f.Past
+	}
+	p := make([]int32, len(f.Tokens))
+	for i := range p {
+		p[i] = f.Past[0] + int32(i)
+	}
+	return p
+}
+
+func (h *head) post(ctx context.Context, e event) bool {
+	select {
+	case h.events <- e:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// send passes a frame to the link, if there is one.
+func (h *head) send(f wire.Frame) error {
+	h.mu.Lock()
+	l := h.link
+	h.mu.Unlock()
+	if l == nil {
+		return errChain
+	}
+	return l.send(f)
+}
+
+// ready says whether a new request can be taken now.
+func (h *head) ready() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.drain:
+		return &wire.Refused{Code: connect.CodeUnavailable, Why: "the replica is draining"}
+	case h.stages > 1 && h.link == nil:
+		return &wire.Refused{Code: connect.CodeUnavailable, Why: errChain.Error()}
+	}
+	return nil
+}
+
+var ids atomic.Uint64
+
+// generate answers wire.Generate.
+func (w *worker) generate(ctx context.Context, r *wire.GenerateRequest, send func(*wire.GenerateResponse) error) error {
+	d, err := w.duty(r.Replica, r.Epoch, 0)
+	if err != nil {
+		return err
+	}
+	cfg := d.stage.manifest.Config
+	if !cfg.Arch.Decoder() {
+		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: "the model does not generate"}
+	}
+	if err := checkTokens(r.Tokens, cfg.Vocab); err != nil {
+		return err
+	}
+	if err := r.Sampling.Validate(); err != nil {
+		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: err.Error()}
+	}
+	if err := d.head.ready(); err != nil {
+		return err
+	}
+	room := min(max(r.MaxTokens, 0), d.stage.serving.Context) + 2
+	a := &arrival{Arrival: batch.Arrival{ID: batch.ID(ids.Add(1)), Tokens: r.Tokens, Sampling: r.Sampling, MaxTokens: r.MaxTokens, EOS: r.EOS}, out: make(chan outcome, room)}
+	d.head.begin()
+	defer d.head.finish()
+	if !d.head.post(d.ctx, event{arrival: a}) {
+		return &wire.Refused{Code: connect.CodeUnavailable, Why: "the placement ended"}
+	}
+	return d.pass(ctx, a, send)
+}
+
+// pass hands tokens to the caller as they come, several at once where they came faster than they went.
+func (d *duty) pass(ctx context.Context, a *arrival, send func(*wire.GenerateResponse) error) error {
+	leave := func(err error) error {
+		d.head.post(d.ctx, event{cancel: a.ID})
+		return err
+	}
+	for {
+		var res wire.GenerateResponse
+		var o outcome
+		select {
+		case o = <-a.out:
+		case <-ctx.Done():
+			return leave(ctx.Err())
+		}
+		for {
+			if o.refused != nil {
+				return refusal(*o.refused)
+			}
+			if o.emit.Choice != nil {
+				res.Tokens = append(res.Tokens, *o.emit.Choice)
+			}
+			switch o.emit.Finish {
+			case batch.Stop:
+				res.Finish = wire.FinishStop
+			case batch.Length:
+				res.Finish = wire.FinishLength
+			}
+			if res.Finish != "" || len(a.out) == 0 {
+				break
+			}
+			o = <-a.out
+		}
+		if err := send(&res); err != nil {
+			return leave(err)
+		}
+		if res.Finish != "" {
+			return nil
+		}
+	}
+}
+
+func refusal(r batch.Refuse) error {
+	code := connect.CodeUnavailable
+	switch r.Reason {
+	case batch.Malformed, batch.TooLong:
+		code = connect.CodeInvalidArgument
+	case batch.QueueFull, batch.WaitedLong:
+		code = connect.CodeResourceExhausted
+	}
+	return &wire.Refused{Code: code, Why: fmt.Sprintf("%s: %s", r.Reason, r.Why)}
+}
+
+func checkTokens(tokens []int32, vocab int) error {
+	if i := slices.IndexFunc(tokens, func(t int32) bool { return t < 0 || int(t) >= vocab }); i >= 0 {
+		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("token %d at %d is not in a vocabulary of %d", tokens[i], i, vocab)}
+	}
+	return nil
+}
+
+func (h *head) begin()  { h.count.Add(1); h.w.tellActive() }
+func (h *head) finish() { h.count.Add(-1); h.w.tellActive() }

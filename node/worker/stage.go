@@ -1,0 +1,82 @@
+package worker
+
+import (
+	"fmt"
+
+	"github.com/skein-project/skein/engine"
+	"github.com/skein-project/skein/engine/sample"
+)
+
+// step runs a forward on the stage; its input is in the stage's buffer. The result is valid until the next one.
+func (s *loaded) step(m *message) ([]float32, error) {
+	step := engine.Step{Prefill: m.Prefill}
+	if m.Prefill {
+		if len(m.Past) != 1 {
+			return nil, fmt.Errorf("%w: a prefill with %d pasts", errFrame, len(m.Past))
+		}
+		step.Row, step.Past, step.Count = m.Row, int(m.Past[0]), m.Count
+	} else {
+		step.Rows = engine.Rows{First: m.Row, Positions: m.Past}
+	}
+	for _, w := range m.Wants {
+		step.Want = append(step.Want, w.Token)
+	}
+	return s.Run(step)
+}
+
+// choose runs a forward on a last stage and samples what is wanted.
+func (s *loaded) choose(m *message) ([]sample.Choice, error) {
+	logits, err := s.step(m)
+	if err != nil {
+		return nil, err
+	}
+	vocab := s.manifest.Config.Vocab
+	out := make([]sample.Choice, len(m.Wants))
+	for i, w := range m.Wants {
+		if out[i], err = sample.Choose(logits[i*vocab:(i+1)*vocab], w.Sampling, w.Position); err != nil {
+			return nil, fmt.Errorf("choose token %d of the sequence in row %d: %w", w.Position, m.Row+i, err)
+		}
+	}
+	return out, nil
+}
+
+// input puts the hidden states of a message into the stage's buffer.
+func (s *loaded) input(m *message) error {
+	n := m.Count
+	if !m.Prefill && m.Kind == kindForward {
+		n = len(m.Past)
+	}
+	in := s.Input(n)
+	if in == nil || len(m.payload) != len(in) {
+		return fmt.Errorf("%w: %d floats for %d tokens", errFrame, len(m.payload), n)
+	}
+	copy(in, m.payload)
+	return nil
+}
+
+// encodeRow runs one row of an encoder; its input is in the stage's buffer. On the last stage the message becomes the answer.
+func (s *loaded) encodeRow(m *message, last bool) error {
+	mask := make([]int32, m.Count)
+	for i := range mask {
+		mask[i] = 1
+	}
+	e, err := s.Encode(engine.EncodeBatch{Rows: 1, Length: m.Count, Mask: mask})
+	if err != nil {
+		return err
+	}
+	if !last {
+		m.payload = e.Hidden
+		return nil
+	}
+	m.Kind, m.payload = kindEncoded, nil
+	for i, part := range []struct {
+		wanted bool
+		floats []float32
+	}{{m.Want.Hidden, e.Hidden}, {m.Want.Vector, e.Vectors}, {m.Want.Logits, e.Logits}} {
+		if part.wanted {
+			m.Sizes[i] = len(part.floats)
+			m.payload = append(m.payload, part.floats...)
+		}
+	}
+	return nil
+}

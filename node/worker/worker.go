@@ -1,0 +1,308 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"path/filepath"
+	"runtime"
+	"sync"
+
+	"connectrpc.com/connect"
+
+	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/engine"
+	"github.com/skein-project/skein/engine/ort"
+	"github.com/skein-project/skein/model"
+	"github.com/skein-project/skein/shard"
+	"github.com/skein-project/skein/wire"
+)
+
+// Run is the worker process: it obeys orders until they end (the node closed the pipe, or died).
+func Run(ctx context.Context, orders io.Reader, notices io.Writer, log *slog.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	dec, pipe := json.NewDecoder(orders), NewPipe(notices)
+	var first Order
+	if err := dec.Decode(&first); err != nil || first.Setup == nil {
+		return fmt.Errorf("worker: no setup: %w", err)
+	}
+	w, err := start(ctx, *first.Setup, pipe, log)
+	if err != nil {
+		return err
+	}
+	defer w.stop()
+	for {
+		var o Order
+		if err := dec.Decode(&o); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("worker: read orders: %w", err)
+		}
+		if err := w.obey(o); err != nil {
+			return err
+		}
+	}
+}
+
+// worker holds the loaded stages of one device and the duties they have.
+type worker struct {
+	ctx      context.Context // of the process
+	setup    Setup
+	creds    *wire.Credentials
+	dialer   *wire.Dialer
+	listener *wire.Listener
+	runtime  *ort.Runtime
+	device   *device
+	pipe     *Pipe
+	log      *slog.Logger
+	running  sync.WaitGroup
+
+	mu     sync.Mutex
+	stages map[cluster.StageKey]*loaded
+	duties map[cluster.ReplicaID]*duty
+}
+
+// loaded is a stage in memory.
+type loaded struct {
+	*engine.Stage
+	manifest *model.Manifest
+	serving  shard.Serving
+}
+
+// duty is a stage at work for a replica. Its Chain and Drain change, under worker.mu; the rest does not.
+type duty struct {
+	Duty
+	stage *loaded
+	head  *head // only for stage 0
+	ctx   context.Context
+	end   context.CancelFunc
+}
+
+func start(ctx context.Context, s Setup, pipe *Pipe, log *slog.Logger) (*worker, error) {
+	w := &worker{ctx: ctx, setup: s, pipe: pipe, log: log, stages: map[cluster.StageKey]*loaded{}, duties: map[cluster.ReplicaID]*duty{}}
+	var err error
+	if w.creds, err = wire.NewCredentials(s.Papers); err != nil {
+		return nil, err
+	}
+	if w.runtime, err = ort.Open(s.Library); err != nil {
+		return nil, err
+	}
+	w.dialer, w.device = wire.NewDialer(w.creds), newDevice(ctx)
+	if w.listener, err = wire.Listen(net.JoinHostPort(s.Host, "0"), w.creds, log); err != nil {
+		return nil, err
+	}
+	mux := wire.NewMux()
+	wire.HandleStream(mux, wire.Generate, w.generate)
+	wire.Handle(mux, wire.EncodeRows, w.encode)
+	wire.HandleFrames(mux, w.stream)
+	w.running.Go(func() {
+		if err := w.listener.Serve(ctx, mux); err != nil {
+			log.Error("worker stopped listening", "err", err)
+		}
+	})
+	return w, pipe.Send(Notice{Started: &Started{Endpoint: w.listener.Addr().String()}})
+}
+
+func (w *worker) stop() {
+	w.setDuties(nil)
+	w.listener.Close()
+	w.dialer.Close()
+}
+
+func (w *worker) obey(o Order) error {
+	switch {
+	case o.Load != nil:
+		w.running.Go(func() { w.load(*o.Load) })
+	case o.Unload != nil:
+		w.running.Go(func() { w.unload(*o.Unload) })
+	case o.Duties != nil:
+		w.setDuties(*o.Duties)
+	case o.Papers != nil:
+		return w.creds.Replace(*o.Papers)
+	}
+	return nil
+}
+
+func (w *worker) load(l Load) {
+	n := Loaded{Key: l.Key}
+	if err := w.loadStage(l, &n); err != nil {
+		n.Why = err.Error()
+	}
+	w.tell(Notice{Loaded: &n})
+}
+
+func (w *worker) loadStage(l Load, n *Loaded) error {
+	m, err := model.Decode(l.Manifest)
+	if err != nil {
+		return err
+	}
+	if m.Digest() != l.Key.Manifest {
+		return fmt.Errorf("worker: manifest %s is not %s: %w", m.Digest().Short(), l.Key.Manifest.Short(), blob.ErrCorrupt)
+	}
+	w.mu.Lock()
+	_, there := w.stages[l.Key]
+	w.mu.Unlock()
+	if there {
+		return nil
+	}
+	spec := engine.StageSpec{Manifest: m, Span: l.Key.Span, Serving: l.Key.Serving, Threads: w.setup.Device.Cores}
+	files := func(d blob.Digest) (string, error) { return filepath.Join(w.setup.Blobs, d.String()), nil }
+	var s *engine.Stage
+	w.device.do(func() {
+		if s, err = engine.Load(w.runtime, spec, files); err == nil {
+			err = warm(s, m, l.Key)
+		}
+		if err == nil {
+			n.Used = s.Used()
+		} else if s != nil {
+			s.Close()
+		}
+	})
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.stages[l.Key] = &loaded{Stage: s, manifest: m, serving: l.Key.Serving}
+	w.mu.Unlock()
+	return nil
+}
+
+// warm runs one small step, so that the first request does not pay for what the runtime does once.
+func warm(s *engine.Stage, m *model.Manifest, key cluster.StageKey) error {
+	clear(s.Input(1))
+	if m.Config.Arch.Decoder() {
+		_, err := s.Run(engine.Step{Prefill: true, Count: 1})
+		return err
+	}
+	_, err := s.Encode(engine.EncodeBatch{Rows: 1, Length: 1, Mask: []int32{1}})
+	return err
+}
+
+func (w *worker) unload(key cluster.StageKey) {
+	w.mu.Lock()
+	s := w.stages[key]
+	delete(w.stages, key)
+	w.mu.Unlock()
+	if s != nil {
+		w.device.do(func() {
+			if err := s.Close(); err != nil {
+				w.log.Warn("unload", "span", key.Span, "err", err)
+			}
+		})
+	}
+	w.tell(Notice{Unloaded: &key})
+}
+
+// setDuties makes the duties what the node says: those that stay are told of their chain, the others end and start.
+func (w *worker) setDuties(want []Duty) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next := map[cluster.ReplicaID]*duty{}
+	for _, d := range want {
+		if old := w.duties[d.Replica]; old != nil && old.Epoch == d.Epoch && old.Stage == d.Stage && old.Key == d.Key {
+			old.Chain, old.Drain = d.Chain, d.Drain
+			next[d.Replica] = old
+			if old.head != nil {
+				old.head.retarget(d)
+			}
+			continue
+		}
+		if s := w.stages[d.Key]; s != nil {
+			next[d.Replica] = w.begin(d, s)
+		} else {
+			w.log.Warn("duty without its stage", "replica", d.Replica.String(), "stage", d.Stage)
+		}
+	}
+	for id, old := range maps.All(w.duties) {
+		if next[id] != old {
+			old.end()
+		}
+	}
+	w.duties = next
+}
+
+func (w *worker) begin(d Duty, s *loaded) *duty {
+	ctx, end := context.WithCancel(w.ctx)
+	n := &duty{Duty: d, stage: s, ctx: ctx, end: end}
+	if d.Stage == 0 {
+		n.head = newHead(w, d, s)
+		w.running.Go(func() { n.head.run(ctx) })
+	}
+	return n
+}
+
+// duty finds the work for a replica at exactly this epoch. A caller with another epoch holds an old or newer map: it is told so.
+func (w *worker) duty(id cluster.ReplicaID, epoch cluster.Epoch, stage int) (*duty, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d := w.duties[id]
+	if d == nil || d.Epoch != epoch || d.Stage != stage {
+		return nil, &wire.Refused{Code: connect.CodeFailedPrecondition, Why: fmt.Sprintf("stage %d of %s is not held here at epoch %d", stage, id, epoch)}
+	}
+	return d, nil
+}
+
+// chain is where the stages of a duty's replica are now.
+func (w *worker) chain(d *duty) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return d.Chain
+}
+
+func (w *worker) tell(n Notice) {
+	if err := w.pipe.Send(n); err != nil {
+		w.log.Error("cannot reach the node", "err", err)
+	}
+}
+
+// tellActive reports the sequences of all heads.
+func (w *worker) tellActive() {
+	w.mu.Lock()
+	list := []Activity{}
+	for id, d := range maps.All(w.duties) {
+		if d.head != nil {
+			list = append(list, Activity{Replica: id, Epoch: d.Epoch, Active: d.head.active()})
+		}
+	}
+	w.mu.Unlock()
+	w.tell(Notice{Active: &list})
+}
+
+// device runs all calls into the runtime on one locked thread: its state is kept per thread (CUDA handles, captured graphs).
+type device struct {
+	jobs chan func()
+	ctx  context.Context
+}
+
+func newDevice(ctx context.Context) *device {
+	d := &device{jobs: make(chan func()), ctx: ctx}
+	go func() {
+		runtime.LockOSThread()
+		for {
+			select {
+			case f := <-d.jobs:
+				f()
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return d
+}
+
+// do runs f on the device's thread and waits for it; it does nothing once the process ends.
+func (d *device) do(f func()) {
+	done := make(chan struct{})
+	select {
+	case d.jobs <- func() { defer close(done); f() }:
+		<-done
+	case <-d.ctx.Done():
+	}
+}

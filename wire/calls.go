@@ -1,0 +1,156 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"connectrpc.com/connect"
+
+	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/cluster"
+)
+
+// Empty is a message without content.
+type Empty struct{}
+
+// Pong answers a probe.
+type Pong struct {
+	ID      cluster.NodeID `json:"id"`
+	Session uint64         `json:"session"` // random per start of the process
+}
+
+// ProbeNodeRequest asks another coordinator to probe a node from where it is.
+type ProbeNodeRequest struct {
+	Node cluster.NodeID `json:"node"`
+	Addr string         `json:"addr"`
+}
+
+// ProbeNodeResponse tells whether the node answered.
+type ProbeNodeResponse struct {
+	Answered bool   `json:"answered"`
+	Why      string `json:"why,omitempty"`
+}
+
+// FollowRequest asks for the log after an index; 0 = from a snapshot.
+type FollowRequest struct {
+	After cluster.Index `json:"after"`
+}
+
+// LogPiece is a snapshot of the state, or entries that follow what was sent before. A follower that fell behind what is kept gets a
+// snapshot again.
+type LogPiece struct {
+	Snapshot []byte     `json:"snapshot,omitempty"`
+	Entries  []LogEntry `json:"entries,omitempty"`
+	Leader   string     `json:"leader,omitempty"` // address of the leader, when known
+}
+
+// LogEntry is one committed entry, as encoded in the log.
+type LogEntry struct {
+	Index cluster.Index `json:"index"`
+	Entry []byte        `json:"entry"`
+}
+
+// ProposeRequest forwards transactions to the leader, as an encoded cluster.Envelope.
+type ProposeRequest struct {
+	Envelope []byte `json:"envelope"`
+}
+
+// ProposeResponse tells what became of each transaction: nil if it was applied.
+type ProposeResponse struct {
+	Index    cluster.Index       `json:"index"`
+	Rejected []*cluster.Rejected `json:"rejected"`
+}
+
+// HoldRequest asks a coordinator to fetch blobs and keep them; it answers when it has verified all of them.
+type HoldRequest struct {
+	Blobs   []blob.Digest `json:"blobs"`
+	Sources []string      `json:"sources"` // addresses of coordinators that have them
+}
+
+// BlobRequest names a blob, or a chunk of one.
+type BlobRequest struct {
+	Digest blob.Digest `json:"digest"`
+	Chunk  int         `json:"chunk"`
+}
+
+// BlobSource is where a member's blobs are: a store on disk on coordinators and nodes.
+type BlobSource interface {
+	// Index describes a blob, whole or in part; blob.ErrUnknown if nothing is known of it.
+	Index(d blob.Digest) (blob.Index, error)
+	// ReadChunk reads a verified chunk; blob.ErrUnknown if it is not here.
+	ReadChunk(d blob.Digest, chunk int) ([]byte, error)
+}
+
+// HandleBlobs lets other members read from a source.
+func HandleBlobs(m *Mux, src BlobSource) {
+	Handle(m, BlobIndex, func(_ context.Context, r *BlobRequest) (*blob.Index, error) {
+		x, err := src.Index(r.Digest)
+		return &x, notHere(err)
+	})
+	m.handle(BlobChunk, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var req BlobRequest
+		if err := json.NewDecoder(io.LimitReader(r.Body, 1<<10)).Decode(&req); err != nil {
+			http.Error(w, "malformed request", http.StatusBadRequest)
+			return
+		}
+		b, err := src.ReadChunk(req.Digest, req.Chunk)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Write(b)
+	}))
+}
+
+func notHere(err error) error {
+	if errors.Is(err, blob.ErrUnknown) {
+		return &Refused{Code: connect.CodeNotFound, Why: err.Error()}
+	}
+	return err
+}
+
+// FetchIndex asks the member at addr for the index of a blob, and verifies it against its name.
+func FetchIndex(ctx context.Context, d *Dialer, addr string, digest blob.Digest) (blob.Index, error) {
+	x, err := Call[BlobRequest, blob.Index](ctx, d, AnyRole, addr, BlobIndex, &BlobRequest{Digest: digest})
+	if err != nil {
+		return blob.Index{}, err
+	}
+	if err := x.Validate(); err != nil {
+		return blob.Index{}, err
+	}
+	if x.Digest() != digest {
+		return blob.Index{}, fmt.Errorf("%w: index of %s from %s", blob.ErrCorrupt, digest.Short(), addr)
+	}
+	return *x, nil
+}
+
+// FetchChunk reads one chunk from the member at addr and verifies it.
+func FetchChunk(ctx context.Context, d *Dialer, addr string, x blob.Index, chunk int) ([]byte, error) {
+	body, err := json.Marshal(BlobRequest{Digest: x.Digest(), Chunk: chunk})
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+addr+string(BlobChunk), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	res, err := d.http[AnyRole].Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("fetch chunk %d of %s: %w", chunk, x.Digest().Short(), err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("fetch chunk %d of %s from %s: %s", chunk, x.Digest().Short(), addr, res.Status)
+	}
+	b := make([]byte, x.ChunkLen(chunk))
+	if _, err := io.ReadFull(res.Body, b); err != nil {
+		return nil, fmt.Errorf("fetch chunk %d of %s from %s: %w", chunk, x.Digest().Short(), addr, err)
+	}
+	return b, x.Check(chunk, b)
+}

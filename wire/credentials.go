@@ -1,0 +1,141 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/skein-project/skein/cluster"
+)
+
+// Protocols told apart on the one port (TLS ALPN).
+const (
+	alpnRaft = "skein-raft/1"
+	alpnH2   = "h2"
+	alpnH1   = "http/1.1"
+)
+
+// handshakeTimeout bounds a TLS handshake, so that half-open connections go away.
+const handshakeTimeout = 5 * time.Second
+
+// Credentials hold a member's papers and make TLS configurations of them. Papers can be replaced while connections are open.
+type Credentials struct {
+	mu     sync.RWMutex
+	papers Papers
+	cert   tls.Certificate
+	ca     *x509.Certificate
+	who    Identity
+}
+
+// NewCredentials checks papers and holds them.
+func NewCredentials(p Papers) (*Credentials, error) {
+	c := &Credentials{}
+	return c, c.Replace(p)
+}
+
+// Replace takes newer papers of the same member.
+func (c *Credentials) Replace(p Papers) error {
+	cert, ca, who, err := p.parse()
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cert.Leaf != nil && c.who != who {
+		return fmt.Errorf("%w: papers of %s, want %s", ErrIdentity, who.url(), c.who.url())
+	}
+	c.papers, c.cert, c.ca, c.who = p, cert, ca, who
+	return nil
+}
+
+// Papers gives what is held, for a worker process or a file.
+func (c *Credentials) Papers() Papers { c.mu.RLock(); defer c.mu.RUnlock(); return c.papers }
+
+// Identity is who the member is.
+func (c *Credentials) Identity() Identity { c.mu.RLock(); defer c.mu.RUnlock(); return c.who }
+
+// CA is the authority that everybody's certificate must come from.
+func (c *Credentials) CA() *x509.Certificate { c.mu.RLock(); defer c.mu.RUnlock(); return c.ca }
+
+// RenewAt is when the certificate should be replaced: at half its life.
+func (c *Credentials) RenewAt() time.Time {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	l := c.cert.Leaf
+	return l.NotBefore.Add(l.NotAfter.Sub(l.NotBefore) / 2)
+}
+
+func (c *Credentials) certificate() (*tls.Certificate, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	cert := c.cert
+	return &cert, nil
+}
+
+// verify checks a peer's chain against the authority and its identity against this cluster and the roles. Names of hosts do not
+// count: members move.
+func (c *Credentials) verify(cs tls.ConnectionState, roles []cluster.Role) error {
+	if len(cs.PeerCertificates) == 0 {
+		return fmt.Errorf("%w: no certificate", ErrIdentity)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(c.CA())
+	leaf := cs.PeerCertificates[0]
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
+		return fmt.Errorf("%w: %w", ErrIdentity, err)
+	}
+	who, err := identityOf(leaf)
+	if err != nil {
+		return err
+	}
+	if who.Cluster != c.Identity().Cluster {
+		return fmt.Errorf("%w: of another cluster", ErrIdentity)
+	}
+	if len(roles) > 0 && !slices.Contains(roles, who.Role) {
+		return fmt.Errorf("%w: %s", ErrRole, who.Role)
+	}
+	return nil
+}
+
+// server makes the configuration of a listener. A certificate is asked for; joining is the only thing that works without one.
+func (c *Credentials) server() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: []string{alpnRaft, alpnH2, alpnH1}, ClientAuth: tls.RequestClientCert,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.certificate() },
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			if cs.NegotiatedProtocol == alpnRaft {
+				return c.verify(cs, []cluster.Role{cluster.RoleCoordinator})
+			}
+			if len(cs.PeerCertificates) == 0 {
+				return nil
+			}
+			return c.verify(cs, nil)
+		},
+	}
+}
+
+// client makes the configuration of a dialer that talks only to members of the given roles.
+func (c *Credentials) client(alpn []string, roles ...cluster.Role) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: alpn,
+		InsecureSkipVerify:   true, // host names mean nothing here; VerifyConnection checks chain, cluster and role instead
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.certificate() },
+		VerifyConnection:     func(cs tls.ConnectionState) error { return c.verify(cs, roles) },
+	}
+}
+
+func (c *Credentials) dial(ctx context.Context, addr string, cfg *tls.Config) (*tls.Conn, error) {
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: handshakeTimeout, KeepAlive: 15 * time.Second}, Config: cfg}
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", addr, err)
+	}
+	return conn.(*tls.Conn), nil
+}

@@ -1,0 +1,101 @@
+package wire
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/engine/sample"
+	"github.com/skein-project/skein/model"
+)
+
+// GenerateRequest asks the head of a replica to continue a sequence of tokens. Replica and Epoch fence: a worker that holds another
+// placement refuses with CodeFailedPrecondition. Repeating a request with the tokens that were already given continues it exactly,
+// since random numbers are a function of (seed, position).
+type GenerateRequest struct {
+	Replica   cluster.ReplicaID `json:"replica"`
+	Epoch     cluster.Epoch     `json:"epoch"`
+	Tokens    []int32           `json:"tokens"`
+	Sampling  model.Sampling    `json:"sampling"`
+	MaxTokens int               `json:"max_tokens"` // tokens still to be given, ≥ 1
+	EOS       []int32           `json:"eos"`        // any of these ends the generation; it is not given
+}
+
+// Finish says why a generation ended.
+type Finish string
+
+// Reasons.
+const (
+	FinishStop   Finish = "stop"   // an EOS token was chosen
+	FinishLength Finish = "length" // MaxTokens, or the replica's context
+)
+
+// GenerateResponse is what was generated since the last one.
+type GenerateResponse struct {
+	Tokens []sample.Choice `json:"tokens,omitempty"`
+	Finish Finish          `json:"finish,omitempty"` // only in the last one
+}
+
+// EncodeRequest runs an encoder on rows of tokens.
+type EncodeRequest struct {
+	Replica cluster.ReplicaID `json:"replica"`
+	Epoch   cluster.Epoch     `json:"epoch"`
+	Rows    []EncodeRow       `json:"rows"`
+	Want    EncodeWant        `json:"want"`
+}
+
+// EncodeRow is one sequence with its segment ids (empty = all 0).
+type EncodeRow struct {
+	IDs   []int32 `json:"ids"`
+	Types []int32 `json:"types,omitempty"`
+}
+
+// EncodeWant says which outputs are sent back.
+type EncodeWant struct {
+	Hidden bool `json:"hidden,omitempty"` // [tokens, hidden]
+	Vector bool `json:"vector,omitempty"` // [hidden]: pooled and normalised as the manifest declares
+	Logits bool `json:"logits,omitempty"` // [labels]
+}
+
+// EncodeResponse holds the rows in order.
+type EncodeResponse struct {
+	Rows []EncodedRow `json:"rows"`
+}
+
+// EncodedRow holds what was wanted of a row.
+type EncodedRow struct {
+	Hidden Floats `json:"hidden,omitempty"`
+	Vector Floats `json:"vector,omitempty"`
+	Logits Floats `json:"logits,omitempty"`
+}
+
+// Floats travel as base64 of little-endian float32.
+type Floats []float32
+
+// MarshalJSON implements json.Marshaler.
+func (f Floats) MarshalJSON() ([]byte, error) {
+	b := make([]byte, 4*len(f))
+	for i, v := range f {
+		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(v))
+	}
+	return json.Marshal(base64.StdEncoding.EncodeToString(b))
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (f *Floats) UnmarshalJSON(b []byte) error {
+	var s []byte
+	if err := json.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	if len(s)%4 != 0 {
+		return fmt.Errorf("wire: %d bytes are no float32s", len(s))
+	}
+	*f = make(Floats, len(s)/4)
+	for i := range *f {
+		(*f)[i] = math.Float32frombits(binary.LittleEndian.Uint32(s[4*i:]))
+	}
+	return nil
+}
