@@ -1,0 +1,103 @@
+package token
+
+import "strings"
+
+// Bounds of the words that one call of Encode remembers.
+const (
+	cachedWords     = 1 << 13 // words
+	cachedWordBytes = 64      // bytes of one
+	cachedFromBytes = 256     // bytes of a text below which remembering does not pay
+)
+
+// sequence is an encoded text before special tokens are put around it.
+type sequence struct {
+	ids   []int32
+	spans []Span
+}
+
+// encoder is the state of encoding one text.
+type encoder struct {
+	t       *Tokenizer
+	out     sequence
+	err     error
+	scratch scratch
+	pieces  []piece         // of the current word, and of all words in the cache
+	cache   map[string]Span // ranges of pieces, by word
+}
+
+func newEncoder(t *Tokenizer, text string, opts EncodeOptions) *encoder {
+	n := len(text)/4 + 4
+	e := &encoder{t: t, out: sequence{ids: make([]int32, 0, n), spans: make([]Span, 0, n)}}
+	if len(text) >= cachedFromBytes {
+		e.cache = make(map[string]Span)
+	}
+	return e
+}
+
+// split gives a piece to the splitters from the i-th on, and what they make of it to the model.
+func (e *encoder) split(i int, a aligned) {
+	switch {
+	case a.text == "":
+	case i == len(e.t.splitters):
+		e.word(a)
+	default:
+		e.t.splitters[i].split(a, func(b aligned) { e.split(i+1, b) })
+	}
+}
+
+// word appends the tokens of one word.
+func (e *encoder) word(a aligned) {
+	if at, ok := e.cache[a.text]; ok {
+		e.emit(a, e.pieces[at.From:at.To])
+		return
+	}
+	mark := len(e.pieces)
+	e.pieces = e.t.model.cut(a.text, &e.scratch, e.pieces)
+	e.emit(a, e.pieces[mark:])
+	if e.cache != nil && len(e.cache) < cachedWords && len(a.text) <= cachedWordBytes {
+		e.cache[a.text] = Span{int32(mark), int32(len(e.pieces))}
+	} else {
+		e.pieces = e.pieces[:mark]
+	}
+}
+
+func (e *encoder) emit(a aligned, pieces []piece) {
+	for _, p := range pieces {
+		e.append(p.id, a.text[p.from:p.to], a.origin(int(p.from), int(p.to)))
+	}
+}
+
+// added appends an added token.
+func (e *encoder) added(id int32, a aligned) {
+	if e.err == nil {
+		e.append(id, a.text, a.origin(0, len(a.text)))
+	}
+}
+
+func (e *encoder) append(id int32, text string, at Span) {
+	if e.t.trim.on {
+		at = e.t.trim.apply(text, at, len(e.out.ids) == 0)
+	}
+	e.out.ids = append(e.out.ids, id)
+	e.out.spans = append(e.out.spans, at)
+}
+
+// trimRule takes the spaces at a token's ends out of its offsets.
+type trimRule struct {
+	on     bool
+	prefix bool // a single space before the first token is not the text's own, and has no offset
+}
+
+func (r trimRule) apply(text string, at Span, first bool) Span {
+	lead := int32(len(text) - len(strings.TrimLeft(text, " ")))
+	trail := int32(len(text) - len(strings.TrimRight(text, " ")))
+	kept := r.prefix && lead == 1 && (first || at.From == 0)
+	switch {
+	case kept && trail == int32(len(text)):
+		return Span{at.From, at.From}
+	case lead > 0 && !kept:
+		at.From = min(at.From+lead, at.To)
+	}
+	at.To = max(at.To-trail, at.From)
+	return at
+}

@@ -1,0 +1,125 @@
+package token
+
+import (
+	"slices"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// shortSegment is the number of bytes up to which a segment is given to the norm package whole: few enough that it
+// cannot contain the 31 marks at which that package, but not the reference, puts in a joiner (Stream-Safe Text Format).
+const shortSegment = 32
+
+// form is a Unicode normalization form (UAX #15).
+type form struct{ norm.Form }
+
+func (f form) apply(a aligned) (aligned, error) {
+	clean := f.QuickSpanString(a.text)
+	if clean == len(a.text) {
+		return a, nil
+	}
+	w := rewrite(a)
+	clean = f.segmentStart(a.text, clean)
+	w.keep(0, clean)
+	for i := clean; i < len(a.text); {
+		j := f.segmentEnd(a.text, i)
+		seg := a.text[i:j]
+		out := ""
+		if len(seg) <= shortSegment {
+			out = f.String(seg)
+		} else {
+			out = f.long(seg)
+		}
+		if out == seg {
+			w.keep(i, j)
+		} else {
+			w.put(out, i, j)
+		}
+		i = j
+	}
+	return w.done()
+}
+
+// segmentStart returns the last segment boundary at or before i.
+func (f form) segmentStart(s string, i int) int {
+	for i > 0 && (i == len(s) || !utf8.RuneStart(s[i]) || !f.PropertiesString(s[i:]).BoundaryBefore()) {
+		i--
+	}
+	return i
+}
+
+// segmentEnd returns the first segment boundary after i.
+func (f form) segmentEnd(s string, i int) int {
+	for {
+		_, n := utf8.DecodeRuneInString(s[i:])
+		i += n
+		if i == len(s) || f.PropertiesString(s[i:]).BoundaryBefore() {
+			return i
+		}
+	}
+}
+
+// long normalizes a segment of any length, in n log n time.
+func (f form) long(seg string) string {
+	var runes []rune
+	for _, r := range seg {
+		if f.Form == norm.NFKC || f.Form == norm.NFKD {
+			runes = append(runes, []rune(norm.NFKD.String(string(r)))...)
+		} else {
+			runes = append(runes, []rune(norm.NFD.String(string(r)))...)
+		}
+	}
+	order(runes)
+	if f.Form == norm.NFC || f.Form == norm.NFKC {
+		runes = compose(runes)
+	}
+	return string(runes)
+}
+
+// order puts each run of marks in the order of their combining classes.
+func order(runes []rune) {
+	for i := 0; i < len(runes); {
+		if class(runes[i]) == 0 {
+			i++
+			continue
+		}
+		j := i
+		for j < len(runes) && class(runes[j]) != 0 {
+			j++
+		}
+		slices.SortStableFunc(runes[i:j], func(x, y rune) int { return int(class(x)) - int(class(y)) })
+		i = j
+	}
+}
+
+// compose joins each starter with the marks that combine with it and are not blocked, in place.
+func compose(runes []rune) []rune {
+	out := runes[:0]
+	starter, last := -1, uint8(0)
+	for _, r := range runes {
+		c := class(r)
+		if starter >= 0 && (len(out) == starter+1 || last < c) {
+			if p, ok := pairOf(out[starter], r); ok {
+				out[starter] = p
+				continue
+			}
+		}
+		out = append(out, r)
+		if last = c; c == 0 {
+			starter = len(out) - 1
+		}
+	}
+	return out
+}
+
+func class(r rune) uint8 {
+	return norm.NFD.PropertiesString(string(r)).CCC()
+}
+
+// pairOf returns the one character that two canonically compose to.
+func pairOf(a, b rune) (rune, bool) {
+	s := norm.NFC.String(string(a) + string(b))
+	r, n := utf8.DecodeRuneInString(s)
+	return r, n == len(s)
+}
