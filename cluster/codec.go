@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/skein-project/skein/internal/strictjson"
 )
 
 // EnvelopeFormat is the version of the log entry's format.
@@ -106,16 +108,16 @@ func Encode(e Envelope) ([]byte, error) {
 
 // Decode reads a log entry. The error is an *UnknownTag, or wraps ErrMalformed.
 func Decode(b []byte) (Envelope, error) {
-	if len(b) > MaxEntry {
-		return Envelope{}, fmt.Errorf("%w: entry of %d bytes (at most %d)", ErrMalformed, len(b), MaxEntry)
-	}
-	if depth(b) > MaxDepth {
-		return Envelope{}, fmt.Errorf("%w: entry nested deeper than %d", ErrMalformed, MaxDepth)
+	if err := strictjson.Check(b, strictjson.Limits{Bytes: MaxEntry, Depth: MaxDepth, Values: MaxEntry}); err != nil {
+		return Envelope{}, fmt.Errorf("%w: entry: %w", ErrMalformed, err)
 	}
 	// The version is read first and leniently: what else an entry of another format holds is not for this program to judge.
 	var format struct{ V int }
 	if err := json.Unmarshal(b, &format); err != nil {
 		return Envelope{}, fmt.Errorf("%w: entry: %w", ErrMalformed, err)
+	}
+	if format.V < 1 {
+		return Envelope{}, fmt.Errorf("%w: entry without a format", ErrMalformed)
 	}
 	if format.V != EnvelopeFormat {
 		return Envelope{}, &UnknownTag{"envelope", format.V}
@@ -169,25 +171,4 @@ func strict(b []byte, v any) error {
 		return errors.New("bytes after the value")
 	}
 	return nil
-}
-
-// depth is how deep lists and objects nest in a JSON text; at least as deep as a parser would go, also in a malformed one.
-func depth(b []byte) (deepest int) {
-	at, quoted, escaped := 0, false, false
-	for _, c := range b {
-		switch {
-		case escaped:
-			escaped = false
-		case quoted:
-			escaped, quoted = c == '\\', c != '"'
-		case c == '"':
-			quoted = true
-		case c == '{' || c == '[':
-			at++
-			deepest = max(deepest, at)
-		case c == '}' || c == ']':
-			at--
-		}
-	}
-	return deepest
 }

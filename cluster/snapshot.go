@@ -13,6 +13,7 @@ import (
 	"iter"
 
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/internal/strictjson"
 	"github.com/skein-project/skein/internal/table"
 )
 
@@ -216,6 +217,9 @@ func readHeader(b []byte) (Index, Millis, error) {
 	if err := json.Unmarshal(b, &format); err != nil {
 		return 0, 0, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
+	if format.Format < 1 {
+		return 0, 0, fmt.Errorf("%w: no format", ErrMalformed)
+	}
 	if format.Format != SnapshotFormat {
 		return 0, 0, &UnknownTag{"snapshot", format.Format}
 	}
@@ -240,8 +244,8 @@ func readFooter(b []byte, want sum) error {
 
 // readRecord adds the record of a line. at is the section of the line before; the new one is returned.
 func (s *State) readRecord(b []byte, at int) (int, error) {
-	if depth(b) > MaxDepth {
-		return at, fmt.Errorf("%w: record nested deeper than %d", ErrMalformed, MaxDepth)
+	if err := strictjson.Check(b, strictjson.Limits{Bytes: MaxRecord, Depth: MaxDepth, Values: MaxRecord}); err != nil {
+		return at, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	var l line
 	if err := strict(b, &l); err != nil {
