@@ -185,10 +185,8 @@ func (f *fleet) crash(i, percent int, rng *rand.Rand) {
 	s := f.servers[i]
 	f.net.kill(s.addr) // first the network: what is acknowledged after the clone would be lost by the test, not by the store
 	after := s.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng})
-	if err := s.store.Close(); err != nil {
-		f.t.Errorf("close %s: %v", s.id, err)
-	}
-	s.store, s.fs = nil, after
+	f.close(s)
+	s.fs = after
 }
 
 func (f *fleet) stop() {
@@ -197,12 +195,16 @@ func (f *fleet) stop() {
 	}
 	for _, s := range f.servers {
 		if s.store != nil {
-			if err := s.store.Close(); err != nil {
-				f.t.Errorf("close %s: %v", s.id, err)
-			}
-			s.store = nil
+			f.close(s)
 		}
 	}
+}
+
+func (f *fleet) close(s *server) {
+	if err := s.store.Close(); err != nil && s.store.fault.raised() == nil {
+		f.t.Errorf("close %s: %v", s.id, err)
+	}
+	s.store = nil
 }
 
 // leader waits for a leader that can commit.

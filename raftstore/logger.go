@@ -96,10 +96,16 @@ type pebbleLogger struct {
 func (l pebbleLogger) Infof(format string, args ...any)  { l.to.Debug(fmt.Sprintf(format, args...)) }
 func (l pebbleLogger) Errorf(format string, args ...any) { l.to.Error(fmt.Sprintf(format, args...)) }
 
-// Fatalf does not return, as Pebble demands.
+// Fatalf does not return, as Pebble demands. While the store is being opened it panics, for Open to recover.
 func (l pebbleLogger) Fatalf(format string, args ...any) {
-	panic(l.fault.halt(fmt.Errorf("pebble: "+format, args...)))
+	err := fmt.Errorf("pebble: "+format, args...)
+	if l.fault.running.Load() {
+		_ = l.fault.halt(err)
+	}
+	panic(pebbleFatal{err})
 }
+
+type pebbleFatal struct{ error }
 
 // events tells of a disk in trouble. A background write that failed is a fault like any other.
 func (l pebbleLogger) events() *pebble.EventListener {

@@ -60,7 +60,16 @@ func open(c Config, machine Machine, log *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) openDisk() error {
+func (s *Store) openDisk() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			fatal, ok := p.(pebbleFatal)
+			if !ok {
+				panic(p)
+			}
+			err = fatal.error
+		}
+	}()
 	d, err := openDirectory(s.config, s.log)
 	if err != nil {
 		return err
@@ -135,8 +144,9 @@ func (s *Store) Close() error {
 	s.close.Do(func() {
 		s.fault.closing.Store(true)
 		s.stop()
+		down := s.raft.Shutdown() // first, since a worker may be waiting for a library that was halted
 		s.workers.Wait()
-		s.closed = errors.Join(s.raft.Shutdown().Error(), s.closeDisk())
+		s.closed = errors.Join(down.Error(), s.closeDisk())
 	})
 	return s.closed
 }

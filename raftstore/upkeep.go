@@ -44,6 +44,9 @@ func (s *Store) AppliedIndex() uint64 { return s.machine.applied.Load() }
 // Snapshot writes the machine's state to disk now and shortens the log. It does nothing if nothing was applied since
 // the last one.
 func (s *Store) Snapshot() error {
+	if err := s.fault.raised(); err != nil {
+		return fmt.Errorf("snapshot: %w", err)
+	}
 	if newest, _ := s.snapshots.newest(); newest != nil && newest.index >= s.raft.AppliedIndex() {
 		return nil
 	}
@@ -83,7 +86,7 @@ func (s *Store) upkeep(ctx context.Context) {
 			return
 		case now := <-tick.C:
 			spent := reserve && !s.directory.reserve.Load() // the disk became full
-			if !spent && !s.due(now, opened) {
+			if s.fault.raised() != nil || !spent && !s.due(now, opened) {
 				continue
 			}
 			reserve = s.directory.reserve.Load()
