@@ -1,6 +1,10 @@
 package token
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
 
 // Bounds of the words that one call of Encode remembers.
 const (
@@ -63,20 +67,20 @@ func (e *encoder) word(a aligned) {
 
 func (e *encoder) emit(a aligned, pieces []piece) {
 	for _, p := range pieces {
-		e.append(p.id, a.text[p.from:p.to], a.origin(int(p.from), int(p.to)))
+		e.append(p.id, a.text[p.from:p.to], a.origin(int(p.from), int(p.to)), false)
 	}
 }
 
 // added appends an added token.
 func (e *encoder) added(id int32, a aligned) {
 	if e.err == nil {
-		e.append(id, a.text, a.origin(0, len(a.text)))
+		e.append(id, a.text, a.origin(0, len(a.text)), true)
 	}
 }
 
-func (e *encoder) append(id int32, text string, at Span) {
+func (e *encoder) append(id int32, text string, at Span, added bool) {
 	if e.t.trim.on {
-		at = e.t.trim.apply(text, at, len(e.out.ids) == 0)
+		at = e.t.trim.apply(text, at, len(e.out.ids) == 0, added)
 	}
 	e.out.ids = append(e.out.ids, id)
 	e.out.spans = append(e.out.spans, at)
@@ -88,16 +92,21 @@ type trimRule struct {
 	prefix bool // a single space before the first token is not the text's own, and has no offset
 }
 
-func (r trimRule) apply(text string, at Span, first bool) Span {
-	lead := int32(len(text) - len(strings.TrimLeft(text, " ")))
-	trail := int32(len(text) - len(strings.TrimRight(text, " ")))
-	kept := r.prefix && lead == 1 && (first || at.From == 0)
+// apply returns what is left of at, the place of a token's text. Only spaces count in the tokens of a word, which may
+// end within a character; all white space counts in added tokens.
+func (r trimRule) apply(text string, at Span, first, added bool) Span {
+	blank := func(c rune) bool { return c == ' ' || added && unicode.IsSpace(c) }
+	lead := text[:len(text)-len(strings.TrimLeftFunc(text, blank))]
+	trail := text[len(strings.TrimRightFunc(text, blank)):]
+	kept := r.prefix && utf8.RuneCountInString(lead) == 1 && (first || at.From == 0)
 	switch {
-	case kept && trail == int32(len(text)):
+	case lead == text && kept:
 		return Span{at.From, at.From}
-	case lead > 0 && !kept:
-		at.From = min(at.From+lead, at.To)
+	case lead == text:
+		return Span{at.To, at.To}
+	case !kept:
+		at.From = min(at.From+int32(len(lead)), at.To)
 	}
-	at.To = max(at.To-trail, at.From)
+	at.To = max(at.To-int32(len(trail)), at.From)
 	return at
 }

@@ -145,7 +145,7 @@ func (b *builder) preTokenizer(raw json.RawMessage) error {
 		if f.Individual {
 			how = isolated
 		}
-		b.split(classSplit{func(r rune) bool { return classOf(r) == number }, how})
+		b.split(classSplit{isNumeric, how})
 	case "Metaspace":
 		return b.metaspace(f)
 	default:

@@ -50,6 +50,11 @@ func isLetter(r rune) bool {
 	return unicode.IsLetter(r) || unicode.In(r, newLu, newLl, newLm, newLo)
 }
 
+// isNumeric reports whether the Digits pre-tokenizer takes a character for a digit: it follows Unicode 17.
+func isNumeric(r rune) bool {
+	return classOf(r) == number || 0x11de0 <= r && r <= 0x11de9
+}
+
 func isSpaceClass(c charClass) bool { return c == space || c == newline }
 
 // headLetter reports whether a character is in [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}].

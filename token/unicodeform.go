@@ -2,6 +2,7 @@ package token
 
 import (
 	"slices"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -20,18 +21,28 @@ func (f form) apply(a aligned) (aligned, error) {
 		return a, nil
 	}
 	w := rewrite(a)
-	clean = f.segmentStart(a.text, clean)
+	for clean > 0 && (clean == len(a.text) || !utf8.RuneStart(a.text[clean]) || !f.boundary(a.text[clean:])) {
+		clean--
+	}
 	w.keep(0, clean)
 	for i := clean; i < len(a.text); {
-		j := f.segmentEnd(a.text, i)
-		seg := a.text[i:j]
-		out := ""
-		if len(seg) <= shortSegment {
-			out = f.String(seg)
-		} else {
-			out = f.long(seg)
+		r, n := utf8.DecodeRuneInString(a.text[i:])
+		j := i + n
+		if opaque(r) {
+			w.keep(i, j)
+			i = j
 		}
-		if out == seg {
+		for j < len(a.text) && !f.boundary(a.text[j:]) {
+			_, n := utf8.DecodeRuneInString(a.text[j:])
+			j += n
+		}
+		out := ""
+		if j-i <= shortSegment {
+			out = f.String(a.text[i:j])
+		} else {
+			out = f.long(a.text[i:j])
+		}
+		if out == a.text[i:j] {
 			w.keep(i, j)
 		} else {
 			w.put(out, i, j)
@@ -41,23 +52,15 @@ func (f form) apply(a aligned) (aligned, error) {
 	return w.done()
 }
 
-// segmentStart returns the last segment boundary at or before i.
-func (f form) segmentStart(s string, i int) int {
-	for i > 0 && (i == len(s) || !utf8.RuneStart(s[i]) || !f.PropertiesString(s[i:]).BoundaryBefore()) {
-		i--
-	}
-	return i
+// boundary reports whether what comes before a text cannot change its first character.
+func (f form) boundary(s string) bool {
+	r, _ := utf8.DecodeRuneInString(s)
+	return opaque(r) || f.PropertiesString(s).BoundaryBefore()
 }
 
-// segmentEnd returns the first segment boundary after i.
-func (f form) segmentEnd(s string, i int) int {
-	for {
-		_, n := utf8.DecodeRuneInString(s[i:])
-		i += n
-		if i == len(s) || f.PropertiesString(s[i:]).BoundaryBefore() {
-			return i
-		}
-	}
+// opaque reports whether the reference's normalization does not know a character.
+func opaque(r rune) bool {
+	return r >= 0x7fd && (r == 0x11930 || r == 0x11938 || unicode.Is(unorderedMarks, r))
 }
 
 // long normalizes a segment of any length, in n log n time.
