@@ -20,6 +20,7 @@ var (
 	ErrDigest  = errors.New("blob: malformed digest")
 	ErrIndex   = errors.New("blob: malformed index")
 	ErrRange   = errors.New("blob: range outside the blob")
+	ErrUnknown = errors.New("blob: not here")
 	ErrCorrupt = errors.New("blob: bytes do not match their digest")
 )
 
