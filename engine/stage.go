@@ -60,7 +60,6 @@ type Stage struct {
 	plain  *ort.Binding     // encoders
 	saved  []float32        // keys and values that idle rows must find again
 	native gpu.Bytes        // malloc memory of the runtime: at load, and by the largest steps so far
-	mapped gpu.Bytes        // weights that the runtime reads from mapped files
 	most   int              // tokens of the largest step so far
 }
 
@@ -113,7 +112,6 @@ func (s *Stage) load(rt *ort.Runtime, spec StageSpec, files func(blob.Digest) (s
 	}
 	s.session, err = rt.NewSession(s.graph.Model, s.graph.Inputs, s.graph.Outputs, ort.Options{
 		Threads: max(spec.Threads, 1),
-		Prepack: true,
 		Folder:  weights.folder,
 	})
 	if err != nil {
@@ -216,10 +214,11 @@ func (b *buffers) all() []*ort.Buffer {
 	return list[:n]
 }
 
-// Used is the memory that the stage really holds now: what the runtime allocated at load and for its largest steps, mapped weights, and
-// the touched pages of its buffers.
+// Used is the memory that the stage really holds now: what the runtime allocated at load (weights) and for its largest steps, the
+// touched pages of its buffers, and those of the embedding tables. The runtime's part is measured process-wide, so loading two stages at
+// the same time blurs it.
 func (s *Stage) Used() gpu.Bytes {
-	used := s.native + s.mapped
+	used := s.native
 	for _, b := range s.all() {
 		if n, err := b.Resident(); err == nil {
 			used += n

@@ -9,17 +9,19 @@
 package ort
 
 import (
+	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	binding "github.com/yalue/onnxruntime_go"
 )
 
+// ErrClosed says that a session or binding is no longer there.
+var ErrClosed = errors.New("ort: closed")
+
 // Options say how a session runs.
 type Options struct {
 	Threads int    // threads of one run, ≥ 1
-	Prepack bool   // copy weights into the kernels' layout: faster, but each session then holds its own copy instead of mapped pages
 	Folder  string // real path (no symbolic link) of the folder that holds external initializers
 }
 
@@ -29,17 +31,18 @@ type Session struct {
 	inputs, outputs []string
 }
 
-// settings are the configuration entries of a session. Idle threads do not spin: a process holds several sessions, and one's spinning
-// threads would take the cores from the one that works.
+// settings are the configuration entries of a session.
+//
+// Idle threads do not spin: a process holds several sessions, and one's spinning threads would take the cores from the one that works.
+//
+// Weights are packed into the kernels' layout at load. Without that the session would share the mapped pages of the files and load in no
+// time, but the kernel for a single row sums in another order than the one for several, so a sequence's logits would depend on who else
+// is in its batch (about 1e-5; the engine's tests show it). Packed, they are the same bit for bit.
 func (o Options) settings() [][2]string {
-	packing := "1"
-	if o.Prepack {
-		packing = "0"
-	}
 	s := [][2]string{
 		{"session.intra_op.allow_spinning", "0"},
 		{"session.inter_op.allow_spinning", "0"},
-		{"session.disable_prepacking", packing},
+		{"session.disable_prepacking", "0"},
 	}
 	if o.Folder != "" {
 		s = append(s, [2]string{"session.model_external_initializers_file_folder_path", o.Folder})
@@ -76,7 +79,7 @@ func (o Options) build() (*binding.SessionOptions, error) {
 // NewSession loads a model from its bytes (ModelProto).
 func (r *Runtime) NewSession(model []byte, inputs, outputs []string, o Options) (*Session, error) {
 	if len(model) == 0 || o.Threads < 1 {
-		return nil, fmt.Errorf("ort: session of %d model bytes with %s threads", len(model), strconv.Itoa(o.Threads))
+		return nil, fmt.Errorf("ort: session of %d model bytes with %d threads", len(model), o.Threads)
 	}
 	opts, err := o.build()
 	if err != nil {
@@ -106,11 +109,14 @@ func (s *Session) Close() error {
 // Binding connects a session's inputs and outputs with tensors. What is bound stays bound from run to run.
 type Binding struct {
 	session *Session
-	bound   *binding.IoBinding
+	bound   *binding.IoBinding // nil = closed
 }
 
 // Bind makes an empty binding.
 func (s *Session) Bind() (*Binding, error) {
+	if s.session == nil {
+		return nil, fmt.Errorf("%w: session", ErrClosed)
+	}
 	b, err := s.session.CreateIoBinding()
 	if err != nil {
 		return nil, fmt.Errorf("ort: binding: %w", err)
@@ -118,8 +124,12 @@ func (s *Session) Bind() (*Binding, error) {
 	return &Binding{session: s, bound: b}, nil
 }
 
-// Input binds a tensor to an input; the native side holds a reference of its own to the tensor, not to its memory.
+// Input binds a tensor to an input. The native side then holds a reference of its own to the tensor, but not to its memory: the buffer
+// must stay open for as long as runs may read it.
 func (b *Binding) Input(name string, t *Tensor) error {
+	if b.bound == nil || t.value == nil {
+		return fmt.Errorf("%w: binding input %s", ErrClosed, name)
+	}
 	if err := b.bound.BindInput(name, t.value); err != nil {
 		return fmt.Errorf("ort: binding input %s: %w", name, err)
 	}
@@ -128,6 +138,9 @@ func (b *Binding) Input(name string, t *Tensor) error {
 
 // Output binds a tensor to an output: the run writes into it.
 func (b *Binding) Output(name string, t *Tensor) error {
+	if b.bound == nil || t.value == nil {
+		return fmt.Errorf("%w: binding output %s", ErrClosed, name)
+	}
 	if err := b.bound.BindOutput(name, t.value); err != nil {
 		return fmt.Errorf("ort: binding output %s: %w", name, err)
 	}
@@ -136,6 +149,9 @@ func (b *Binding) Output(name string, t *Tensor) error {
 
 // Run runs the model once. All inputs and outputs must be bound.
 func (b *Binding) Run() error {
+	if b.bound == nil || b.session.session == nil {
+		return fmt.Errorf("%w: binding", ErrClosed)
+	}
 	if err := b.session.session.RunWithBinding(b.bound); err != nil {
 		return fmt.Errorf("ort: run: %w", err)
 	}
@@ -144,7 +160,12 @@ func (b *Binding) Run() error {
 
 // Close frees the binding; tensors stay.
 func (b *Binding) Close() error {
-	if err := b.bound.Destroy(); err != nil {
+	if b.bound == nil {
+		return nil
+	}
+	err := b.bound.Destroy()
+	b.bound = nil
+	if err != nil {
 		return fmt.Errorf("ort: closing a binding: %w", err)
 	}
 	return nil

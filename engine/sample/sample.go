@@ -12,14 +12,8 @@ import (
 	"github.com/skein-project/skein/model"
 )
 
-// Errors of Choose.
-var (
-	ErrLogits   = errors.New("sample: logits unfit to choose from") // none, NaN, +infinity, or all −infinity
-	ErrSampling = errors.New("sample: parameter out of range")
-)
-
-// MaxTemperature is the largest temperature.
-const MaxTemperature = 100
+// ErrLogits says that there is nothing to choose from: no logits, NaN, +infinity, or all −infinity.
+var ErrLogits = errors.New("sample: logits unfit to choose from")
 
 // TokenLogprob is a token and the natural logarithm of its probability under the model, before temperature and truncation.
 type TokenLogprob struct {
@@ -34,29 +28,14 @@ type Choice struct {
 	Top     []TokenLogprob // the most likely tokens, falling; nil unless asked for
 }
 
-// Validate checks the ranges: 0 ≤ temperature ≤ MaxTemperature, top-k ≥ 0, 0 ≤ top-p ≤ 1, 0 ≤ top logprobs ≤ model.MaxTopLogprobs.
-func Validate(s model.Sampling) error {
-	switch {
-	case !(s.Temperature >= 0 && s.Temperature <= MaxTemperature):
-		return fmt.Errorf("%w: temperature %g (0 to %d)", ErrSampling, s.Temperature, MaxTemperature)
-	case s.TopK < 0:
-		return fmt.Errorf("%w: top-k %d (0 = all)", ErrSampling, s.TopK)
-	case !(s.TopP >= 0 && s.TopP <= 1):
-		return fmt.Errorf("%w: top-p %g (0 to 1)", ErrSampling, s.TopP)
-	case s.TopLogprobs < 0 || s.TopLogprobs > model.MaxTopLogprobs:
-		return fmt.Errorf("%w: %d top logprobs (0 to %d)", ErrSampling, s.TopLogprobs, model.MaxTopLogprobs)
-	}
-	return nil
-}
-
 // Choose picks the token that follows. position is its index in the sequence (prompt and answer together).
 //
 // Temperature 0 takes the token of the largest logit. Otherwise logits are divided by the temperature, cut to the TopK largest, and of
 // those to the fewest whose probabilities add up to TopP; the rest is drawn from. Equal logits are ordered by token id. A logit of
-// −infinity is never chosen. Errors wrap ErrLogits or ErrSampling.
+// −infinity is never chosen. Errors wrap ErrLogits, or model.Invalid where a parameter is out of range.
 func Choose(logits []float32, s model.Sampling, position int) (Choice, error) {
-	if err := Validate(s); err != nil {
-		return Choice{}, err
+	if err := s.Validate(); err != nil {
+		return Choice{}, fmt.Errorf("sample: %w", err)
 	}
 	top, err := largest(logits)
 	if err != nil {

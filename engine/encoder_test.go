@@ -1,0 +1,179 @@
+package engine_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/skein-project/skein/engine"
+	"github.com/skein-project/skein/model"
+	"github.com/skein-project/skein/shard"
+)
+
+func eachEncoder(t *testing.T, test func(t *testing.T, f fixture)) {
+	for _, name := range encoders {
+		t.Run(name, func(t *testing.T) {
+			runtimeOf(t)
+			test(t, open(t, name))
+		})
+	}
+}
+
+// row is one input of an encoder.
+type row struct{ ids, types []int32 }
+
+// encode runs rows as one batch, padded to length, through all stages. Padding is filled with nonsense that must not matter.
+func (p pipeline) encode(t *testing.T, length int, junk int32, rows ...row) engine.Encoded {
+	t.Helper()
+	n := len(rows) * length
+	ids, types, positions, mask := make([]int32, n), make([]int32, n), make([]int32, n), make([]int32, n)
+	for r, in := range rows {
+		for i := range length {
+			at := r*length + i
+			positions[at] = int32(i)
+			if i < len(in.ids) {
+				ids[at], types[at], mask[at] = in.ids[i], in.types[i], 1
+			} else {
+				ids[at] = junk
+			}
+		}
+	}
+	if err := p[0].Embed(ids, positions, types); err != nil {
+		t.Fatal(err)
+	}
+	var out engine.Encoded
+	for i, s := range p {
+		if i > 0 {
+			copy(s.Input(n), out.Hidden)
+		}
+		var err error
+		if out, err = s.Encode(engine.EncodeBatch{Rows: len(rows), Length: length, Mask: mask}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The next Encode overwrites what this one gave out.
+	out.Hidden, out.Vectors = slices.Clone(out.Hidden), slices.Clone(out.Vectors)
+	out.Pooled, out.Logits = slices.Clone(out.Pooled), slices.Clone(out.Logits)
+	return out
+}
+
+var encoding = shard.Serving{Slots: 8, Context: 128}
+
+// TestEncoderReference: token vectors, sentence vectors, classifier logits and scores are those of the reference implementation.
+func TestEncoderReference(t *testing.T) {
+	eachEncoder(t, func(t *testing.T, f fixture) {
+		p := f.cut(t, encoding)
+		for _, in := range f.Inputs {
+			got := p.encode(t, len(in.IDs), 0, row{in.IDs, in.TypeIDs})
+			if d := far(got.Hidden, in.Hidden); d > tolerance {
+				t.Errorf("%q: token vectors differ by %g", in.Text, d)
+			}
+			if in.Vector != nil {
+				if d := far(got.Vectors, in.Vector); d > tolerance {
+					t.Errorf("%q: vector differs by %g", in.Text, d)
+				}
+				continue
+			}
+			if d := far(got.Logits, in.Logits); d > tolerance || got.Labels != len(f.manifest.Labels) {
+				t.Errorf("%q: logits of %d labels differ by %g", in.Text, got.Labels, d)
+			}
+			engine.Project(got.Logits, got.Labels, f.manifest.Problem)
+			if d := far(got.Logits, in.Scores); d > tolerance {
+				t.Errorf("%q: scores differ by %g", in.Text, d)
+			}
+		}
+	})
+}
+
+// answer is what the model says of row r, of n tokens: its vector, its logits, or those of its tokens.
+func (f fixture) answer(e engine.Encoded, r, n, length int) []float32 {
+	if f.manifest.Pooling != "" {
+		width := f.manifest.Config.Hidden
+		return e.Vectors[r*width:][:width]
+	}
+	if e.Pooled == nil {
+		return e.Logits[r*length*e.Labels:][:n*e.Labels]
+	}
+	return e.Logits[r*e.Labels:][:e.Labels]
+}
+
+// TestEncoderBatch: in a padded batch each row has what it has alone; what stands in the padding and in the other rows changes nothing at
+// all, the length of the padding no more than the order of sums does.
+func TestEncoderBatch(t *testing.T) {
+	eachEncoder(t, func(t *testing.T, f fixture) {
+		p := f.cut(t, encoding)
+		var rows []row
+		longest := 0
+		for _, i := range f.Batch.Rows {
+			rows = append(rows, row{f.Inputs[i].IDs, f.Inputs[i].TypeIDs})
+			longest = max(longest, len(f.Inputs[i].IDs))
+		}
+		want := f.Batch.Vectors
+		if f.manifest.Pooling == "" {
+			want = f.Batch.Logits
+		}
+		batch := p.encode(t, longest, 0, rows...)
+		junk := p.encode(t, longest, 77, rows...)
+		for i, r := range rows {
+			n := len(r.ids)
+			got := f.answer(batch, i, n, longest)
+			if d := far(got, want[len(want)/len(rows)*i:][:len(got)]); d > tolerance {
+				t.Errorf("row %d differs from the reference by %g", i, d)
+			}
+			if other := f.answer(junk, i, n, longest); !same(other, got) {
+				t.Errorf("row %d: other tokens in the padding change the answer by %g", i, far(other, got))
+			}
+			others := slices.Clone(rows)
+			for j := range others {
+				if j != i {
+					others[j] = rows[(j+1)%len(rows)]
+				}
+			}
+			if other := f.answer(p.encode(t, longest, 5, others...), i, n, longest); !same(other, got) {
+				t.Errorf("row %d: other rows change the answer by %g", i, far(other, got))
+			}
+			alone := f.answer(p.encode(t, n, 0, r), 0, n, n)
+			for _, length := range []int{longest, n + 1, n + 5, 128} {
+				if d := far(f.answer(p.encode(t, length, 9, r), 0, n, length), alone); d > 2e-6 {
+					t.Errorf("row %d alone, padded from %d to %d: the answer changes by %g", i, n, length, d)
+				}
+			}
+			if d := far(alone, got); d > 2e-6 {
+				t.Errorf("row %d: alone and in the batch differ by %g", i, d)
+			}
+		}
+	})
+}
+
+// TestEncoderCuts: every legal cut gives what the uncut model gives, bit for bit.
+func TestEncoderCuts(t *testing.T) {
+	eachEncoder(t, func(t *testing.T, f fixture) {
+		var whole engine.Encoded
+		in := f.Inputs[0]
+		for _, boundaries := range cuts(f.manifest.Config.Layers) {
+			p := f.cut(t, encoding, boundaries...)
+			got := p.encode(t, len(in.IDs)+3, 1, row{in.IDs, in.TypeIDs})
+			if len(boundaries) == 0 {
+				whole = got
+			}
+			if !same(got.Hidden, whole.Hidden) || !same(got.Vectors, whole.Vectors) || !same(got.Logits, whole.Logits) || !same(got.Pooled, whole.Pooled) {
+				t.Errorf("cut at %v differs", boundaries)
+			}
+		}
+	})
+}
+
+func TestProject(t *testing.T) {
+	for _, c := range []struct {
+		how      model.Problem
+		in, want []float32
+	}{
+		{model.SingleLabel, []float32{0, 0, 1000, -1000}, []float32{0.5, 0.5, 1, 0}},
+		{model.MultiLabel, []float32{0, -1000, 1000, 0}, []float32{0.5, 0, 1, 0.5}},
+		{model.Regression, []float32{-3, 4, 0, 9}, []float32{-3, 4, 0, 9}},
+	} {
+		engine.Project(c.in, 2, c.how)
+		if !slices.Equal(c.in, c.want) {
+			t.Errorf("%s: %v, want %v", c.how, c.in, c.want)
+		}
+	}
+}
