@@ -8,26 +8,23 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
 )
 
 // written runs the commands of a script and returns the snapshot of the state that they make.
-func written(t testing.TB, script ...string) (State, string) {
-	s := State{}
-	if tt, ok := t.(*testing.T); ok {
-		sc := &scripted{t: tt, at: 1000}
-		for _, entry := range script {
-			sc.block(strings.Split(entry, "\n"))
-		}
-		s = sc.state
+func written(t *testing.T, script ...string) (State, string) {
+	sc := &scripted{t: t, at: 1000}
+	for _, entry := range script {
+		sc.block(strings.Split(entry, "\n"))
 	}
 	var b bytes.Buffer
-	if n, err := s.WriteTo(&b); err != nil || n != int64(b.Len()) {
+	if n, err := sc.state.WriteTo(&b); err != nil || n != int64(b.Len()) {
 		t.Fatalf("%d bytes of %d: %v", n, b.Len(), err)
 	}
-	return s, b.String()
+	return sc.state, b.String()
 }
 
 var everything = []string{
@@ -150,16 +147,20 @@ func TestWriteFails(t *testing.T) {
 	}
 }
 
-// FuzzRead: no bytes make Read panic, and what was read is written as it was.
+// FuzzRead: no bytes make Read panic, and what was read is written as it was. Bytes without an end line get a right one, so that the
+// checksum does not keep the fuzzer out.
 func FuzzRead(f *testing.F) {
 	golden, err := os.ReadFile("testdata/snapshot.1.jsonl")
 	if err != nil {
 		f.Fatal(err)
 	}
-	_, empty := written(f)
 	f.Add(golden)
-	f.Add([]byte(empty))
+	f.Add(golden[:bytes.Index(golden, []byte(`{"end"`))])
+	f.Add([]byte(`{"format":1,"index":9,"at":1000}` + "\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if !bytes.Contains(b, []byte(`{"end"`)) {
+			b = []byte(sealed(slices.Collect(strings.Lines(strings.TrimSuffix(string(b), "\n") + "\n"))...))
+		}
 		s, err := Read(bytes.NewReader(b))
 		if err != nil {
 			if u := (*UnknownTag)(nil); !errors.As(err, &u) && !errors.Is(err, ErrMalformed) {
@@ -171,8 +172,8 @@ func FuzzRead(f *testing.F) {
 		if _, err := s.WriteTo(&again); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Read(&again); err != nil {
-			t.Fatalf("what was written is not read: %v", err)
+		if back, err := Read(&again); err != nil || back.Hash() != s.Hash() {
+			t.Fatalf("what was written does not come back: %v", err)
 		}
 	})
 }
