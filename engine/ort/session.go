@@ -50,8 +50,8 @@ func (o Options) settings() [][2]string {
 	return s
 }
 
-// build makes the binding's options. Only basic optimisation (constant folding) is on: the extended level fuses additions into norms,
-// across what may be a stage's border, and a cut model would no longer agree with the uncut one bit for bit.
+// build makes the binding's options. Only basic optimisation (constant folding) is on: graphs come with the runtime's fused operators
+// where they pay, and further fusion would leave it to the optimiser which sums are made in which order at a stage's border.
 func (o Options) build() (*binding.SessionOptions, error) {
 	b, err := binding.NewSessionOptions()
 	if err != nil {
