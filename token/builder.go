@@ -1,6 +1,7 @@
 package token
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -61,14 +62,10 @@ func (b *builder) readModel(raw json.RawMessage) error {
 	if isNull(m.Vocab) {
 		return Invalid{b.file, "model has no vocabulary"}
 	}
-	var vocab map[string]int64
-	if err := decodeJSON(b.file, m.Vocab, &vocab); err != nil {
+	if err := b.readVocab(m.Vocab); err != nil {
 		return err
 	}
 	m.Vocab = nil
-	if err := b.setVocab(vocab); err != nil {
-		return err
-	}
 	if m.Type == "BPE" {
 		return b.readMerges(m.Merges)
 	}
@@ -81,29 +78,21 @@ func (b *builder) readMerges(raw json.RawMessage) error {
 		return Invalid{b.file, "BPE model has no merges"}
 	}
 	b.model.Merges = nil
-	trimmed := strings.TrimLeft(string(raw[:min(len(raw), 64)]), " \t\r\n[")
-	if strings.HasPrefix(trimmed, `"`) && strings.Count(string(raw[:min(len(raw), 64)-len(trimmed)]), "[") < 2 {
+	n, texts := countElements(raw)
+	if n > MaxMerges {
+		return Invalid{b.file, fmt.Sprintf("%d merges exceed the limit of %d", n, MaxMerges)}
+	}
+	if bytes.HasPrefix(bytes.TrimLeft(raw[1:], " \t\r\n"), []byte{'"'}) {
 		var lines []string
 		if err := decodeJSON(b.file, raw, &lines); err != nil {
 			return err
 		}
 		return b.setMergeLines(lines)
 	}
-	var pairs [][]string
-	if err := decodeJSON(b.file, raw, &pairs); err != nil {
-		return err
+	if texts != 2*n {
+		return Invalid{b.file, "a merge does not have 2 parts"}
 	}
-	if len(pairs) > MaxMerges {
-		return Invalid{b.file, fmt.Sprintf("%d merges exceed the limit of %d", len(pairs), MaxMerges)}
-	}
-	b.model.merges = make([][2]string, 0, len(pairs))
-	for i, p := range pairs {
-		if len(p) != 2 {
-			return Invalid{b.file, fmt.Sprintf("merge %d has %d parts, not 2", i, len(p))}
-		}
-		b.model.merges = append(b.model.merges, [2]string(p))
-	}
-	return nil
+	return decodeJSON(b.file, raw, &b.model.merges)
 }
 
 // setMergeLines reads merge rules of the form "a b".
@@ -125,11 +114,20 @@ func (b *builder) setMergeLines(lines []string) error {
 	return nil
 }
 
+// readVocab reads a vocabulary: ids by text.
+func (b *builder) readVocab(raw json.RawMessage) error {
+	if n, _ := countElements(raw); n > MaxVocabulary {
+		return Invalid{b.file, fmt.Sprintf("%d vocabulary entries exceed the limit of %d", n, MaxVocabulary)}
+	}
+	var vocab map[string]int64
+	if err := decodeJSON(b.file, raw, &vocab); err != nil {
+		return err
+	}
+	return b.setVocab(vocab)
+}
+
 // setVocab checks a vocabulary and keeps it.
 func (b *builder) setVocab(vocab map[string]int64) error {
-	if len(vocab) > MaxVocabulary {
-		return Invalid{b.file, fmt.Sprintf("%d vocabulary entries exceed the limit of %d", len(vocab), MaxVocabulary)}
-	}
 	b.vocab = make(map[string]int32, len(vocab))
 	used := make([]bool, 0, len(vocab))
 	for text, id := range vocab {

@@ -22,6 +22,7 @@ type sequence struct {
 // encoder is the state of encoding one text.
 type encoder struct {
 	t       *Tokenizer
+	text    string // the original
 	out     sequence
 	err     error
 	scratch scratch
@@ -29,9 +30,9 @@ type encoder struct {
 	cache   map[string]Span // ranges of pieces, by word
 }
 
-func newEncoder(t *Tokenizer, text string, opts EncodeOptions) *encoder {
+func newEncoder(t *Tokenizer, text string) *encoder {
 	n := len(text)/4 + 4
-	e := &encoder{t: t, out: sequence{ids: make([]int32, 0, n), spans: make([]Span, 0, n)}}
+	e := &encoder{t: t, text: text, out: sequence{ids: make([]int32, 0, n), spans: make([]Span, 0, n)}}
 	if len(text) >= cachedFromBytes {
 		e.cache = make(map[string]Span)
 	}
@@ -80,7 +81,7 @@ func (e *encoder) added(id int32, a aligned) {
 
 func (e *encoder) append(id int32, text string, at Span, added bool) {
 	if e.t.trim.on {
-		at = e.t.trim.apply(text, at, len(e.out.ids) == 0, added)
+		at = e.t.trim.apply(e.text, text, at, len(e.out.ids) == 0, added)
 	}
 	e.out.ids = append(e.out.ids, id)
 	e.out.spans = append(e.out.spans, at)
@@ -92,21 +93,21 @@ type trimRule struct {
 	prefix bool // a single space before the first token is not the text's own, and has no offset
 }
 
-// apply returns what is left of at, the place of a token's text. Only spaces count in the tokens of a word, which may
-// end within a character; all white space counts in added tokens.
-func (r trimRule) apply(text string, at Span, first, added bool) Span {
+// apply returns what is left of at, the place of a token's text in the original: as many characters less at its ends as
+// the token has spaces there. In added tokens all white space counts.
+func (r trimRule) apply(original, text string, at Span, first, added bool) Span {
 	blank := func(c rune) bool { return c == ' ' || added && unicode.IsSpace(c) }
-	lead := text[:len(text)-len(strings.TrimLeftFunc(text, blank))]
-	trail := text[len(strings.TrimRightFunc(text, blank)):]
-	kept := r.prefix && utf8.RuneCountInString(lead) == 1 && (first || at.From == 0)
-	switch {
-	case lead == text && kept:
-		return Span{at.From, at.From}
-	case lead == text:
-		return Span{at.To, at.To}
-	case !kept:
-		at.From = min(at.From+int32(len(lead)), at.To)
+	lead := utf8.RuneCountInString(text[:len(text)-len(strings.TrimLeftFunc(text, blank))])
+	trail := utf8.RuneCountInString(text[len(strings.TrimRightFunc(text, blank)):])
+	if !(r.prefix && lead == 1 && (first || at.From == 0)) {
+		for ; lead > 0 && at.From < at.To; lead-- {
+			_, n := utf8.DecodeRuneInString(original[at.From:])
+			at.From += int32(n)
+		}
 	}
-	at.To = max(at.To-int32(len(trail)), at.From)
+	for ; trail > 0 && at.From < at.To; trail-- {
+		_, n := utf8.DecodeLastRuneInString(original[:at.To])
+		at.To -= int32(n)
+	}
 	return at
 }

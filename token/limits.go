@@ -4,7 +4,9 @@ import "fmt"
 
 // Limits on what Load and Encode accept. Tokenizer files come from strangers.
 const (
-	MaxFileBytes      = 64 << 20 // bytes of one tokenizer file
+	MaxFileBytes      = 64 << 20 // bytes of a file that holds a vocabulary or merges
+	MaxConfigBytes    = 4 << 20  // bytes of any other file
+	MaxComponentBytes = 1 << 20  // bytes of a normalizer, pre-tokenizer, post-processor or decoder in tokenizer.json
 	MaxJSONDepth      = 64       // nesting levels of a JSON file
 	MaxVocabulary     = 1 << 20  // tokens, and one more than the largest id
 	MaxMerges         = 2 << 20  // merge rules

@@ -65,8 +65,13 @@ func Load(files map[string][]byte) (*Tokenizer, error) {
 
 // checkFile bounds a file before anything is made of it.
 func checkFile(name string, b []byte) error {
-	if len(b) > MaxFileBytes {
-		return Invalid{name, fmt.Sprintf("%d bytes exceed the limit of %d", len(b), MaxFileBytes)}
+	limit := MaxConfigBytes
+	switch name {
+	case fileTokenizer, fileVocabJSON, fileVocabText, fileMergesText:
+		limit = MaxFileBytes
+	}
+	if len(b) > limit {
+		return Invalid{name, fmt.Sprintf("%d bytes exceed the limit of %d", len(b), limit)}
 	}
 	if !utf8.Valid(b) {
 		return Invalid{name, "not UTF-8"}
@@ -112,7 +117,7 @@ func isNull(raw json.RawMessage) bool {
 
 // tokenizerFile is tokenizer.json.
 type tokenizerFile struct {
-	AddedTokens   []addedFile     `json:"added_tokens"`
+	AddedTokens   json.RawMessage `json:"added_tokens"`
 	Normalizer    json.RawMessage `json:"normalizer"`
 	PreTokenizer  json.RawMessage `json:"pre_tokenizer"`
 	PostProcessor json.RawMessage `json:"post_processor"`
@@ -145,32 +150,78 @@ func (b *builder) fromTokenizerJSON(raw []byte) error {
 		read func(json.RawMessage) error
 	}{
 		{f.Normalizer, b.normalizer},
-		{f.PreTokenizer, func(raw json.RawMessage) error { return b.preTokenizer(raw) }},
+		{f.PreTokenizer, b.preTokenizer},
 		{f.Decoder, func(raw json.RawMessage) error { return b.decoder(raw, false) }},
 		{f.PostProcessor, b.postProcessor},
 	} {
 		if isNull(step.raw) {
 			continue
 		}
+		if len(step.raw) > MaxComponentBytes {
+			return Invalid{b.file, fmt.Sprintf("a component of %d bytes exceeds the limit of %d", len(step.raw), MaxComponentBytes)}
+		}
 		if err := step.read(step.raw); err != nil {
 			return err
 		}
 	}
-	if len(f.AddedTokens) > MaxAddedTokens {
-		return Invalid{b.file, fmt.Sprintf("%d added tokens exceed the limit of %d", len(f.AddedTokens), MaxAddedTokens)}
-	}
 	if err := b.readModel(f.Model); err != nil {
 		return err
 	}
-	for _, a := range f.AddedTokens {
+	return b.addAll(f.AddedTokens)
+}
+
+// addAll adds the added_tokens of tokenizer.json.
+func (b *builder) addAll(raw json.RawMessage) error {
+	if isNull(raw) {
+		return nil
+	}
+	if n, _ := countElements(raw); n > MaxAddedTokens {
+		return Invalid{b.file, fmt.Sprintf("%d added tokens exceed the limit of %d", n, MaxAddedTokens)}
+	}
+	var tokens []addedFile
+	if err := decodeJSON(b.file, raw, &tokens); err != nil {
+		return err
+	}
+	for _, a := range tokens {
 		if a.ID == nil {
-			return Invalid{b.file, fmt.Sprintf("added token %q has no id", a.Content)}
+			return Invalid{b.file, fmt.Sprintf("added token %.40q has no id", a.Content)}
 		}
 		if err := b.add(a, *a.ID); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// countElements returns the number of elements of a JSON array or object, and of the texts in it at any depth,
+// without building any of them.
+func countElements(raw []byte) (elements, texts int) {
+	depth, filled, inString := 0, false, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			if inString = !inString; inString {
+				texts++
+				filled = true
+			}
+		case inString || c == ' ' || c == '\n' || c == '\t' || c == '\r':
+		case c == '{' || c == '[':
+			depth++
+			filled = filled || depth > 1
+		case c == '}' || c == ']':
+			depth--
+		case c == ',' && depth == 1:
+			elements++
+		default:
+			filled = true
+		}
+	}
+	if filled {
+		elements++
+	}
+	return elements, texts
 }
 
 // component reads the type of a component, and its fields into to.

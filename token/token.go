@@ -85,7 +85,7 @@ func (t *Tokenizer) encodeText(text string, opts EncodeOptions) (sequence, error
 	if !utf8.ValidString(text) {
 		return sequence{}, InvalidText{Offset: firstInvalid(text)}
 	}
-	e := newEncoder(t, text, opts)
+	e := newEncoder(t, text)
 	whole := aligned{text: text}
 	t.rawAdded.cut(whole, opts, e.added, func(a aligned) {
 		if e.err != nil {

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -10,6 +11,9 @@ import (
 // fromVocabText makes a BERT tokenizer of vocab.txt: one token a line, its id the line's number from 0.
 func (b *builder) fromVocabText(raw []byte) error {
 	b.file = fileVocabText
+	if n := bytes.Count(raw, []byte("\n")); n > MaxVocabulary {
+		return Invalid{b.file, fmt.Sprintf("%d vocabulary entries exceed the limit of %d", n, MaxVocabulary)}
+	}
 	vocab := make(map[string]int64)
 	id := int64(0)
 	for line := range strings.Lines(string(raw)) {
@@ -52,14 +56,13 @@ func (b *builder) around(first, last string, roberta bool) error {
 // them name.
 func (b *builder) fromVocabJSON(rawVocab, rawMerges []byte) error {
 	b.file = fileVocabJSON
-	var vocab map[string]int64
-	if err := decodeJSON(b.file, rawVocab, &vocab); err != nil {
-		return err
-	}
-	if err := b.setVocab(vocab); err != nil {
+	if err := b.readVocab(rawVocab); err != nil {
 		return err
 	}
 	b.file = fileMergesText
+	if n := bytes.Count(rawMerges, []byte("\n")); n > MaxMerges {
+		return Invalid{b.file, fmt.Sprintf("%d merges exceed the limit of %d", n, MaxMerges)}
+	}
 	lines := strings.Split(strings.ReplaceAll(string(rawMerges), "\r\n", "\n"), "\n")
 	for len(lines) > 0 && lines[len(lines)-1] == "" {
 		lines = lines[:len(lines)-1]
