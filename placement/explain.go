@@ -139,6 +139,9 @@ func (f *fleet) whyNot(o *order, kind gpu.Kind) string {
 		return fmt.Sprintf("none of %d devices is usable", len(f.devices))
 	}
 	k := min(o.MaxStages, len(o.Profile.Blocks), len(usable))
+	if n := len(o.pins); n > k {
+		return fmt.Sprintf("stage %d is pinned, so there are %d stages at least, and only %d devices are usable", n-1, n, len(usable))
+	}
 	var free gpu.Bytes
 	capacities := make([]gpu.Bytes, 0, k)
 	for _, i := range usable {
