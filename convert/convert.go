@@ -2,6 +2,7 @@
 package convert
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/internal/strictjson"
 	"github.com/skein-project/skein/model"
+	"github.com/skein-project/skein/token"
 )
 
 // Limits of a folder.
@@ -146,10 +148,9 @@ func (r *reading) settings(name string, limit int64) (*settings, error) {
 	return s, nil
 }
 
-// carry notes the small files that go with the model, and refuses a model without tokenizer.
+// carry notes the small files that go with the model.
 func (r *reading) carry() error {
-	m := r.m
-	m.Files = map[string]blob.Ref{}
+	r.m.Files = map[string]blob.Ref{}
 	for _, name := range model.FileNames {
 		src, ok := r.files[name]
 		if !ok {
@@ -158,31 +159,40 @@ func (r *reading) carry() error {
 		if src.Size > MaxTokenizer {
 			return Refused{name, "", fmt.Sprintf("%d bytes are more than %d", src.Size, MaxTokenizer)}
 		}
-		m.Files[name] = src.ref()
+		r.m.Files[name] = src.ref()
 	}
-	_, whole := m.Files["tokenizer.json"]
-	_, vocab := m.Files["vocab.json"]
-	_, merges := m.Files["merges.txt"]
-	_, pieces := m.Files["vocab.txt"]
-	if whole || vocab && merges || pieces && !m.Config.Arch.Decoder() {
-		return r.tokenizerSettings()
-	}
-	if m.Config.Arch.Decoder() {
-		return Refused{"tokenizer.json", "", "is missing, and so are vocab.json and merges.txt: the model has no tokenizer"}
-	}
-	return Refused{"tokenizer.json", "", "is missing, and so is vocab.txt: the model has no tokenizer"}
+	return r.tokenizer()
 }
 
-// tokenizerSettings refuses a tokenizer that is a program.
-func (r *reading) tokenizerSettings() error {
-	const name = "tokenizer_config.json"
-	if _, ok := r.files[name]; !ok {
-		return nil
+// tokenizer refuses a model whose tokenizer is missing, broken, of an unknown kind, or a program.
+func (r *reading) tokenizer() error {
+	const config = "tokenizer_config.json"
+	if _, ok := r.files[config]; ok {
+		s, err := r.settings(config, MaxConfig)
+		if err != nil {
+			return err
+		}
+		if s.refuseCode(); s.err() != nil {
+			return s.err()
+		}
 	}
-	s, err := r.settings(name, MaxConfig)
-	if err != nil {
-		return err
+	files := map[string][]byte{}
+	for _, name := range token.Files() {
+		if _, ok := r.files[name]; !ok {
+			continue
+		}
+		b, err := r.bytes(name, MaxTokenizer)
+		if err != nil {
+			return err
+		}
+		files[name] = b
 	}
-	s.refuseCode()
-	return s.err()
+	_, err := token.Load(files)
+	if inv, ok := errors.AsType[token.Invalid](err); ok {
+		return Refused{cmp.Or(inv.File, "tokenizer.json"), "", inv.Why}
+	}
+	if un, ok := errors.AsType[token.Unsupported](err); ok {
+		return Refused{"tokenizer.json", un.What, fmt.Sprintf("%.80q is not supported", un.Name)}
+	}
+	return err
 }

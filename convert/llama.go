@@ -82,9 +82,10 @@ func window(kind string, s *settings, c model.Config) int {
 	if w >= c.Positions {
 		w = 0
 	}
+	// A window as long as the context is none, so that layers of either type are alike.
 	for _, kind := range s.texts("layer_types") {
-		if want := map[bool]string{true: "sliding_attention", false: "full_attention"}[w > 0]; kind != want && (w > 0 || kind != "sliding_attention") {
-			s.refuse("layer_types", "%.40q in a model of %s: mixed attention is not supported", kind, want)
+		if kind != "full_attention" && kind != "sliding_attention" || kind == "full_attention" && w > 0 {
+			s.refuse("layer_types", "%.40q in a model with a window of %d: mixed attention is not supported", kind, w)
 		}
 	}
 	return w

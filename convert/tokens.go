@@ -35,7 +35,10 @@ func (r *reading) tokens() (err error) {
 		}
 	}
 	config.join(gen)
-	return config.err()
+	if err := config.err(); err != nil {
+		return err
+	}
+	return asRefused(gen.file, m.Sampling.Validate())
 }
 
 // one is the id of a list that should have one, −1 for none.

@@ -93,8 +93,9 @@ func (r *reading) tensors() error {
 
 // tie makes the token embeddings the head where the config says so. A checkpoint may store the head as well; then it must be equal.
 func (r *reading) tie(found map[slot]stored) error {
-	if !r.m.Can(model.Generate) || !r.config.flag("tie_word_embeddings", r.family.tied) {
-		return r.config.err()
+	tied := r.config.flag("tie_word_embeddings", r.family.tied)
+	if err := r.config.err(); err != nil || !tied || !r.m.Can(model.Generate) {
+		return err
 	}
 	token, ok := found[slot{model.Embed, "embed.token"}]
 	if !ok {
