@@ -112,6 +112,7 @@ type fleet struct {
 	net     *network
 	servers []*server
 	adjust  func(*Config)
+	mu      sync.Mutex // guards server.store and machine where clients run beside start and crash
 	// unchecked skips Config.Validate, so that a test can show what happens without a limit.
 	unchecked bool
 }
@@ -160,18 +161,20 @@ func (f *fleet) start(i int) {
 	f.t.Helper()
 	s := f.servers[i]
 	s.fatal = make(chan error, 1)
-	s.machine = newRegisters()
+	machine := newRegisters()
 	c := f.config(i)
 	c.StreamLayer = f.net.listen(s.addr)
 	start := Open
 	if f.unchecked {
 		start = func(c Config, m Machine, l *slog.Logger) (*Store, error) { return open(c.withDefaults(), m, l) }
 	}
-	store, err := start(c, s.machine, quiet().With("server", s.id))
+	store, err := start(c, machine, quiet().With("server", s.id))
 	if err != nil {
 		f.t.Fatalf("open %s: %v", s.id, err)
 	}
-	s.store = store
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.store, s.machine = store, machine
 }
 
 func (f *fleet) startAll() {
@@ -204,7 +207,16 @@ func (f *fleet) close(s *server) {
 	if err := s.store.Close(); err != nil && s.store.fault.raised() == nil {
 		f.t.Errorf("close %s: %v", s.id, err)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	s.store = nil
+}
+
+// at is the store and machine of server i; nil while it is down.
+func (f *fleet) at(i int) (*Store, *registers) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.servers[i].store, f.servers[i].machine
 }
 
 // leader waits for a leader that can commit.
