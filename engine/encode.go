@@ -79,6 +79,9 @@ func (s *Stage) checkBatch(batch EncodeBatch) error {
 	if s.config.Arch.Decoder() {
 		return fmt.Errorf("%w: a decoder runs steps; use Run", ErrStep)
 	}
+	if err := s.fits(batch.Rows * batch.Length); err != nil {
+		return err
+	}
 	if batch.Rows < 1 || batch.Rows > s.serving.Slots || batch.Length < 1 || batch.Length > s.serving.Context {
 		return fmt.Errorf("%w: %d rows (1 to %d) of %d tokens (1 to %d)", ErrStep, batch.Rows, s.serving.Slots, batch.Length, s.serving.Context)
 	}

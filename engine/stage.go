@@ -230,8 +230,9 @@ func (s *Stage) Used() gpu.Bytes {
 	return used
 }
 
-// Close frees everything. The stage must not be used after it; slices that it gave out become invalid.
+// Close frees everything. Slices that the stage gave out become invalid, and it refuses every step (ErrStep). Closing twice does nothing.
 func (s *Stage) Close() error {
+	s.capacity = 0
 	var errs []error
 	for _, v := range s.views {
 		errs = append(errs, v.close())

@@ -249,6 +249,9 @@ func TestClose(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		if _, err := s.Run(engine.Step{Prefill: true, Count: 1}); !errors.Is(err, engine.ErrStep) || s.Input(1) != nil {
+			t.Fatalf("a step after Close: %v", err)
+		}
 	}
 	if after := mappings(t); after != before {
 		t.Errorf("%d mapped weight files before, %d after", before, after)

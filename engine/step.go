@@ -6,6 +6,7 @@ import (
 
 	"github.com/skein-project/skein/engine/graph"
 	"github.com/skein-project/skein/engine/ort"
+	"github.com/skein-project/skein/gpu"
 )
 
 // Idle is the position of a row that takes no part in a decode step.
@@ -94,7 +95,7 @@ func (s *Stage) Run(step Step) (out []float32, err error) {
 
 	view, err := s.view(at)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrRun, err)
 	}
 	h := int64(s.config.Hidden)
 	io := []connection{
@@ -161,7 +162,10 @@ func (s *Stage) run(b *ort.Binding, io []connection, tokens int) (err error) {
 			return fmt.Errorf("%w: %w", ErrRun, err)
 		}
 	}
-	before := ort.Allocated()
+	var before gpu.Bytes
+	if tokens > s.most {
+		before = ort.Allocated()
+	}
 	if err := b.Run(); err != nil {
 		return fmt.Errorf("%w: blocks %d to %d, %d tokens: %w", ErrRun, s.span.From, s.span.To, tokens, err)
 	}

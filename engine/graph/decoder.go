@@ -69,6 +69,9 @@ func (b *builder) gpt2() {
 func (b *builder) llama() {
 	c := b.config
 	b.made.Rope = true
+	if _, err := frequencies(c); err != nil {
+		b.fail(err)
+	}
 	x := b.hidden()
 	b.attentionInputs()
 	wide, narrow := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim

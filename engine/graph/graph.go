@@ -52,10 +52,18 @@ const (
 	Scores  = "class"      // out, encoders with a classifier: [B, labels], or [B, S, labels] where there is no pooler
 )
 
-// PastKey, PastValue, PresentKey and PresentValue name the KV cache of a block: [B, kv heads, C, head dim] float32, in and out.
-func PastKey(block int) string      { return "past.k." + strconv.Itoa(block) }
-func PastValue(block int) string    { return "past.v." + strconv.Itoa(block) }
-func PresentKey(block int) string   { return "present.k." + strconv.Itoa(block) }
+// The KV cache of a block is four values of [B, kv heads, C, head dim] float32: two inputs, and two outputs that may be the same memory.
+
+// PastKey names the input with a block's keys.
+func PastKey(block int) string { return "past.k." + strconv.Itoa(block) }
+
+// PastValue names the input with a block's values.
+func PastValue(block int) string { return "past.v." + strconv.Itoa(block) }
+
+// PresentKey names the output with a block's keys.
+func PresentKey(block int) string { return "present.k." + strconv.Itoa(block) }
+
+// PresentValue names the output with a block's values.
 func PresentValue(block int) string { return "present.v." + strconv.Itoa(block) }
 
 // Graph is a stage ready to be loaded.

@@ -142,6 +142,7 @@ func TestRefusals(t *testing.T) {
 		{"head dimension", with(func(c *model.Config) { c.HeadDim = 24 }), one, 64, ErrUnsupported},
 		{"no head dimension", with(func(c *model.Config) { c.HeadDim = 0 }), one, 64, ErrUnsupported},
 		{"activation", with(func(c *model.Config) { c.Activation = "swish7" }), one, 64, ErrUnsupported},
+		{"rope scaling", with(func(c *model.Config) { c.RopeScaling = &model.RopeScaling{Kind: "yarn", Factor: 2} }), one, 64, ErrUnsupported},
 		{"architecture", &model.Manifest{Config: model.Config{Arch: "rnn", Layers: 1, Positions: 64}}, one, 64, ErrUnsupported},
 	} {
 		if _, err := Build(c.m, c.span, Options{Context: c.context}); !errors.Is(err, c.want) {
