@@ -7,7 +7,7 @@ import (
 	"io"
 	"sync"
 
-	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/agent"
 	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/wire"
 )
@@ -29,54 +29,30 @@ type Setup struct {
 
 // Order is what the node wants; one of its fields is set.
 type Order struct {
-	Setup  *Setup            `json:"setup,omitempty"`
-	Load   *Load             `json:"load,omitempty"`
-	Unload *cluster.StageKey `json:"unload,omitempty"`
-	Duties *[]Duty           `json:"duties,omitempty"` // all of them: what is missing is no longer served
-	Papers *wire.Papers      `json:"papers,omitempty"` // renewed
+	Setup  *Setup        `json:"setup,omitempty"`
+	Load   *Load         `json:"load,omitempty"`
+	Unload *agent.Slot   `json:"unload,omitempty"`
+	Duties *[]agent.Duty `json:"duties,omitempty"` // all of them: what is missing is no longer served
+	Papers *wire.Papers  `json:"papers,omitempty"` // renewed
 }
 
 // Load asks for a stage. Its files are there already.
 type Load struct {
-	Key      cluster.StageKey `json:"key"`
-	Manifest []byte           `json:"manifest"` // encoded model.Manifest
-}
-
-// Duty says for which replica, at which epoch, a loaded stage works now.
-type Duty struct {
-	Replica cluster.ReplicaID `json:"replica"`
-	Epoch   cluster.Epoch     `json:"epoch"`
-	Stage   int               `json:"stage"`
-	Key     cluster.StageKey  `json:"key"`
-	Chain   []string          `json:"chain"` // endpoints of all stages, "" where not known
-	Drain   bool              `json:"drain,omitempty"`
+	Slot     agent.Slot `json:"slot"`
+	Manifest []byte     `json:"manifest"` // encoded model.Manifest
 }
 
 // Notice is what the worker tells; one of its fields is set.
 type Notice struct {
-	Started  *Started          `json:"started,omitempty"`
-	Loaded   *Loaded           `json:"loaded,omitempty"`
-	Unloaded *cluster.StageKey `json:"unloaded,omitempty"`
-	Active   *[]Activity       `json:"active,omitempty"` // of all heads, whenever it changes
+	Started  *Started       `json:"started,omitempty"`
+	Loaded   *agent.Loaded  `json:"loaded,omitempty"`
+	Unloaded *agent.Slot    `json:"unloaded,omitempty"`
+	Active   *[]agent.Count `json:"active,omitempty"` // of all heads, whenever it changes
 }
 
 // Started says where the worker listens.
 type Started struct {
 	Endpoint string `json:"endpoint"`
-}
-
-// Loaded says how a Load ended.
-type Loaded struct {
-	Key  cluster.StageKey `json:"key"`
-	Used gpu.Bytes        `json:"used"`
-	Why  string           `json:"why,omitempty"` // "" = it is loaded
-}
-
-// Activity counts the sequences of a replica whose head is here.
-type Activity struct {
-	Replica cluster.ReplicaID `json:"replica"`
-	Epoch   cluster.Epoch     `json:"epoch"`
-	Active  int               `json:"active"`
 }
 
 // Pipe sends values one way as JSON. It is safe for concurrent use.

@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/skein-project/skein/agent"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/engine/batch"
 	"github.com/skein-project/skein/wire"
@@ -58,7 +59,7 @@ type outcome struct {
 	refused *batch.Refuse
 }
 
-func newHead(w *worker, d Duty, s *loaded) *head {
+func newHead(w *worker, d agent.Duty, s *loaded) *head {
 	h := &head{w: w, id: d.Replica, epoch: d.Epoch, stage: s, stages: len(d.Chain), events: make(chan event, 256),
 		encode: make(chan struct{}, maxEncodes), moved: make(chan struct{}, 1), pending: map[uint64]chan message{}}
 	h.retarget(d)
@@ -66,7 +67,7 @@ func newHead(w *worker, d Duty, s *loaded) *head {
 }
 
 // retarget takes what changed about a duty: where the next stage is, and whether to drain.
-func (h *head) retarget(d Duty) {
+func (h *head) retarget(d agent.Duty) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.drain = d.Drain

@@ -15,6 +15,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/skein-project/skein/agent"
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/engine"
@@ -65,7 +66,7 @@ type worker struct {
 	running  sync.WaitGroup
 
 	mu     sync.Mutex
-	stages map[cluster.StageKey]*loaded
+	stages map[agent.Slot]*loaded
 	duties map[cluster.ReplicaID]*duty
 }
 
@@ -78,7 +79,7 @@ type loaded struct {
 
 // duty is a stage at work for a replica. Its Chain and Drain change, under worker.mu; the rest does not.
 type duty struct {
-	Duty
+	agent.Duty
 	stage *loaded
 	head  *head // only for stage 0
 	ctx   context.Context
@@ -86,7 +87,7 @@ type duty struct {
 }
 
 func start(ctx context.Context, s Setup, pipe *Pipe, log *slog.Logger) (*worker, error) {
-	w := &worker{ctx: ctx, setup: s, pipe: pipe, log: log, stages: map[cluster.StageKey]*loaded{}, duties: map[cluster.ReplicaID]*duty{}}
+	w := &worker{ctx: ctx, setup: s, pipe: pipe, log: log, stages: map[agent.Slot]*loaded{}, duties: map[cluster.ReplicaID]*duty{}}
 	var err error
 	if w.creds, err = wire.NewCredentials(s.Papers); err != nil {
 		return nil, err
@@ -131,33 +132,34 @@ func (w *worker) obey(o Order) error {
 }
 
 func (w *worker) load(l Load) {
-	n := Loaded{Key: l.Key}
+	n := agent.Loaded{Slot: l.Slot}
 	if err := w.loadStage(l, &n); err != nil {
-		n.Why = err.Error()
+		n.Err = err.Error()
 	}
 	w.tell(Notice{Loaded: &n})
 }
 
-func (w *worker) loadStage(l Load, n *Loaded) error {
+func (w *worker) loadStage(l Load, n *agent.Loaded) error {
 	m, err := model.Decode(l.Manifest)
 	if err != nil {
 		return err
 	}
-	if m.Digest() != l.Key.Manifest {
-		return fmt.Errorf("worker: manifest %s is not %s: %w", m.Digest().Short(), l.Key.Manifest.Short(), blob.ErrCorrupt)
+	key := l.Slot.Key
+	if m.Digest() != key.Manifest {
+		return fmt.Errorf("worker: manifest %s is not %s: %w", m.Digest().Short(), key.Manifest.Short(), blob.ErrCorrupt)
 	}
 	w.mu.Lock()
-	_, there := w.stages[l.Key]
+	_, there := w.stages[l.Slot]
 	w.mu.Unlock()
 	if there {
 		return nil
 	}
-	spec := engine.StageSpec{Manifest: m, Span: l.Key.Span, Serving: l.Key.Serving, Threads: w.setup.Device.Cores}
+	spec := engine.StageSpec{Manifest: m, Span: key.Span, Serving: key.Serving, Threads: w.setup.Device.Cores}
 	files := func(d blob.Digest) (string, error) { return filepath.Join(w.setup.Blobs, d.String()), nil }
 	var s *engine.Stage
 	w.device.do(func() {
 		if s, err = engine.Load(w.runtime, spec, files); err == nil {
-			err = warm(s, m, l.Key)
+			err = warm(s, m)
 		}
 		if err == nil {
 			n.Used = s.Used()
@@ -169,13 +171,13 @@ func (w *worker) loadStage(l Load, n *Loaded) error {
 		return err
 	}
 	w.mu.Lock()
-	w.stages[l.Key] = &loaded{Stage: s, manifest: m, serving: l.Key.Serving}
+	w.stages[l.Slot] = &loaded{Stage: s, manifest: m, serving: key.Serving}
 	w.mu.Unlock()
 	return nil
 }
 
 // warm runs one small step, so that the first request does not pay for what the runtime does once.
-func warm(s *engine.Stage, m *model.Manifest, key cluster.StageKey) error {
+func warm(s *engine.Stage, m *model.Manifest) error {
 	clear(s.Input(1))
 	if m.Config.Arch.Decoder() {
 		_, err := s.Run(engine.Step{Prefill: true, Count: 1})
@@ -185,28 +187,28 @@ func warm(s *engine.Stage, m *model.Manifest, key cluster.StageKey) error {
 	return err
 }
 
-func (w *worker) unload(key cluster.StageKey) {
+func (w *worker) unload(slot agent.Slot) {
 	w.mu.Lock()
-	s := w.stages[key]
-	delete(w.stages, key)
+	s := w.stages[slot]
+	delete(w.stages, slot)
 	w.mu.Unlock()
 	if s != nil {
 		w.device.do(func() {
 			if err := s.Close(); err != nil {
-				w.log.Warn("unload", "span", key.Span, "err", err)
+				w.log.Warn("unload", "span", slot.Key.Span, "err", err)
 			}
 		})
 	}
-	w.tell(Notice{Unloaded: &key})
+	w.tell(Notice{Unloaded: &slot})
 }
 
 // setDuties makes the duties what the node says: those that stay are told of their chain, the others end and start.
-func (w *worker) setDuties(want []Duty) {
+func (w *worker) setDuties(want []agent.Duty) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	next := map[cluster.ReplicaID]*duty{}
 	for _, d := range want {
-		if old := w.duties[d.Replica]; old != nil && old.Epoch == d.Epoch && old.Stage == d.Stage && old.Key == d.Key {
+		if old := w.duties[d.Replica]; old != nil && old.Epoch == d.Epoch && old.Stage == d.Stage && old.Slot == d.Slot {
 			old.Chain, old.Drain = d.Chain, d.Drain
 			next[d.Replica] = old
 			if old.head != nil {
@@ -214,7 +216,7 @@ func (w *worker) setDuties(want []Duty) {
 			}
 			continue
 		}
-		if s := w.stages[d.Key]; s != nil {
+		if s := w.stages[d.Slot]; s != nil {
 			next[d.Replica] = w.begin(d, s)
 		} else {
 			w.log.Warn("duty without its stage", "replica", d.Replica.String(), "stage", d.Stage)
@@ -228,7 +230,7 @@ func (w *worker) setDuties(want []Duty) {
 	w.duties = next
 }
 
-func (w *worker) begin(d Duty, s *loaded) *duty {
+func (w *worker) begin(d agent.Duty, s *loaded) *duty {
 	ctx, end := context.WithCancel(w.ctx)
 	n := &duty{Duty: d, stage: s, ctx: ctx, end: end}
 	if d.Stage == 0 {
@@ -265,10 +267,10 @@ func (w *worker) tell(n Notice) {
 // tellActive reports the sequences of all heads.
 func (w *worker) tellActive() {
 	w.mu.Lock()
-	list := []Activity{}
+	list := []agent.Count{}
 	for id, d := range maps.All(w.duties) {
 		if d.head != nil {
-			list = append(list, Activity{Replica: id, Epoch: d.Epoch, Active: d.head.active()})
+			list = append(list, agent.Count{Replica: id, Epoch: d.Epoch, N: d.head.active()})
 		}
 	}
 	w.mu.Unlock()

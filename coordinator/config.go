@@ -1,0 +1,44 @@
+package coordinator
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// Config of a coordinator.
+type Config struct {
+	Dir        string        // data directory; no default
+	Name       string        // for people; default: the host's name
+	Listen     string        // host:port of the internal mTLS listener, as others dial it; no default
+	API        string        // host:port of the client API, told to others; "" = none
+	Gossip     string        // host:port of gossip, UDP and TCP; no default
+	Seeds      []string      // host:port of other coordinators' gossip; default: none
+	Executable string        // this program, run again as "convert"; no default
+	Software   string        // version of this program; default "dev"
+	Election   time.Duration // silence of the leader that makes a follower stand for election; default 2 s
+}
+
+// Validate checks addresses.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Dir == "" {
+		errs = append(errs, errors.New("a data directory is needed"))
+	}
+	for what, addr := range map[string]string{"listen": c.Listen, "gossip": c.Gossip} {
+		if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "0" {
+			errs = append(errs, fmt.Errorf("%s address %q: want host:port that others can dial", what, addr))
+		}
+	}
+	if c.Executable == "" {
+		errs = append(errs, errors.New("the program's own path is needed"))
+	}
+	if c.Election < 0 {
+		errs = append(errs, fmt.Errorf("election timeout %s is negative", c.Election))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("coordinator config: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+package coordinator
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/convert"
+	"github.com/skein-project/skein/model"
+	"github.com/skein-project/skein/shard"
+	"github.com/skein-project/skein/wire"
+)
+
+// maxManifest bounds what a converter may answer, in bytes.
+const maxManifest = 64 << 20
+
+// ErrReplication says that no other coordinator could take a copy of a version's blobs.
+var ErrReplication = errors.New("coordinator: no second copy")
+
+// BeginBlob announces a blob and tells which of its chunks are missing.
+func (s *Server) BeginBlob(x blob.Index) (missing []int, err error) { return s.blobs.Begin(x) }
+
+// WriteChunk takes a chunk of a blob that was announced.
+func (s *Server) WriteChunk(d blob.Digest, chunk int, data []byte) error {
+	return s.blobs.WriteChunk(d, chunk, data)
+}
+
+// ReadBlob reads a small range of a blob, from another coordinator if it is not here.
+func (s *Server) ReadBlob(ctx context.Context, ref blob.Ref) ([]byte, error) {
+	b, err := s.blobs.Read(ref)
+	if err == nil || !errors.Is(err, blob.ErrUnknown) {
+		return b, err
+	}
+	var sources []string
+	for _, m := range s.others() {
+		sources = append(sources, m.Addr)
+	}
+	if err := wire.Fetch(ctx, s.dialer, sources, ref.Digest, []blob.Ref{ref}, s.blobs, nil); err != nil {
+		return nil, err
+	}
+	return s.blobs.Read(ref)
+}
+
+// Publish makes a version of files that were uploaded: it converts them, copies every blob to another coordinator, and commits.
+// step is told what is done, for people. Errors: convert.Refused, *cluster.Rejected, ErrReplication, blob errors.
+func (s *Server) Publish(ctx context.Context, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error) {
+	none := cluster.VersionID{}
+	if !cluster.ValidName(name) {
+		return none, &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%.80q is no name for a model", name)}
+	}
+	sizes := map[string]int64{}
+	for file, d := range files {
+		st, err := s.blobs.Stat(d)
+		if err != nil {
+			return none, fmt.Errorf("file %.80q: %w", file, err)
+		}
+		if err := s.blobs.Flush(d); err != nil {
+			return none, fmt.Errorf("file %.80q: %w", file, err)
+		}
+		sizes[file] = st.Size
+	}
+	step("converting")
+	manifest, err := s.convert(ctx, files)
+	if err != nil {
+		return none, err
+	}
+	m, err := model.Decode(manifest)
+	if err != nil {
+		return none, err
+	}
+	digest, err := s.blobs.Put(manifest)
+	if err != nil {
+		return none, fmt.Errorf("store the manifest: %w", err)
+	}
+	v := cluster.Version{Manifest: digest, Profile: shard.ProfileOf(m), Created: s.now()}
+	held := []blob.Digest{digest}
+	for _, t := range m.Tasks {
+		v.Tasks = append(v.Tasks, string(t))
+	}
+	for _, d := range blobsOf(m) {
+		st, err := s.blobs.Stat(d)
+		if err != nil {
+			return none, err
+		}
+		v.Bytes += st.Size
+		held = append(held, d)
+	}
+	step("copying to a second coordinator")
+	if v.Holders, err = s.replicate(ctx, held); err != nil {
+		return none, err
+	}
+	step("committing")
+	return s.commitVersion(ctx, name, v)
+}
+
+// blobsOf lists the blobs of a manifest, each once, sorted.
+func blobsOf(m *model.Manifest) []blob.Digest {
+	seen := map[blob.Digest]bool{}
+	for _, t := range m.Tensors {
+		seen[t.Ref.Digest] = true
+	}
+	for _, f := range m.Files {
+		seen[f.Digest] = true
+	}
+	var out []blob.Digest
+	for d := range seen {
+		out = append(out, d)
+	}
+	slices.SortFunc(out, func(a, b blob.Digest) int { return bytes.Compare(a[:], b[:]) })
+	return out
+}
+
+// commitVersion gives the version the model's next number. The same content published twice is the same version.
+func (s *Server) commitVersion(ctx context.Context, name string, v cluster.Version) (cluster.VersionID, error) {
+	for {
+		state := s.live.Now()
+		for old := range state.VersionsOf(name) {
+			if old.Manifest == v.Manifest {
+				return old.VersionID, nil
+			}
+		}
+		v.VersionID = cluster.VersionID{Model: name, Number: state.NextNumber(name)}
+		rejected, err := s.Propose(ctx, cluster.Txn{Do: []cluster.Command{cluster.PutVersion{Version: v}}})
+		switch {
+		case err != nil:
+			return cluster.VersionID{}, err
+		case rejected[0] == nil:
+			return v.VersionID, nil
+		case rejected[0].Reason != cluster.ReasonStale && rejected[0].Reason != cluster.ReasonExists:
+			return cluster.VersionID{}, rejected[0]
+		}
+	}
+}
+
+// replicate lets another coordinator fetch the blobs, and tells who holds them now. A cluster of one coordinator has one holder.
+func (s *Server) replicate(ctx context.Context, blobs []blob.Digest) ([]cluster.NodeID, error) {
+	holders := []cluster.NodeID{s.member.ID}
+	others := s.others()
+	errs := []error{ErrReplication}
+	for _, m := range others {
+		_, err := wire.Call[wire.HoldRequest, wire.Empty](ctx, s.dialer, cluster.RoleCoordinator, m.Addr, wire.Hold, &wire.HoldRequest{Blobs: blobs, Sources: []string{s.cfg.Listen}})
+		if err == nil {
+			holders = append(holders, m.ID)
+			slices.Sort(holders)
+			return holders, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", m.Name, err))
+	}
+	if len(others) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return holders, nil
+}
+
+// hold answers wire.Hold.
+func (s *Server) hold(ctx context.Context, r *wire.HoldRequest) (*wire.Empty, error) {
+	for _, d := range r.Blobs {
+		if err := wire.Fetch(ctx, s.dialer, r.Sources, d, nil, s.blobs, nil); err != nil {
+			return nil, err
+		}
+	}
+	return &wire.Empty{}, nil
+}
+
+// ConvertOrder is what the converter process reads from its standard input.
+type ConvertOrder struct {
+	Blobs string                  `json:"blobs"` // folder with a file per blob
+	Files map[string]ConvertInput `json:"files"`
+}
+
+// ConvertInput is one file of a model's folder.
+type ConvertInput struct {
+	Digest blob.Digest `json:"digest"`
+	Path   string      `json:"path"`
+	Size   int64       `json:"size"`
+}
+
+// ConvertAnswer is what it writes to its standard output: a manifest, or a refusal.
+type ConvertAnswer struct {
+	Manifest []byte           `json:"manifest,omitempty"`
+	Refused  *convert.Refused `json:"refused,omitempty"`
+}
+
+// convert reads the foreign files in a process of its own: a parser that goes wrong costs that process and nothing else.
+func (s *Server) convert(ctx context.Context, files map[string]blob.Digest) ([]byte, error) {
+	order := ConvertOrder{Files: map[string]ConvertInput{}}
+	for name, d := range files {
+		path, err := s.blobs.Path(d)
+		if err != nil {
+			return nil, err
+		}
+		st, err := s.blobs.Stat(d)
+		if err != nil {
+			return nil, err
+		}
+		order.Files[name] = ConvertInput{Digest: d, Path: path, Size: st.Size}
+	}
+	in, err := json.Marshal(order)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, s.cfg.Executable, "convert")
+	var out, diagnosis bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &limited{w: &out, left: 2 * maxManifest}, &limited{w: &diagnosis, left: 4 << 10}
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("coordinator: the converter failed: %w: %s", err, strings.TrimSpace(diagnosis.String()))
+	}
+	var a ConvertAnswer
+	if err := json.Unmarshal(out.Bytes(), &a); err != nil {
+		return nil, fmt.Errorf("coordinator: read the converter's answer: %w", err)
+	}
+	if a.Refused != nil {
+		return nil, *a.Refused
+	}
+	return a.Manifest, nil
+}
+
+// limited drops what goes beyond a number of bytes.
+type limited struct {
+	w    *bytes.Buffer
+	left int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	n := min(len(p), l.left)
+	l.left -= n
+	l.w.Write(p[:n])
+	return len(p), nil
+}

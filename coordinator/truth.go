@@ -1,0 +1,143 @@
+package coordinator
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/raftstore"
+	"github.com/skein-project/skein/wire"
+)
+
+// Pace of following.
+const (
+	followIdle  = time.Second // a message at least this often, so that a follower knows a dead link
+	proposeWait = 10 * time.Second
+	leaderPoll  = 50 * time.Millisecond
+)
+
+// Propose commits transactions in one entry, wherever the leader is, and tells what became of each: nil if it was applied. It waits
+// for a leader as long as ctx allows. An error that wraps raftstore.ErrOutcomeUnknown may be followed by the entry's success.
+func (s *Server) Propose(ctx context.Context, txns ...cluster.Txn) ([]*cluster.Rejected, error) {
+	ctx, cancel := context.WithTimeout(ctx, proposeWait)
+	defer cancel()
+	for {
+		rejected, err := s.proposeOnce(ctx, txns)
+		var not raftstore.NotLeader
+		var refused *wire.Refused
+		switch {
+		case errors.As(err, &not), errors.Is(err, raftstore.ErrRefused):
+		case errors.As(err, &refused) && refused.Code == connect.CodeUnavailable:
+		default:
+			return rejected, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("propose: no leader: %w", ctx.Err())
+		case <-time.After(leaderPoll):
+		}
+	}
+}
+
+// proposeOnce tries here, or at the leader as it is known here.
+func (s *Server) proposeOnce(ctx context.Context, txns []cluster.Txn) ([]*cluster.Rejected, error) {
+	entry, err := cluster.Encode(cluster.Envelope{V: cluster.EnvelopeFormat, At: s.now(), Txns: txns})
+	if err != nil {
+		return nil, err
+	}
+	result, _, err := s.store.Propose(ctx, entry)
+	if err == nil {
+		return rejections(result), nil
+	}
+	var not raftstore.NotLeader
+	if !errors.As(err, &not) || not.LeaderAddr == "" {
+		return nil, err
+	}
+	res, err := wire.Call[wire.ProposeRequest, wire.ProposeResponse](ctx, s.dialer, cluster.RoleCoordinator, not.LeaderAddr, wire.Propose, &wire.ProposeRequest{Envelope: entry})
+	if err != nil {
+		return nil, err
+	}
+	// What was applied there is waited for here, so that the caller reads what it wrote.
+	return res.Rejected, s.reached(ctx, res.Index)
+}
+
+// reached waits until the state here is at an index.
+func (s *Server) reached(ctx context.Context, index cluster.Index) error {
+	for {
+		state, changed := s.live.Load()
+		if state.Index() >= index {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for entry %d: %w", index, ctx.Err())
+		}
+	}
+}
+
+func (s *Server) now() cluster.Millis { return cluster.Millis(time.Now().UnixMilli()) }
+
+// propose answers wire.Propose: another coordinator forwards an entry.
+func (s *Server) propose(ctx context.Context, r *wire.ProposeRequest) (*wire.ProposeResponse, error) {
+	e, err := cluster.Decode(r.Envelope)
+	if err != nil {
+		return nil, &wire.Refused{Code: connect.CodeInvalidArgument, Why: err.Error()}
+	}
+	e.At = s.now() // the leader's clock is the only one that counts
+	entry, err := cluster.Encode(e)
+	if err != nil {
+		return nil, err
+	}
+	result, index, err := s.store.Propose(ctx, entry)
+	var not raftstore.NotLeader
+	if errors.As(err, &not) || errors.Is(err, raftstore.ErrRefused) {
+		return nil, &wire.Refused{Code: connect.CodeUnavailable, Why: err.Error(), Addr: not.LeaderAddr}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &wire.ProposeResponse{Index: cluster.Index(index), Rejected: rejections(result)}, nil
+}
+
+// follow answers wire.Follow: a snapshot where needed, then entries as they are applied.
+func (s *Server) follow(ctx context.Context, r *wire.FollowRequest, send func(*wire.LogPiece) error) error {
+	at := r.After
+	for {
+		state, changed := s.live.Load()
+		_, leader := s.store.Leader()
+		p := wire.LogPiece{Leader: leader}
+		if state.Index() > at || at > state.Index() {
+			entries, ok := s.machine.after(at)
+			if ok && at > 0 && at <= state.Index() {
+				p.Entries = entries
+			} else {
+				var b bytes.Buffer
+				if _, err := state.WriteTo(&b); err != nil {
+					return fmt.Errorf("write a snapshot: %w", err)
+				}
+				p.Snapshot = b.Bytes()
+			}
+			at = state.Index()
+			if n := len(p.Entries); n > 0 {
+				at = p.Entries[n-1].Index
+			}
+		}
+		if err := send(&p); err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-time.After(followIdle):
+		case <-s.stopping:
+			return &wire.Refused{Code: connect.CodeUnavailable, Why: "the coordinator is stopping"}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,278 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	inferencev1 "github.com/skein-project/skein/api/skein/inference/v1"
+	"github.com/skein-project/skein/api/skein/inference/v1/inferencev1connect"
+	"github.com/skein-project/skein/model"
+	"github.com/skein-project/skein/wire"
+)
+
+// inference answers skein.inference.v1. This file is the border: generated types end here.
+type inference struct{ s *Server }
+
+var _ inferencev1connect.InferenceServiceHandler = inference{}
+
+func (s *Server) registerConnect(mux *http.ServeMux) {
+	mux.Handle(inferencev1connect.NewInferenceServiceHandler(inference{s},
+		connect.WithReadMaxBytes(int(s.cfg.MaxBody)), connect.WithInterceptors(s.keyCheck()), connect.WithCompressMinBytes(4<<10)))
+}
+
+// keyCheck refuses calls without a valid key before anything of them is looked at.
+func (s *Server) keyCheck() connect.Interceptor { return keyInterceptor{s} }
+
+type keyInterceptor struct{ s *Server }
+
+func (k keyInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
+		if _, err := Authenticate(k.s.live.Now(), r.Header()); err != nil {
+			return nil, connectError(err)
+		}
+		res, err := next(ctx, r)
+		return res, connectError(err)
+	}
+}
+
+func (k keyInterceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+func (k keyInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, c connect.StreamingHandlerConn) error {
+		if _, err := Authenticate(k.s.live.Now(), c.RequestHeader()); err != nil {
+			return connectError(err)
+		}
+		return connectError(next(ctx, c))
+	}
+}
+
+// connectError is the one place where errors become Connect codes.
+func connectError(err error) error {
+	var ce *connect.Error
+	if err == nil || errors.As(err, &ce) {
+		return err
+	}
+	code := connect.CodeInternal
+	e := explain(err)
+	switch e.Fault {
+	case FaultInvalid, FaultContext, FaultTask:
+		code = connect.CodeInvalidArgument
+	case FaultKey:
+		code = connect.CodeUnauthenticated
+	case FaultModel:
+		code = connect.CodeNotFound
+	case FaultBusy:
+		code = connect.CodeResourceExhausted
+	case FaultUnavailable:
+		code = connect.CodeUnavailable
+	case FaultCanceled:
+		code = connect.CodeCanceled
+	case FaultTooLarge:
+		code = connect.CodeResourceExhausted
+	}
+	return connect.NewError(code, e)
+}
+
+// Generate implements skein.inference.v1.
+func (i inference) Generate(ctx context.Context, r *connect.Request[inferencev1.GenerateRequest], out *connect.ServerStream[inferencev1.GenerateResponse]) error {
+	t, err := i.s.text(ctx, r.Msg.Model)
+	if err != nil {
+		return err
+	}
+	a := t.ask(r.Msg.Sampling)
+	if ids := r.Msg.GetTokens(); ids != nil {
+		a.Tokens = ids.Ids
+	} else if a.Tokens, err = t.prompt(r.Msg.GetPrompt()); err != nil {
+		return err
+	}
+	return i.s.generate(ctx, t, a, i.pieces(t, out))
+}
+
+// Chat implements skein.inference.v1.
+func (i inference) Chat(ctx context.Context, r *connect.Request[inferencev1.ChatRequest], out *connect.ServerStream[inferencev1.GenerateResponse]) error {
+	t, err := i.s.text(ctx, r.Msg.Model)
+	if err != nil {
+		return err
+	}
+	var messages []Message
+	for _, m := range r.Msg.Messages {
+		messages = append(messages, Message{Role: m.Role, Content: m.Content})
+	}
+	a := t.ask(r.Msg.Sampling)
+	if a.Tokens, err = t.chat(messages, time.Now()); err != nil {
+		return err
+	}
+	return i.s.generate(ctx, t, a, i.pieces(t, out))
+}
+
+// ask reads sampling parameters over the model's defaults.
+func (t *text) ask(p *inferencev1.Sampling) Ask {
+	a := Ask{Sampling: t.manifest.Sampling}
+	if p == nil {
+		p = &inferencev1.Sampling{}
+	}
+	if p.Temperature != nil {
+		a.Sampling.Temperature = *p.Temperature
+	}
+	if p.TopK != nil {
+		a.Sampling.TopK = int(*p.TopK)
+	}
+	if p.TopP != nil {
+		a.Sampling.TopP = *p.TopP
+	}
+	a.Sampling.Seed = freshSeed(p.Seed)
+	a.Sampling.Logprobs, a.Sampling.TopLogprobs = p.Logprobs || p.TopLogprobs > 0, int(p.TopLogprobs)
+	a.Stops = p.Stop
+	if p.MaxTokens != nil {
+		a.MaxTokens = int(*p.MaxTokens)
+		if a.MaxTokens == 0 {
+			a.MaxTokens = -1 // asked for none: refused like every number below 1
+		}
+	}
+	return a
+}
+
+func (i inference) pieces(t *text, out *connect.ServerStream[inferencev1.GenerateResponse]) func(Piece) error {
+	return func(p Piece) error {
+		res := &inferencev1.GenerateResponse{Text: p.Text, ModelVersion: t.version.String()}
+		for _, tok := range p.Tokens {
+			res.Tokens = append(res.Tokens, t.token(tok))
+		}
+		switch p.Finish {
+		case FinishStop:
+			res.FinishReason = inferencev1.FinishReason_FINISH_REASON_STOP
+		case FinishLength:
+			res.FinishReason = inferencev1.FinishReason_FINISH_REASON_LENGTH
+		}
+		if p.Finish != "" {
+			res.Usage = usage(p.Usage.Prompt, p.Usage.Completion)
+		}
+		return out.Send(res)
+	}
+}
+
+func usage(prompt, completion int) *inferencev1.Usage {
+	return &inferencev1.Usage{PromptTokens: int32(prompt), CompletionTokens: int32(completion)}
+}
+
+func (t *text) token(tok Token) *inferencev1.Token {
+	out := &inferencev1.Token{Id: tok.Choice.Token, Text: valid(tok.Text)}
+	if tok.Logprob != 0 || len(tok.Top) > 0 {
+		out.Logprob = &tok.Logprob
+	}
+	for _, alt := range tok.Top {
+		out.Top = append(out.Top, &inferencev1.TokenLogprob{Id: alt.Token, Text: t.spell(alt.Token), Logprob: alt.Logprob})
+	}
+	return out
+}
+
+// spell is a token's text on its own.
+func (t *text) spell(id int32) string {
+	if t.tokenizer == nil {
+		return ""
+	}
+	return valid(t.tokenizer.Decode([]int32{id}, false))
+}
+
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// Embed implements skein.inference.v1.
+func (i inference) Embed(ctx context.Context, r *connect.Request[inferencev1.EmbedRequest]) (*connect.Response[inferencev1.EmbedResponse], error) {
+	t, err := i.s.text(ctx, r.Msg.Model)
+	if err != nil {
+		return nil, err
+	}
+	rows, n, err := t.rows(r.Msg.Texts, nil)
+	if err != nil {
+		return nil, err
+	}
+	vectors, err := i.s.embed(ctx, t, rows)
+	if err != nil {
+		return nil, err
+	}
+	res := &inferencev1.EmbedResponse{Usage: usage(n, 0), ModelVersion: t.version.String()}
+	for _, v := range vectors {
+		res.Vectors = append(res.Vectors, &inferencev1.Vector{Values: v})
+	}
+	return connect.NewResponse(res), nil
+}
+
+// Classify implements skein.inference.v1.
+func (i inference) Classify(ctx context.Context, r *connect.Request[inferencev1.ClassifyRequest]) (*connect.Response[inferencev1.ClassifyResponse], error) {
+	t, err := i.s.text(ctx, r.Msg.Model)
+	if err != nil {
+		return nil, err
+	}
+	var texts, pairs []string
+	for _, in := range r.Msg.Inputs {
+		texts, pairs = append(texts, in.Text), append(pairs, in.Pair)
+	}
+	rows, n, err := t.rows(texts, pairs)
+	if err != nil {
+		return nil, err
+	}
+	results, err := i.s.classify(ctx, t, rows)
+	if err != nil {
+		return nil, err
+	}
+	res := &inferencev1.ClassifyResponse{Usage: usage(n, 0), ModelVersion: t.version.String()}
+	for _, labels := range results {
+		c := &inferencev1.Classification{}
+		for _, l := range labels {
+			c.Labels = append(c.Labels, &inferencev1.Label{Name: l.Name, Score: l.Score})
+		}
+		res.Results = append(res.Results, c)
+	}
+	return connect.NewResponse(res), nil
+}
+
+// Infer implements skein.inference.v1.
+func (i inference) Infer(ctx context.Context, r *connect.Request[inferencev1.InferRequest]) (*connect.Response[inferencev1.InferResponse], error) {
+	t, err := i.s.text(ctx, r.Msg.Model)
+	if err != nil {
+		return nil, err
+	}
+	if t.manifest.Config.Arch.Decoder() {
+		return nil, &Error{Fault: FaultTask, Param: "model", Why: "raw tensors are given by encoders only"}
+	}
+	var rows []wire.EncodeRow
+	for _, row := range r.Msg.Rows {
+		rows = append(rows, wire.EncodeRow{IDs: row.Ids, Types: row.Types})
+	}
+	want := wire.EncodeWant{Hidden: true, Vector: t.manifest.Can(model.EmbedTask), Logits: t.manifest.Can(model.Classify)}
+	encoded, err := i.s.encode(ctx, t, rows, want)
+	if err != nil {
+		return nil, err
+	}
+	res := &inferencev1.InferResponse{ModelVersion: t.version.String()}
+	hidden := int64(t.manifest.Config.Hidden)
+	for j, e := range encoded {
+		out := &inferencev1.InferRow{}
+		add := func(name string, values []float32, shape ...int64) {
+			if len(values) > 0 {
+				out.Tensors = append(out.Tensors, &inferencev1.Tensor{Name: name, Shape: shape, Values: values})
+			}
+		}
+		add("hidden", e.Hidden, int64(len(rows[j].IDs)), hidden)
+		add("pooled", e.Vector, hidden)
+		add("logits", e.Logits, int64(len(e.Logits)))
+		res.Rows = append(res.Rows, out)
+	}
+	return connect.NewResponse(res), nil
+}
+
+// ListModels implements skein.inference.v1.
+func (i inference) ListModels(context.Context, *connect.Request[inferencev1.ListModelsRequest]) (*connect.Response[inferencev1.ListModelsResponse], error) {
+	res := &inferencev1.ListModelsResponse{}
+	for _, m := range i.s.models() {
+		res.Models = append(res.Models, &inferencev1.Model{Name: m.Name, Version: m.Version.String(), Tasks: m.Tasks, Ready: int32(m.Ready), Created: m.Created.Unix()})
+	}
+	return connect.NewResponse(res), nil
+}

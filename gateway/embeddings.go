@@ -1,0 +1,75 @@
+package gateway
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"math"
+	"net/http"
+
+	"github.com/skein-project/skein/wire"
+)
+
+// embeddingRequest is the body of /v1/embeddings.
+type embeddingRequest struct {
+	Model      string          `json:"model"`
+	Input      json.RawMessage `json:"input"`
+	Encoding   string          `json:"encoding_format"`
+	Dimensions *int            `json:"dimensions"`
+}
+
+type embeddingJSON struct {
+	Object    string `json:"object"`
+	Index     int    `json:"index"`
+	Embedding any    `json:"embedding"`
+}
+
+func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
+	var req embeddingRequest
+	if err := read(r, &req); err != nil {
+		return err
+	}
+	if req.Encoding != "" && req.Encoding != "float" && req.Encoding != "base64" {
+		return invalid("encoding_format", "encoding_format %.40q: want float or base64", req.Encoding)
+	}
+	t, err := s.text(r.Context(), req.Model)
+	if err != nil {
+		return err
+	}
+	if req.Dimensions != nil && *req.Dimensions != t.manifest.Config.Hidden {
+		return invalid("dimensions", "the model's vectors have %d dimensions", t.manifest.Config.Hidden)
+	}
+	inputs, err := s.prompts(t, req.Input, "input")
+	if err != nil {
+		return err
+	}
+	var rows []wire.EncodeRow
+	tokens := 0
+	for _, ids := range inputs {
+		rows = append(rows, wire.EncodeRow{IDs: ids})
+		tokens += len(ids)
+	}
+	vectors, err := s.embed(r.Context(), t, rows)
+	if err != nil {
+		return err
+	}
+	list := make([]embeddingJSON, len(vectors))
+	for i, v := range vectors {
+		list[i] = embeddingJSON{Object: "embedding", Index: i, Embedding: v}
+		if req.Encoding == "base64" {
+			list[i].Embedding = base64Floats(v)
+		}
+	}
+	w.(*answer).json(http.StatusOK, map[string]any{"object": "list", "data": list, "model": req.Model,
+		"usage": map[string]int{"prompt_tokens": tokens, "total_tokens": tokens}})
+	return nil
+}
+
+// base64Floats encodes little-endian float32, which is what the official Python client asks for by default.
+func base64Floats(v []float32) string {
+	b := make([]byte, 0, 4*len(v))
+	for _, x := range v {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
+	}
+	return base64.StdEncoding.EncodeToString(b)
+}

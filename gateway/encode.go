@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/model"
+	"github.com/skein-project/skein/router"
+	"github.com/skein-project/skein/token"
+	"github.com/skein-project/skein/wire"
+)
+
+// encode runs rows through an encoder and gives them back in order.
+func (s *Server) encode(ctx context.Context, t *text, rows []wire.EncodeRow, want wire.EncodeWant) ([]wire.EncodedRow, error) {
+	if len(rows) == 0 || len(rows) > s.cfg.MaxInputs {
+		return nil, invalid("input", "%d inputs, want 1 to %d", len(rows), s.cfg.MaxInputs)
+	}
+	for i, r := range rows {
+		if n := s.context(t); len(r.IDs) > n {
+			return nil, &Error{Fault: FaultContext, Param: "input", Why: fmt.Sprintf("input %d has %d tokens and the context is %d", i, len(r.IDs), n)}
+		}
+	}
+	var out []wire.EncodedRow
+	err := s.onReplica(ctx, t.version, func(ctx context.Context, r router.Route) error {
+		res, err := wire.Call[wire.EncodeRequest, wire.EncodeResponse](ctx, s.dialer, cluster.RoleNode, r.Head(), wire.EncodeRows,
+			&wire.EncodeRequest{Replica: r.Replica, Epoch: r.Epoch, Rows: rows, Want: want})
+		if err != nil {
+			return err
+		}
+		if len(res.Rows) != len(rows) {
+			return fmt.Errorf("gateway: %d rows for %d", len(res.Rows), len(rows))
+		}
+		out = res.Rows
+		return nil
+	}, func() bool { return out != nil })
+	return out, err
+}
+
+// rows turns texts, or pairs of texts, into rows of tokens.
+func (t *text) rows(texts []string, pairs []string) (rows []wire.EncodeRow, tokens int, err error) {
+	if t.tokenizer == nil {
+		return nil, 0, &Error{Fault: FaultTask, Param: "model", Why: "the model has no tokenizer: send token ids"}
+	}
+	for i, text := range texts {
+		var e token.Encoding
+		if pairs != nil && pairs[i] != "" {
+			e, err = t.tokenizer.EncodePair(text, pairs[i], token.EncodeOptions{AddSpecial: true})
+		} else {
+			e, err = t.tokenizer.Encode(text, token.EncodeOptions{AddSpecial: true})
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		tokens += len(e.IDs)
+		rows = append(rows, wire.EncodeRow{IDs: e.IDs, Types: e.TypeIDs})
+	}
+	return rows, tokens, nil
+}
+
+// embed turns rows into vectors.
+func (s *Server) embed(ctx context.Context, t *text, rows []wire.EncodeRow) ([][]float32, error) {
+	if !t.manifest.Can(model.EmbedTask) {
+		return nil, &Error{Fault: FaultTask, Param: "model", Why: fmt.Sprintf("%s makes no vectors", t.version)}
+	}
+	encoded, err := s.encode(ctx, t, rows, wire.EncodeWant{Vector: true})
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]float32, len(encoded))
+	for i, e := range encoded {
+		out[i] = e.Vector
+	}
+	return out, nil
+}
+
+// Label is a class with its score.
+type Label struct {
+	Name  string
+	Score float32
+}
+
+// classify gives every label of each row a score, highest first.
+func (s *Server) classify(ctx context.Context, t *text, rows []wire.EncodeRow) ([][]Label, error) {
+	if !t.manifest.Can(model.Classify) {
+		return nil, &Error{Fault: FaultTask, Param: "model", Why: fmt.Sprintf("%s does not classify", t.version)}
+	}
+	encoded, err := s.encode(ctx, t, rows, wire.EncodeWant{Logits: true})
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]Label, len(encoded))
+	for i, e := range encoded {
+		scores := project(e.Logits, t.manifest.Problem)
+		for j, score := range scores {
+			out[i] = append(out[i], Label{Name: t.manifest.Labels[j], Score: score})
+		}
+		slices.SortStableFunc(out[i], func(a, b Label) int { return cmp.Compare(b.Score, a.Score) })
+	}
+	return out, nil
+}
+
+// project turns classifier logits into scores, as problem_type says.
+func project(logits []float32, p model.Problem) []float32 {
+	out := slices.Clone(logits)
+	switch p {
+	case model.SingleLabel:
+		top, sum := slices.Max(out), float64(0)
+		for _, x := range out {
+			sum += math.Exp(float64(x - top))
+		}
+		for i, x := range out {
+			out[i] = float32(math.Exp(float64(x-top)) / sum)
+		}
+	case model.MultiLabel:
+		for i, x := range out {
+			out[i] = float32(1 / (1 + math.Exp(-float64(x))))
+		}
+	}
+	return out
+}

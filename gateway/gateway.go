@@ -1,0 +1,147 @@
+// Package gateway serves inference to clients: it checks the key, turns text into tokens and back, finds the replica that owns the model, and keeps a stream
+// going when a node dies.
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/internal/live"
+	"github.com/skein-project/skein/router"
+	"github.com/skein-project/skein/wire"
+)
+
+// Config of a gateway.
+type Config struct {
+	MaxBody    int64         // bytes of a request; default 8 MiB
+	MaxPrompt  int           // bytes of the text of one prompt or message list; default 4 MiB
+	Patience   time.Duration // how long a request waits for a replica that is loading or being placed anew; default 30 s
+	Attempts   int           // placements that one request may be sent to; default 16
+	MaxStops   int           // stop strings of a request; default 16
+	MaxInputs  int           // texts of one embedding or classification request; default 256
+	MaxChoices int           // answers that one request may ask for (n); default 8
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxBody == 0 {
+		c.MaxBody = 8 << 20
+	}
+	if c.MaxPrompt == 0 {
+		c.MaxPrompt = 4 << 20
+	}
+	if c.Patience == 0 {
+		c.Patience = 30 * time.Second
+	}
+	if c.Attempts == 0 {
+		c.Attempts = 16
+	}
+	if c.MaxStops == 0 {
+		c.MaxStops = 16
+	}
+	if c.MaxInputs == 0 {
+		c.MaxInputs = 256
+	}
+	if c.MaxChoices == 0 {
+		c.MaxChoices = 8
+	}
+	return c
+}
+
+// Validate checks that no limit is negative.
+func (c Config) Validate() error {
+	if c.MaxBody < 0 || c.MaxPrompt < 0 || c.Patience < 0 || c.Attempts < 0 || c.MaxStops < 0 || c.MaxInputs < 0 || c.MaxChoices < 0 {
+		return fmt.Errorf("gateway config: a limit is negative: %+v", c)
+	}
+	return nil
+}
+
+// Library reads small blobs of the model library: manifests and tokenizers. On a coordinator that is its own store, on a stand-alone
+// gateway the coordinators'.
+type Library interface {
+	ReadBlob(ctx context.Context, ref blob.Ref) ([]byte, error)
+	BlobSize(ctx context.Context, d blob.Digest) (int64, error)
+}
+
+// Server answers inference requests.
+type Server struct {
+	cfg     Config
+	live    *live.State
+	library Library
+	dialer  *wire.Dialer
+	log     *slog.Logger
+
+	tables tables
+	texts  texts
+	load   load
+}
+
+// New makes a gateway over the state that it follows.
+func New(cfg Config, state *live.State, library Library, dialer *wire.Dialer, log *slog.Logger) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg.withDefaults(), live: state, library: library, dialer: dialer, log: log}
+	s.texts.byDigest = map[blob.Digest]*textEntry{}
+	s.load.running = map[router.Placed]int{}
+	return s, nil
+}
+
+// Register adds every endpoint of the gateway to a mux.
+func (s *Server) Register(mux *http.ServeMux) {
+	s.registerConnect(mux)
+	s.registerOpenAI(mux)
+}
+
+// tables keeps the route table of the newest state.
+type tables struct {
+	mu    sync.Mutex
+	table *router.Table
+}
+
+// table is the newest route table, and a channel that is closed when the state changes.
+func (s *Server) table() (*router.Table, <-chan struct{}) {
+	state, changed := s.live.Load()
+	s.tables.mu.Lock()
+	defer s.tables.mu.Unlock()
+	if s.tables.table == nil || s.tables.table.Index() != state.Index() {
+		s.tables.table = router.TableOf(state)
+	}
+	return s.tables.table, changed
+}
+
+// load counts the requests that this gateway has at each placement.
+type load struct {
+	mu      sync.Mutex
+	running map[router.Placed]int
+}
+
+func (l *load) of(p router.Placed) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.running[p]
+}
+
+func (l *load) begin(p router.Placed) (end func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.running[p]++
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.running[p]--; l.running[p] == 0 {
+			delete(l.running, p)
+		}
+	}
+}
+
+// pick chooses a placement of a version that is not excluded.
+func (s *Server) pick(t *router.Table, v cluster.VersionID, excluded []router.Placed) (router.Route, error) {
+	return router.Pick(t, v.String(), s.load.of, excluded, rand.Uint64())
+}

@@ -1,0 +1,256 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/engine/sample"
+	"github.com/skein-project/skein/model"
+	"github.com/skein-project/skein/router"
+	"github.com/skein-project/skein/token"
+	"github.com/skein-project/skein/wire"
+)
+
+// Ask is a generation as every protocol asks for it.
+type Ask struct {
+	Tokens    []int32 // the prompt
+	Sampling  model.Sampling
+	Stops     []string
+	MaxTokens int // 0 = as many as the context leaves
+}
+
+// Piece is a part of an answer.
+type Piece struct {
+	Text   string
+	Tokens []Token
+	Finish Finish // only in the last piece
+	Usage  Usage  // only in the last piece
+}
+
+// Token is one token of an answer, with log-probabilities where asked for.
+type Token struct {
+	sample.Choice
+	Text string
+}
+
+// Finish says why an answer ended.
+type Finish string
+
+// Reasons.
+const (
+	FinishStop   Finish = "stop"   // the model ended it, or a stop string was reached
+	FinishLength Finish = "length" // max_tokens or the context was reached
+)
+
+// Usage counts tokens.
+type Usage struct{ Prompt, Completion int }
+
+// errStopped ends a generation from this side: a stop string was reached.
+var errStopped = errors.New("gateway: stop string")
+
+// generate answers an ask piece by piece. A replica that fails is replaced by another, which continues from the tokens that were given:
+// the caller sees a pause, never an error, never a token twice.
+func (s *Server) generate(ctx context.Context, t *text, a Ask, send func(Piece) error) error {
+	if err := s.check(t, &a); err != nil {
+		return err
+	}
+	w := &writer{decoder: t.decoder(), stop: stopper{stops: a.Stops}, send: send, usage: Usage{Prompt: len(a.Tokens)}}
+	finish, err := s.tokens(ctx, t, a, w.take)
+	switch {
+	case errors.Is(err, errStopped):
+		return w.end("", FinishStop)
+	case err != nil:
+		return err
+	}
+	return w.end(w.rest(), finish)
+}
+
+func (t *text) decoder() *token.Decoder {
+	if t.tokenizer == nil {
+		return nil
+	}
+	return t.tokenizer.NewDecoder(true)
+}
+
+// check refuses what no replica could answer, and fills in MaxTokens.
+func (s *Server) check(t *text, a *Ask) error {
+	if !t.manifest.Can(model.Generate) {
+		return &Error{Fault: FaultTask, Param: "model", Why: fmt.Sprintf("%s does not generate text", t.version)}
+	}
+	if err := a.Sampling.Validate(); err != nil {
+		return &Error{Fault: FaultInvalid, Why: err.Error()}
+	}
+	if len(a.Stops) > s.cfg.MaxStops || slices.Contains(a.Stops, "") {
+		return invalid("stop", "%d stop strings, at most %d, none empty", len(a.Stops), s.cfg.MaxStops)
+	}
+	if len(a.Stops) > 0 && t.tokenizer == nil {
+		return invalid("stop", "the model has no tokenizer, so it has no text to stop")
+	}
+	if len(a.Tokens) == 0 {
+		return invalid("prompt", "the prompt is empty")
+	}
+	room := s.context(t) - len(a.Tokens)
+	if room < 1 {
+		return &Error{Fault: FaultContext, Param: "prompt", Why: fmt.Sprintf("the prompt has %d tokens and the context %d: no room for an answer", len(a.Tokens), s.context(t))}
+	}
+	if a.MaxTokens < 0 {
+		return invalid("max_tokens", "max_tokens is %d, want at least 1", a.MaxTokens)
+	}
+	if a.MaxTokens == 0 || a.MaxTokens > room {
+		a.MaxTokens = room
+	}
+	return nil
+}
+
+// context is the length of the sequences that the version is deployed for, or could be.
+func (s *Server) context(t *text) int {
+	if d, ok := s.live.Now().Deployment(t.version); ok && d.Serving.Context > 0 {
+		return d.Serving.Context
+	}
+	return t.manifest.Context()
+}
+
+// tokens runs a generation to its end, over as many placements as it takes.
+func (s *Server) tokens(ctx context.Context, t *text, a Ask, take func(sample.Choice) error) (Finish, error) {
+	req := &wire.GenerateRequest{Tokens: slices.Clone(a.Tokens), Sampling: a.Sampling, MaxTokens: a.MaxTokens, EOS: t.manifest.EOS}
+	var finish Finish
+	err := s.onReplica(ctx, t.version, func(ctx context.Context, r router.Route) error {
+		req.Replica, req.Epoch = r.Replica, r.Epoch
+		return wire.Read(ctx, s.dialer, cluster.RoleNode, r.Head(), wire.Generate, req, func(res *wire.GenerateResponse) error {
+			for _, c := range res.Tokens {
+				// The journal: what was given is part of the next attempt's prompt.
+				req.Tokens = append(req.Tokens, c.Token)
+				req.MaxTokens--
+				if err := take(c); err != nil {
+					return final{err}
+				}
+			}
+			finish = Finish(res.Finish)
+			return nil
+		})
+	}, func() bool { return finish != "" || req.MaxTokens == 0 })
+	if err == nil && finish == "" {
+		finish = FinishLength // the placement died just after the last token
+	}
+	return finish, err
+}
+
+// final wraps an error that no other replica would change.
+type final struct{ error }
+
+func (f final) Unwrap() error { return f.error }
+
+// retryPause is the pause before a placement that just failed may be tried again, if there is no other.
+const retryPause = 100 * time.Millisecond
+
+// onReplica runs a call on a replica of a version, and on another one if that fails, until done says that nothing is missing.
+func (s *Server) onReplica(ctx context.Context, v cluster.VersionID, call func(context.Context, router.Route) error, done func() bool) error {
+	var excluded []router.Placed
+	var last error
+	for range s.cfg.Attempts {
+		route, err := s.wait(ctx, v, excluded, last)
+		if err != nil {
+			return err
+		}
+		end := s.load.begin(route.Placed())
+		err = call(ctx, route)
+		end()
+		var f final
+		switch {
+		case err == nil || done():
+			if err != nil && !errors.As(err, &f) {
+				return nil
+			}
+			return err
+		case errors.As(err, &f):
+			return f.error
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		var refused *wire.Refused
+		if errors.As(err, &refused) && refused.Code == connect.CodeInvalidArgument {
+			return err
+		}
+		s.log.Info("replica failed a request", "replica", route.Replica.String(), "epoch", route.Epoch, "err", err)
+		last, excluded = err, append(excluded, route.Placed())
+	}
+	return last
+}
+
+// wait finds a placement, and waits for one where there is reason to hope: something is loading, or all placements just failed.
+func (s *Server) wait(ctx context.Context, v cluster.VersionID, excluded []router.Placed, last error) (router.Route, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Patience)
+	defer cancel()
+	for {
+		table, changed := s.table()
+		route, err := s.pick(table, v, excluded)
+		var unready *router.Unready
+		if err == nil || !errors.As(err, &unready) || !unready.Deployed && unready.Excluded == 0 {
+			return route, err
+		}
+		var refused *wire.Refused
+		if errors.As(last, &refused) && refused.Code == connect.CodeResourceExhausted {
+			return route, last // every placement is full
+		}
+		pause := time.After(retryPause)
+		select {
+		case <-changed:
+			<-pause
+			excluded = nil
+		case <-pause:
+			if unready.Excluded > 0 {
+				excluded = nil // the same ones again: the failure may have passed
+			}
+		case <-ctx.Done():
+			return route, err
+		}
+	}
+}
+
+// writer turns tokens into pieces of text.
+type writer struct {
+	decoder *token.Decoder
+	stop    stopper
+	send    func(Piece) error
+	usage   Usage
+}
+
+// take adds a token to the answer.
+func (w *writer) take(c sample.Choice) error {
+	w.usage.Completion++
+	p := Piece{Tokens: []Token{{Choice: c}}}
+	hit := false
+	if w.decoder != nil {
+		p.Tokens[0].Text = w.decoder.Push(c.Token)
+		p.Text, hit = w.stop.push(p.Tokens[0].Text)
+	}
+	if err := w.send(p); err != nil {
+		return err
+	}
+	if hit {
+		return errStopped
+	}
+	return nil
+}
+
+// rest is the text that was held back when the answer ended.
+func (w *writer) rest() string {
+	if w.decoder == nil {
+		return ""
+	}
+	out, hit := w.stop.push(w.decoder.Flush())
+	if hit {
+		return out
+	}
+	return out + w.stop.flush()
+}
+
+func (w *writer) end(text string, f Finish) error {
+	return w.send(Piece{Text: text, Finish: f, Usage: w.usage})
+}

@@ -1,0 +1,325 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/skein-project/skein/wire"
+)
+
+// registerOpenAI adds the OpenAI HTTP API: chat, completions, embeddings, models (OpenAI API reference, 2026).
+func (s *Server) registerOpenAI(mux *http.ServeMux) {
+	mux.HandleFunc("POST /v1/chat/completions", s.openAI(s.chatCompletions))
+	mux.HandleFunc("POST /v1/completions", s.openAI(s.completions))
+	mux.HandleFunc("POST /v1/embeddings", s.openAI(s.embeddings))
+	mux.HandleFunc("GET /v1/models", s.openAI(s.listModels))
+	mux.HandleFunc("GET /v1/models/{model}", s.openAI(s.getModel))
+	mux.HandleFunc("/v1/", s.openAI(func(_ http.ResponseWriter, r *http.Request) error {
+		return &httpError{http.StatusNotFound, &Error{Fault: FaultInvalid, Why: fmt.Sprintf("%s %.200s is not served here", r.Method, r.URL.Path)}}
+	}))
+}
+
+const requestIDHeader = "x-request-id"
+
+// openAI puts key check, request id, size limit and error form around a handler.
+func (s *Server) openAI(h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		id := r.Header.Get(requestIDHeader)
+		if id == "" || len(id) > 128 {
+			id = newID("req-")
+		}
+		w.Header().Set(requestIDHeader, id)
+		out := &answer{ResponseWriter: w, began: began}
+		_, err := Authenticate(s.live.Now(), r.Header)
+		if err == nil {
+			r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
+			err = h(out, r)
+		}
+		if err != nil {
+			out.fail(err)
+		}
+	}
+}
+
+func newID(prefix string) string { return prefix + string(wire.NewID()) }
+
+// httpError is an error whose status is not the one of its fault.
+type httpError struct {
+	status int
+	err    *Error
+}
+
+func (e *httpError) Error() string { return e.err.Error() }
+func (e *httpError) Unwrap() error { return e.err }
+
+// answer is a response that knows whether it has begun: after the first event an error is an event too.
+type answer struct {
+	http.ResponseWriter
+	began     time.Time
+	streaming bool
+}
+
+// openAIError is the form of errors.
+type openAIError struct {
+	Error struct {
+		Message string  `json:"message"`
+		Type    string  `json:"type"`
+		Param   *string `json:"param"`
+		Code    *string `json:"code"`
+	} `json:"error"`
+}
+
+// fail is the one place where errors become OpenAI errors.
+func (a *answer) fail(err error) {
+	e := explain(err)
+	status, kind, code := http.StatusInternalServerError, "server_error", ""
+	switch e.Fault {
+	case FaultInvalid, FaultTask:
+		status, kind = http.StatusBadRequest, "invalid_request_error"
+	case FaultContext:
+		status, kind, code = http.StatusBadRequest, "invalid_request_error", "context_length_exceeded"
+	case FaultKey:
+		status, kind, code = http.StatusUnauthorized, "invalid_request_error", "invalid_api_key"
+	case FaultModel:
+		status, kind, code = http.StatusNotFound, "invalid_request_error", "model_not_found"
+	case FaultBusy:
+		status, kind, code = http.StatusTooManyRequests, "rate_limit_error", "rate_limit_exceeded"
+	case FaultUnavailable:
+		status, kind = http.StatusServiceUnavailable, "server_error"
+	case FaultCanceled:
+		status = 499 // nobody reads it
+	case FaultTooLarge:
+		status, kind = http.StatusRequestEntityTooLarge, "invalid_request_error"
+	}
+	var he *httpError
+	if errors.As(err, &he) {
+		status = he.status
+	}
+	var body openAIError
+	body.Error.Message, body.Error.Type = e.Why, kind
+	if e.Param != "" {
+		body.Error.Param = &e.Param
+	}
+	if code != "" {
+		body.Error.Code = &code
+	}
+	if a.streaming {
+		a.event(body)
+		return
+	}
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+		a.Header().Set("Retry-After", "1")
+	}
+	a.json(status, body)
+}
+
+func (a *answer) json(status int, v any) {
+	a.Header().Set("Content-Type", "application/json")
+	a.Header().Set("openai-processing-ms", strconv.FormatInt(time.Since(a.began).Milliseconds(), 10))
+	a.WriteHeader(status)
+	json.NewEncoder(a).Encode(v)
+}
+
+// event sends one server-sent event. The first one sends the header.
+func (a *answer) event(v any) error {
+	a.begin()
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(a.ResponseWriter, "data: %s\n\n", b); err != nil {
+		return err
+	}
+	return http.NewResponseController(a.ResponseWriter).Flush()
+}
+
+func (a *answer) begin() {
+	if a.streaming {
+		return
+	}
+	a.streaming = true
+	h := a.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache")
+	h.Set("X-Accel-Buffering", "no")
+	a.WriteHeader(http.StatusOK)
+}
+
+func (a *answer) done() error {
+	if _, err := io.WriteString(a.ResponseWriter, "data: [DONE]\n\n"); err != nil {
+		return err
+	}
+	return http.NewResponseController(a.ResponseWriter).Flush()
+}
+
+// read decodes a request's body. Unknown fields are accepted, since clients send new ones; encoding/json bounds the depth.
+func read(r *http.Request, v any) error {
+	d := json.NewDecoder(r.Body)
+	if err := d.Decode(v); err != nil {
+		var tooLarge *http.MaxBytesError
+		var wrong *json.UnmarshalTypeError
+		var e *Error
+		switch {
+		case errors.As(err, &e):
+			return e
+		case errors.As(err, &tooLarge):
+			return &Error{Fault: FaultTooLarge, Why: fmt.Sprintf("the request is larger than %d bytes", tooLarge.Limit)}
+		case errors.As(err, &wrong):
+			return invalid(wrong.Field, "%s: a %s does not fit here", wrong.Field, wrong.Value)
+		}
+		return invalid("", "the request's body is not JSON: %v", err)
+	}
+	if d.More() {
+		return invalid("", "the request's body goes on after its JSON value")
+	}
+	return nil
+}
+
+// params are the fields that chat and text completions share.
+type params struct {
+	Model               string          `json:"model"`
+	Temperature         *float64        `json:"temperature"`
+	TopP                *float64        `json:"top_p"`
+	TopK                *int            `json:"top_k"`
+	N                   *int            `json:"n"`
+	Stream              bool            `json:"stream"`
+	StreamOptions       *streamOptions  `json:"stream_options"`
+	Stop                stringOrList    `json:"stop"`
+	MaxTokens           *int            `json:"max_tokens"`
+	MaxCompletionTokens *int            `json:"max_completion_tokens"`
+	Seed                *int64          `json:"seed"`
+	FrequencyPenalty    float64         `json:"frequency_penalty"`
+	PresencePenalty     float64         `json:"presence_penalty"`
+	LogitBias           map[string]any  `json:"logit_bias"`
+	ResponseFormat      *responseFormat `json:"response_format"`
+	Tools               []any           `json:"tools"`
+}
+
+type streamOptions struct {
+	IncludeUsage bool `json:"include_usage"`
+}
+
+type responseFormat struct {
+	Type string `json:"type"`
+}
+
+// stringOrList is a string or a list of strings.
+type stringOrList []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *stringOrList) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		if string(b) != "null" {
+			*s = stringOrList{one}
+		}
+		return nil
+	}
+	var list []string
+	if err := json.Unmarshal(b, &list); err != nil {
+		return invalid("stop", "want a string or a list of strings")
+	}
+	*s = list
+	return nil
+}
+
+// ask reads the parameters over the model's defaults. What is not done is refused, never dropped.
+func (p *params) ask(t *text, maxChoices int) (a Ask, n int, err error) {
+	a = Ask{Sampling: t.manifest.Sampling, Stops: p.Stop}
+	for param, unsupported := range map[string]bool{
+		"frequency_penalty": p.FrequencyPenalty != 0, "presence_penalty": p.PresencePenalty != 0, "logit_bias": len(p.LogitBias) > 0,
+		"response_format": p.ResponseFormat != nil && p.ResponseFormat.Type != "text", "tools": len(p.Tools) > 0,
+	} {
+		if unsupported {
+			return a, 0, invalid(param, "%s is not supported by this model", param)
+		}
+	}
+	if p.Temperature != nil {
+		a.Sampling.Temperature = *p.Temperature
+	}
+	if p.TopP != nil {
+		a.Sampling.TopP = *p.TopP
+	}
+	if p.TopK != nil {
+		a.Sampling.TopK = *p.TopK
+	}
+	var seed *uint64
+	if p.Seed != nil {
+		u := uint64(*p.Seed)
+		seed = &u
+	}
+	a.Sampling.Seed = freshSeed(seed)
+	limit := p.MaxCompletionTokens
+	if limit == nil {
+		limit = p.MaxTokens
+	}
+	if limit != nil {
+		if a.MaxTokens = *limit; a.MaxTokens < 1 {
+			return a, 0, invalid("max_tokens", "max_tokens is %d, want at least 1", a.MaxTokens)
+		}
+	}
+	n = 1
+	if p.N != nil {
+		n = *p.N
+	}
+	if n < 1 || n > maxChoices {
+		return a, 0, invalid("n", "n is %d, want 1 to %d", n, maxChoices)
+	}
+	return a, n, nil
+}
+
+func (p *params) usageWanted() bool { return p.StreamOptions != nil && p.StreamOptions.IncludeUsage }
+
+// usageJSON counts tokens as OpenAI does.
+type usageJSON struct {
+	Prompt     int            `json:"prompt_tokens"`
+	Completion int            `json:"completion_tokens"`
+	Total      int            `json:"total_tokens"`
+	PromptMore map[string]int `json:"prompt_tokens_details,omitempty"`
+	More       map[string]int `json:"completion_tokens_details,omitempty"`
+}
+
+func usageOf(u Usage) *usageJSON {
+	return &usageJSON{Prompt: u.Prompt, Completion: u.Completion, Total: u.Prompt + u.Completion,
+		PromptMore: map[string]int{"cached_tokens": 0}, More: map[string]int{"reasoning_tokens": 0}}
+}
+
+type modelJSON struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int64  `json:"created"`
+	OwnedBy string `json:"owned_by"`
+	Version string `json:"version"`
+	Ready   int    `json:"ready_replicas"`
+}
+
+func modelOf(m Model) modelJSON {
+	return modelJSON{ID: m.Name, Object: "model", Created: m.Created.Unix(), OwnedBy: "skein", Version: m.Version.String(), Ready: m.Ready}
+}
+
+func (s *Server) listModels(w http.ResponseWriter, _ *http.Request) error {
+	list := []modelJSON{}
+	for _, m := range s.models() {
+		list = append(list, modelOf(m))
+	}
+	w.(*answer).json(http.StatusOK, map[string]any{"object": "list", "data": list})
+	return nil
+}
+
+func (s *Server) getModel(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("model")
+	for _, m := range s.models() {
+		if m.Name == name {
+			w.(*answer).json(http.StatusOK, modelOf(m))
+			return nil
+		}
+	}
+	return &Error{Fault: FaultModel, Param: "model", Why: fmt.Sprintf("the model %.128q does not exist", strings.ToValidUTF8(name, "?"))}
+}

@@ -1,0 +1,140 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/node/worker"
+	"github.com/skein-project/skein/wire"
+)
+
+// Pace of starting a worker that keeps dying.
+const (
+	restartFirst = 200 * time.Millisecond
+	restartMost  = 10 * time.Second
+	stableAfter  = time.Minute // a worker that lived this long starts anew at restartFirst
+	killAfter    = 5 * time.Second
+)
+
+// process keeps one device's worker process alive. It is the only one that talks to it.
+type process struct {
+	device gpu.Device
+	setup  worker.Setup
+	papers func() wire.Papers
+	exe    string
+	log    *slog.Logger
+	events chan<- workerEvent
+
+	mu   sync.Mutex
+	pipe *worker.Pipe // nil while no worker runs
+}
+
+// workerEvent is what happened to a worker: one of the two is set.
+type workerEvent struct {
+	device gpu.DeviceID
+	notice *worker.Notice
+	died   string
+}
+
+// errNoWorker says that the device's worker does not run at this moment.
+var errNoWorker = errors.New("node: the worker is not running")
+
+// send gives the worker an order.
+func (p *process) send(o worker.Order) error {
+	p.mu.Lock()
+	pipe := p.pipe
+	p.mu.Unlock()
+	if pipe == nil {
+		return fmt.Errorf("%w: device %s", errNoWorker, p.device.ID)
+	}
+	return pipe.Send(o)
+}
+
+// run starts the worker again and again until ctx ends.
+func (p *process) run(ctx context.Context) {
+	pause := restartFirst
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := p.once(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		p.log.Error("worker ended", "device", p.device.ID, "err", err)
+		p.events <- workerEvent{device: p.device.ID, died: fmt.Sprint(err)}
+		if time.Since(began) > stableAfter {
+			pause = restartFirst
+		}
+		select {
+		case <-time.After(pause):
+			pause = min(2*pause, restartMost)
+		case <-ctx.Done():
+		}
+	}
+}
+
+// once runs one worker process from its start to its end.
+func (p *process) once(ctx context.Context) error {
+	ordersR, ordersW, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer ordersW.Close()
+	noticesR, noticesW, err := os.Pipe()
+	if err != nil {
+		ordersR.Close()
+		return err
+	}
+	defer noticesR.Close()
+	cmd := exec.CommandContext(ctx, p.exe, "worker")
+	cmd.ExtraFiles = []*os.File{ordersR, noticesW} // descriptors 3 and 4
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = killAfter
+	err = cmd.Start()
+	ordersR.Close()
+	noticesW.Close()
+	if err != nil {
+		return fmt.Errorf("start worker: %w", err)
+	}
+	pipe := worker.NewPipe(ordersW)
+	setup := p.setup
+	setup.Papers = p.papers()
+	if err = pipe.Send(worker.Order{Setup: &setup}); err == nil {
+		p.set(pipe)
+		err = p.listen(noticesR)
+		p.set(nil)
+	}
+	ordersW.Close()
+	return errors.Join(err, cmd.Wait())
+}
+
+func (p *process) set(pipe *worker.Pipe) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pipe = pipe
+}
+
+// listen passes notices on until the worker closes its pipe.
+func (p *process) listen(r io.Reader) error {
+	dec := json.NewDecoder(r)
+	for {
+		var n worker.Notice
+		if err := dec.Decode(&n); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("read notices: %w", err)
+		}
+		p.events <- workerEvent{device: p.device.ID, notice: &n}
+	}
+}

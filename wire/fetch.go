@@ -1,0 +1,84 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/skein-project/skein/blob"
+)
+
+// fetchParallel is how many chunks of a blob are on their way at once.
+const fetchParallel = 4
+
+// ErrNoSource says that no source had what was asked for.
+var ErrNoSource = errors.New("wire: no source has the blob")
+
+// BlobSink is where fetched chunks go: a store on disk.
+type BlobSink interface {
+	// Begin announces ranges of a blob and tells which chunks of them are missing.
+	Begin(x blob.Index, refs ...blob.Ref) (missing []int, err error)
+	WriteChunk(d blob.Digest, chunk int, data []byte) error
+	Flush(d blob.Digest) error
+}
+
+// Fetch brings the chunks that ranges of one blob touch into a sink, from whichever source has them. Every chunk is verified before it
+// is written. progress, if not nil, is told of bytes as they come, from several goroutines. Without refs the whole blob is fetched.
+func Fetch(ctx context.Context, d *Dialer, sources []string, digest blob.Digest, refs []blob.Ref, sink BlobSink, progress func(bytes int64)) error {
+	x, err := anySource(sources, func(addr string) (blob.Index, error) { return FetchIndex(ctx, d, addr, digest) })
+	if err != nil {
+		return err
+	}
+	if len(refs) == 0 {
+		refs = []blob.Ref{{Digest: digest, Len: x.Size}}
+	}
+	missing, err := sink.Begin(x, refs...)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, fetchParallel)
+	for _, chunk := range missing {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			b, err := anySource(sources, func(addr string) ([]byte, error) { return FetchChunk(ctx, d, addr, x, chunk) })
+			if err == nil {
+				err = sink.WriteChunk(digest, chunk, b)
+			}
+			if err != nil {
+				cancel(err)
+				return
+			}
+			if progress != nil {
+				progress(int64(len(b)))
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return fmt.Errorf("fetch %s: %w", digest.Short(), err)
+	}
+	return sink.Flush(digest)
+}
+
+// anySource asks one source after another.
+func anySource[T any](sources []string, ask func(addr string) (T, error)) (v T, err error) {
+	errs := []error{ErrNoSource}
+	for _, addr := range sources {
+		if v, err = ask(addr); err == nil {
+			return v, nil
+		}
+		errs = append(errs, err)
+	}
+	return v, errors.Join(errs...)
+}
