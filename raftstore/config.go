@@ -3,6 +3,7 @@ package raftstore
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -87,6 +88,7 @@ func (c Config) Validate() error {
 	}
 	wrong(c.ID == "", "ID is empty")
 	wrong(len(c.ID) > maxIDBytes, "ID is longer than %d bytes", maxIDBytes)
+	wrong(strings.ContainsAny(c.ID, "\r\n"), "ID contains a line break")
 	wrong(c.Dir == "", "Dir is empty")
 	wrong(c.StreamLayer == nil, "StreamLayer is missing")
 	wrong(c.OnFatal == nil, "OnFatal is missing")
