@@ -260,6 +260,9 @@ func (s *Store) Index(d blob.Digest) (blob.Index, error) {
 	return e.index, nil
 }
 
+// Folder is the real folder that holds a file per blob, named by its digest.
+func (s *Store) Folder() string { return s.path(blobsDir) }
+
 // Path is the real path of the blob's file. Only the ranges that Have confirms hold the blob's bytes.
 func (s *Store) Path(d blob.Digest) (string, error) {
 	if _, err := s.entry(d); err != nil {
