@@ -134,6 +134,9 @@ func (s *State) checkStages(r Replica, subject string) error {
 		if at.From != next || at.To <= at.From {
 			return reject(ReasonInvalid, subject, "stage %d spans blocks %d to %d and should start at %d", i, at.From, at.To, next)
 		}
+		if slices.ContainsFunc(r.Stages[:i], func(o StagePlace) bool { return o.Device == at.Device }) {
+			return reject(ReasonInvalid, subject, "stage %d: device %s has another stage of it", i, at.Device)
+		}
 		if err := s.checkPlace(d, r.Ordinal, i, at, subject); err != nil {
 			return err
 		}
