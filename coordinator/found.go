@@ -51,8 +51,18 @@ func Found(dir, name string) (*Founding, error) {
 // AdminKeyFile is the file in the data directory of the founding coordinator that holds the first admin key.
 const AdminKeyFile = "admin.key"
 
-// NewKey makes an API key: its visible id, the whole key, and what the cluster keeps of it.
-func NewKey(name string, admin bool, now cluster.Millis) (secret string, key cluster.Key) {
+// CreateKey makes an API key. The secret is shown once and kept nowhere.
+func (s *Server) CreateKey(ctx context.Context, name string, admin bool) (id, secret string, err error) {
+	secret, key := newKey(name, admin, s.now())
+	rejected, err := s.Propose(ctx, cluster.Txn{Do: []cluster.Command{cluster.PutKey{Key: key}}})
+	if err == nil && rejected[0] != nil {
+		err = rejected[0]
+	}
+	return key.ID, secret, err
+}
+
+// newKey makes an API key: the whole key, and what the cluster keeps of it.
+func newKey(name string, admin bool, now cluster.Millis) (secret string, key cluster.Key) {
 	var b [28]byte
 	rand.Read(b[:])
 	text := hex.EncodeToString(b[:])
@@ -71,7 +81,7 @@ func (s *Server) found(ctx context.Context, f *Founding) error {
 	if err != nil {
 		return err
 	}
-	secret, key := NewKey("first admin key", true, s.now())
+	secret, key := newKey("first admin key", true, s.now())
 	if err := os.WriteFile(filepath.Join(s.cfg.Dir, AdminKeyFile), []byte(secret+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the admin key: %w", err)
 	}

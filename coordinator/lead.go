@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/placement"
 	"github.com/skein-project/skein/raftstore"
 	"github.com/skein-project/skein/scheduler"
 	"github.com/skein-project/skein/wire"
@@ -37,6 +38,9 @@ func (s *Server) lead(ctx context.Context) {
 			in.Suspects = append(in.Suspects, id)
 		case r := <-results:
 			in = r
+		case p := <-s.previews:
+			p.answer <- loop.Preview(time.Now(), state, p.deployment)
+			continue
 		}
 		for more := true; more; {
 			select {
@@ -52,7 +56,7 @@ func (s *Server) lead(ctx context.Context) {
 		state = s.live.Now()
 		in.State, in.Term, in.Reports = state, term, s.fleet.take()
 		out := loop.Step(time.Now(), in)
-		s.notes.put(out.Notes)
+		s.reasons.put(out.Notes)
 		s.carryOut(ctx, out, results)
 		if term != 0 && s.enlisting.CompareAndSwap(false, true) {
 			s.running.Go(func() {
@@ -171,63 +175,46 @@ func (s *Server) voters(ctx context.Context) {
 	}
 }
 
-// maxNotes bounds the history of notes.
-const maxNotes = 1024
-
-// Note is a reason of the scheduler with the time at which it was first given.
-type Note struct {
-	scheduler.Note
-	At time.Time
-}
-
-// notes are the reasons that stand now, and those that stood.
-type notes struct {
+// reasons are the scheduler's, for readers outside of its goroutine.
+type reasons struct {
 	mu      sync.Mutex
-	now     map[scheduler.Note]time.Time
-	history []Note
+	history scheduler.History
 }
 
-func newNotes() *notes { return &notes{now: map[scheduler.Note]time.Time{}} }
-
-func (n *notes) put(list []scheduler.Note) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	next := map[scheduler.Note]time.Time{}
-	for _, x := range list {
-		at, ok := n.now[x]
-		if !ok {
-			at = time.Now()
-			n.history = append(n.history, Note{x, at})
-			if len(n.history) > maxNotes {
-				n.history = slices.Delete(n.history, 0, maxNotes/2)
-			}
-		}
-		next[x] = at
-	}
-	n.now = next
+func (r *reasons) put(notes []scheduler.Note) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.history.Put(time.Now(), notes)
 }
 
-// Notes are the scheduler's reasons: those that stand now (standing) or the newest of all. Only the leader has them.
-func (s *Server) Notes(standing bool) []Note {
-	s.notes.mu.Lock()
-	defer s.notes.mu.Unlock()
-	if !standing {
-		return slices.Clone(s.notes.history)
-	}
-	var out []Note
-	for x, at := range s.notes.now {
-		out = append(out, Note{x, at})
-	}
-	slices.SortFunc(out, func(a, b Note) int { return a.At.Compare(b.At) })
-	return out
+// Reasons are why things are not as they were wished: those that stand now, and those that were given. Only the leader has them.
+func (s *Server) Reasons() (standing, all []scheduler.Dated) {
+	s.reasons.mu.Lock()
+	defer s.reasons.mu.Unlock()
+	return s.reasons.history.Standing(), s.reasons.history.All()
 }
 
-// LeaderAPI is the client API of the leader: "" if this coordinator leads, or if there is none.
-func (s *Server) LeaderAPI() (api string, leads bool) {
-	id, _ := s.store.Leader()
-	if id == string(s.member.ID) {
-		return "", true
-	}
-	m, _ := s.live.Now().Member(cluster.NodeID(id))
-	return m.API, false
+// preview is a question to the scheduler: what would happen if a deployment were wished.
+type preview struct {
+	deployment cluster.Deployment
+	answer     chan placement.Solution // capacity 1
 }
+
+// Preview says where the replicas of a deployment would go, changing nothing. Only the leader's scheduler knows enough to answer well.
+func (s *Server) Preview(ctx context.Context, d cluster.Deployment) (placement.Solution, error) {
+	p := preview{d, make(chan placement.Solution, 1)}
+	select {
+	case s.previews <- p:
+	case <-ctx.Done():
+		return placement.Solution{}, ctx.Err()
+	}
+	select {
+	case out := <-p.answer:
+		return out, nil
+	case <-ctx.Done():
+		return placement.Solution{}, ctx.Err()
+	}
+}
+
+// Leads says whether this coordinator leads.
+func (s *Server) Leads() bool { return s.store.IsLeader() }

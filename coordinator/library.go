@@ -36,18 +36,30 @@ func (s *Server) WriteChunk(d blob.Digest, chunk int, data []byte) error {
 
 // ReadBlob reads a small range of a blob, from another coordinator if it is not here.
 func (s *Server) ReadBlob(ctx context.Context, ref blob.Ref) ([]byte, error) {
-	b, err := s.blobs.Read(ref)
-	if err == nil || !errors.Is(err, blob.ErrUnknown) {
-		return b, err
+	if s.blobs.Have(ref) {
+		return s.blobs.Read(ref)
 	}
-	var sources []string
-	for _, m := range s.others() {
-		sources = append(sources, m.Addr)
-	}
-	if err := wire.Fetch(ctx, s.dialer, sources, ref.Digest, []blob.Ref{ref}, s.blobs, nil); err != nil {
+	if err := wire.Fetch(ctx, s.dialer, s.otherAddrs(), ref.Digest, []blob.Ref{ref}, s.blobs, nil); err != nil {
 		return nil, err
 	}
 	return s.blobs.Read(ref)
+}
+
+// BlobSize is the size of a blob in bytes, wherever it is.
+func (s *Server) BlobSize(ctx context.Context, d blob.Digest) (int64, error) {
+	if st, err := s.blobs.Stat(d); err == nil {
+		return st.Size, nil
+	}
+	x, err := wire.FetchIndexAny(ctx, s.dialer, s.otherAddrs(), d)
+	return x.Size, err
+}
+
+func (s *Server) otherAddrs() []string {
+	var out []string
+	for _, m := range s.others() {
+		out = append(out, m.Addr)
+	}
+	return out
 }
 
 // Publish makes a version of files that were uploaded: it converts them, copies every blob to another coordinator, and commits.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -30,13 +31,15 @@ type Server struct {
 	creds     *wire.Credentials
 	dialer    *wire.Dialer
 	listener  *wire.Listener
+	mux       *wire.Mux
 	live      *live.State
 	machine   *machine
 	store     *raftstore.Store
 	blobs     *disk.Store
 	gossip    *gossip.Members
 	fleet     *fleet
-	notes     *notes
+	reasons   reasons
+	previews  chan preview
 	enlisting atomic.Bool // a voter is being added
 	stopping  chan struct{}
 	running   sync.WaitGroup
@@ -53,7 +56,7 @@ func Start(cfg Config, founding *Founding, onFatal func(error), log *slog.Logger
 	if err != nil {
 		return nil, fmt.Errorf("start coordinator: %w", err)
 	}
-	s := &Server{cfg: cfg, log: log, member: member, live: live.New(), fleet: newFleet(), notes: newNotes(), stopping: make(chan struct{})}
+	s := &Server{cfg: cfg, log: log, member: member, live: live.New(), fleet: newFleet(), previews: make(chan preview), stopping: make(chan struct{})}
 	s.machine = &machine{live: s.live}
 	var b [8]byte
 	rand.Read(b[:])
@@ -63,9 +66,9 @@ func Start(cfg Config, founding *Founding, onFatal func(error), log *slog.Logger
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	mux := s.mux()
+	s.mux = s.newMux()
 	s.running.Go(func() {
-		if err := s.listener.Serve(ctx, mux); err != nil {
+		if err := s.listener.Serve(ctx, s.mux); err != nil {
 			onFatal(err)
 		}
 	})
@@ -100,7 +103,7 @@ func (s *Server) open(founding *Founding, onFatal func(error)) (err error) {
 	return err
 }
 
-func (s *Server) mux() *wire.Mux {
+func (s *Server) newMux() *wire.Mux {
 	m := wire.NewMux()
 	wire.Handle(m, wire.Join, s.join)
 	wire.Handle(m, wire.Renew, s.renew)
@@ -112,6 +115,14 @@ func (s *Server) mux() *wire.Mux {
 	wire.Handle(m, wire.Hold, s.hold)
 	wire.HandleBlobs(m, s.blobs)
 	return m
+}
+
+// Forwarded takes calls of the operator's API that other coordinators pass on to the leader.
+func (s *Server) Forwarded(h http.Handler) { s.mux.HandleForward(h) }
+
+// ToLeader passes a request of the operator's API on to the leader.
+func (s *Server) ToLeader() http.Handler {
+	return wire.Forwarder(s.dialer, s.Leader)
 }
 
 // Close stops the coordinator: first what takes new work, last what others rely on.

@@ -26,7 +26,7 @@ type BlobSink interface {
 // Fetch brings the chunks that ranges of one blob touch into a sink, from whichever source has them. Every chunk is verified before it
 // is written. progress, if not nil, is told of bytes as they come, from several goroutines. Without refs the whole blob is fetched.
 func Fetch(ctx context.Context, d *Dialer, sources []string, digest blob.Digest, refs []blob.Ref, sink BlobSink, progress func(bytes int64)) error {
-	x, err := anySource(sources, func(addr string) (blob.Index, error) { return FetchIndex(ctx, d, addr, digest) })
+	x, err := FetchIndexAny(ctx, d, sources, digest)
 	if err != nil {
 		return err
 	}
@@ -69,6 +69,37 @@ func Fetch(ctx context.Context, d *Dialer, sources []string, digest blob.Digest,
 		return fmt.Errorf("fetch %s: %w", digest.Short(), err)
 	}
 	return sink.Flush(digest)
+}
+
+// FetchIndexAny asks sources for the index of a blob until one has it.
+func FetchIndexAny(ctx context.Context, d *Dialer, sources []string, digest blob.Digest) (blob.Index, error) {
+	return anySource(sources, func(addr string) (blob.Index, error) { return FetchIndex(ctx, d, addr, digest) })
+}
+
+// ReadAny reads a range of a blob into memory from whichever source has it, verified. It is for small files: the chunks that the range
+// touches are all fetched.
+func ReadAny(ctx context.Context, d *Dialer, sources []string, ref blob.Ref) ([]byte, error) {
+	x, err := FetchIndexAny(ctx, d, sources, ref.Digest)
+	if err != nil {
+		return nil, err
+	}
+	if ref.Off < 0 || ref.Len < 0 || ref.Off > x.Size-ref.Len {
+		return nil, fmt.Errorf("%w: %d bytes at %d of %s", blob.ErrRange, ref.Len, ref.Off, ref.Digest.Short())
+	}
+	if ref.Len == 0 {
+		return nil, nil
+	}
+	var out []byte
+	from, to := ref.Chunks()
+	for chunk := from; chunk < to; chunk++ {
+		b, err := anySource(sources, func(addr string) ([]byte, error) { return FetchChunk(ctx, d, addr, x, chunk) })
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, b...)
+	}
+	skip := ref.Off - int64(from)*blob.ChunkSize
+	return out[skip : skip+ref.Len], nil
 }
 
 // anySource asks one source after another.

@@ -70,6 +70,7 @@ const (
 	Generate   Procedure = "/skein.fleet.v1.Head/Generate"
 	EncodeRows Procedure = "/skein.fleet.v1.Head/Encode"
 	StageLink  Procedure = "/skein.fleet.v1.Stage/Stream"
+	Forward    Procedure = "/skein.fleet.v1.Forward/" // the operator's API, passed on to the leader
 	BlobIndex  Procedure = "/skein.fleet.v1.Blobs/Index"
 	BlobChunk  Procedure = "/skein.fleet.v1.Blobs/Chunk" // plain HTTP: POST {digest, chunk}, answered with the bytes
 )
@@ -86,6 +87,7 @@ var allowed = map[Procedure][]cluster.Role{
 	Generate:   {cluster.RoleCoordinator, cluster.RoleGateway},
 	EncodeRows: {cluster.RoleCoordinator, cluster.RoleGateway},
 	StageLink:  {cluster.RoleNode},
+	Forward:    {cluster.RoleCoordinator},
 	BlobIndex:  {cluster.RoleCoordinator, cluster.RoleNode, cluster.RoleGateway},
 	BlobChunk:  {cluster.RoleCoordinator, cluster.RoleNode, cluster.RoleGateway},
 }

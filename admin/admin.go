@@ -1,0 +1,231 @@
+// Package admin serves the operator: models, deployments, nodes, keys, and the reasons for what the cluster does.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/skein-project/skein/api/skein/admin/v1/adminv1connect"
+	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/convert"
+	"github.com/skein-project/skein/internal/live"
+	"github.com/skein-project/skein/placement"
+	"github.com/skein-project/skein/scheduler"
+	"github.com/skein-project/skein/wire"
+)
+
+// Coordinator is what the operator's API needs of the process that it runs in.
+type Coordinator interface {
+	Live() *live.State
+	Leads() bool
+	Leader() string
+	ToLeader() http.Handler
+	Software() string
+	Propose(ctx context.Context, txns ...cluster.Txn) ([]*cluster.Rejected, error)
+	Report(id cluster.NodeID) (r cluster.Report, age time.Duration, ok bool)
+	Reasons() (standing, all []scheduler.Dated)
+	Preview(ctx context.Context, d cluster.Deployment) (placement.Solution, error)
+	BeginBlob(x blob.Index) (missing []int, err error)
+	WriteChunk(d blob.Digest, chunk int, data []byte) error
+	Publish(ctx context.Context, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error)
+	CreateJoinToken(ctx context.Context, role cluster.Role, life time.Duration) (token string, expires cluster.Millis, err error)
+	CreateKey(ctx context.Context, name string, admin bool) (id, secret string, err error)
+}
+
+// maxRequest bounds a request in bytes: a chunk of a blob, and what is around it.
+const maxRequest = blob.ChunkSize + 1<<20
+
+// Handler answers skein.admin.v1.
+type Handler struct {
+	c   Coordinator
+	log *slog.Logger
+}
+
+// New makes a handler for a coordinator.
+func New(c Coordinator, log *slog.Logger) *Handler { return &Handler{c: c, log: log} }
+
+// Register adds the services to the mux of a client API. A coordinator that does not lead passes every call on: the leader alone knows
+// what nodes report, and one place keeps uploads together.
+func (h *Handler) Register(mux *http.ServeMux) {
+	local, forward := h.Local(), h.c.ToLeader()
+	for _, path := range paths {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			if h.c.Leads() {
+				local.ServeHTTP(w, r)
+				return
+			}
+			forward.ServeHTTP(w, r)
+		})
+	}
+}
+
+var paths = []string{
+	"/" + adminv1connect.ModelServiceName + "/", "/" + adminv1connect.DeploymentServiceName + "/",
+	"/" + adminv1connect.NodeServiceName + "/", "/" + adminv1connect.ClusterServiceName + "/",
+}
+
+// Local answers without passing on.
+func (h *Handler) Local() http.Handler {
+	mux := http.NewServeMux()
+	opts := []connect.HandlerOption{connect.WithReadMaxBytes(maxRequest), connect.WithInterceptors(keyCheck{h}), connect.WithCompressMinBytes(4 << 10)}
+	mux.Handle(adminv1connect.NewModelServiceHandler(models{h}, opts...))
+	mux.Handle(adminv1connect.NewDeploymentServiceHandler(deployments{h}, opts...))
+	mux.Handle(adminv1connect.NewNodeServiceHandler(nodes{h}, opts...))
+	mux.Handle(adminv1connect.NewClusterServiceHandler(clusters{h}, opts...))
+	return mux
+}
+
+// keyCheck refuses every call without a valid admin key.
+type keyCheck struct{ h *Handler }
+
+func (k keyCheck) check(header http.Header) error {
+	secret, ok := strings.CutPrefix(header.Get("Authorization"), "Bearer ")
+	if !ok || len(secret) > 256 {
+		return connect.NewError(connect.CodeUnauthenticated, errors.New("an admin key is needed: Authorization: Bearer KEY"))
+	}
+	key, ok := k.h.c.Live().Now().KeyByHash(wire.SecretHash(strings.TrimSpace(secret)))
+	switch {
+	case !ok || key.Revoked:
+		return connect.NewError(connect.CodeUnauthenticated, errors.New("the key is not valid"))
+	case !key.Admin:
+		return connect.NewError(connect.CodePermissionDenied, errors.New("the key may not call the operator's API"))
+	}
+	return nil
+}
+
+func (k keyCheck) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
+		if err := k.check(r.Header()); err != nil {
+			return nil, err
+		}
+		res, err := next(ctx, r)
+		return res, k.h.explain(err)
+	}
+}
+
+func (k keyCheck) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}
+
+func (k keyCheck) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, c connect.StreamingHandlerConn) error {
+		if err := k.check(c.RequestHeader()); err != nil {
+			return err
+		}
+		return k.h.explain(next(ctx, c))
+	}
+}
+
+// explain is the one place where errors become codes.
+func (h *Handler) explain(err error) error {
+	var ce *connect.Error
+	var rejected *cluster.Rejected
+	var refused convert.Refused
+	var said *wire.Refused
+	switch {
+	case err == nil || errors.As(err, &ce):
+		return err
+	case errors.As(err, &rejected):
+		return connect.NewError(codeOf(rejected.Reason), err)
+	case errors.As(err, &refused), errors.Is(err, blob.ErrCorrupt), errors.Is(err, blob.ErrIndex), errors.Is(err, blob.ErrDigest):
+		return connect.NewError(connect.CodeInvalidArgument, err)
+	case errors.Is(err, blob.ErrUnknown):
+		return connect.NewError(connect.CodeNotFound, err)
+	case errors.As(err, &said):
+		return connect.NewError(said.Code, err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return connect.NewError(connect.CodeUnavailable, err)
+	}
+	h.log.Warn("operator's call failed", "err", err)
+	return connect.NewError(connect.CodeInternal, err)
+}
+
+func codeOf(r cluster.Reason) connect.Code {
+	switch r {
+	case cluster.ReasonStale:
+		return connect.CodeAborted
+	case cluster.ReasonExists:
+		return connect.CodeAlreadyExists
+	case cluster.ReasonNotFound:
+		return connect.CodeNotFound
+	case cluster.ReasonInvalid:
+		return connect.CodeInvalidArgument
+	case cluster.ReasonOversold, cluster.ReasonLimit:
+		return connect.CodeResourceExhausted
+	}
+	return connect.CodeFailedPrecondition
+}
+
+func invalid(format string, args ...any) error {
+	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf(format, args...))
+}
+
+// do proposes one transaction.
+func (h *Handler) do(ctx context.Context, commands ...cluster.Command) error {
+	rejected, err := h.c.Propose(ctx, cluster.Txn{Do: commands})
+	if err == nil && rejected[0] != nil {
+		err = rejected[0]
+	}
+	return err
+}
+
+// retries bounds how often a change is proposed again because somebody else changed the record in between.
+const retries = 5
+
+// change proposes what make reads from the newest state, again if that state was overtaken.
+func (h *Handler) change(ctx context.Context, make func(cluster.State) (cluster.Command, error)) error {
+	var err error
+	for range retries {
+		var c cluster.Command
+		if c, err = make(h.c.Live().Now()); err != nil {
+			return err
+		}
+		err = h.do(ctx, c)
+		var rejected *cluster.Rejected
+		if !errors.As(err, &rejected) || rejected.Reason != cluster.ReasonStale {
+			return err
+		}
+	}
+	return err
+}
+
+// version finds the version that a name means.
+func version(s cluster.State, name string) (cluster.Version, error) {
+	id, err := cluster.Resolve(s, name)
+	if err != nil {
+		return cluster.Version{}, connect.NewError(connect.CodeNotFound, fmt.Errorf("the model %.128q does not exist", name))
+	}
+	v, ok := s.Version(id)
+	if !ok {
+		return cluster.Version{}, connect.NewError(connect.CodeNotFound, fmt.Errorf("the version %s does not exist", id))
+	}
+	return v, nil
+}
+
+// node finds a node by id or name.
+func node(s cluster.State, name string) (cluster.Node, error) {
+	if n, ok := s.Node(cluster.NodeID(name)); ok {
+		return n, nil
+	}
+	var found []cluster.Node
+	for n := range s.Nodes() {
+		if n.Name == name {
+			found = append(found, n)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return cluster.Node{}, connect.NewError(connect.CodeNotFound, fmt.Errorf("the node %.128q does not exist", name))
+	}
+	return cluster.Node{}, invalid("%d nodes are called %.128q: use the id", len(found), name)
+}

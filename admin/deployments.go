@@ -1,0 +1,265 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
+	"github.com/skein-project/skein/api/skein/admin/v1/adminv1connect"
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/placement"
+	"github.com/skein-project/skein/scheduler"
+	"github.com/skein-project/skein/shard"
+)
+
+type deployments struct{ *Handler }
+
+var _ adminv1connect.DeploymentServiceHandler = deployments{}
+
+// What a deployment serves unless it says otherwise.
+const (
+	DefaultSlots   = 8    // sequences at once per replica
+	DefaultContext = 4096 // tokens, or what the model supports if that is less
+)
+
+func (h deployments) Serve(ctx context.Context, r *connect.Request[adminv1.ServeRequest]) (*connect.Response[adminv1.ServeResponse], error) {
+	s := h.c.Live().Now()
+	d, err := wanted(s, r.Msg)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := h.c.Preview(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	res := &adminv1.ServeResponse{Version: d.Version.String(), Refused: refusals(s, plan)}
+	for _, p := range plan.Placed {
+		res.Replicas = append(res.Replicas, h.planned(s, p))
+	}
+	if r.Msg.ValidateOnly {
+		return connect.NewResponse(res), nil
+	}
+	return connect.NewResponse(res), h.change(ctx, func(s cluster.State) (cluster.Command, error) {
+		d, err := wanted(s, r.Msg)
+		return cluster.PutDeployment{Deployment: d, Was: d.Rev}, err
+	})
+}
+
+// wanted is the deployment that a request asks for; what it leaves open stays as it is.
+func wanted(s cluster.State, r *adminv1.ServeRequest) (cluster.Deployment, error) {
+	v, err := version(s, r.Model)
+	if err != nil {
+		return cluster.Deployment{}, err
+	}
+	d, ok := s.Deployment(v.VersionID)
+	if !ok {
+		d = cluster.Deployment{Version: v.VersionID, Replicas: 1, Serving: shard.Serving{Slots: DefaultSlots, Context: min(DefaultContext, v.Profile.Positions)}}
+	}
+	if r.Replicas < 0 || r.Slots < 0 || r.Context < 0 {
+		return d, invalid("replicas %d, slots %d, context %d: none may be negative", r.Replicas, r.Slots, r.Context)
+	}
+	d.Replicas = cmp.Or(int(r.Replicas), d.Replicas)
+	d.Serving.Slots = cmp.Or(int(r.Slots), d.Serving.Slots)
+	d.Serving.Context = cmp.Or(int(r.Context), d.Serving.Context)
+	return d, nil
+}
+
+func (h deployments) Unserve(ctx context.Context, r *connect.Request[adminv1.UnserveRequest]) (*connect.Response[adminv1.UnserveResponse], error) {
+	err := h.change(ctx, func(s cluster.State) (cluster.Command, error) {
+		d, err := deployment(s, r.Msg.Model)
+		return cluster.DeleteDeployment{Version: d.Version, Was: d.Rev}, err
+	})
+	return connect.NewResponse(&adminv1.UnserveResponse{}), err
+}
+
+// deployment finds the deployment of the version that a name means.
+func deployment(s cluster.State, name string) (cluster.Deployment, error) {
+	v, err := version(s, name)
+	if err != nil {
+		return cluster.Deployment{}, err
+	}
+	d, ok := s.Deployment(v.VersionID)
+	if !ok {
+		return d, connect.NewError(connect.CodeNotFound, fmt.Errorf("%s is not deployed", v.VersionID))
+	}
+	return d, nil
+}
+
+func (h deployments) List(ctx context.Context, _ *connect.Request[adminv1.ListRequest]) (*connect.Response[adminv1.ListResponse], error) {
+	s := h.c.Live().Now()
+	standing, _ := h.c.Reasons()
+	res := &adminv1.ListResponse{}
+	seen := map[cluster.VersionID]bool{}
+	add := func(d cluster.Deployment) {
+		seen[d.Version] = true
+		res.Deployments = append(res.Deployments, h.view(s, d, standing))
+	}
+	for d := range s.Deployments() {
+		add(d)
+	}
+	for r := range s.Replicas() { // what is stopping after its deployment ended
+		if !seen[r.Version] {
+			add(cluster.Deployment{Version: r.Version, Serving: r.Serving})
+		}
+	}
+	return connect.NewResponse(res), nil
+}
+
+func (h deployments) view(s cluster.State, d cluster.Deployment, standing []scheduler.Dated) *adminv1.DeploymentView {
+	out := &adminv1.DeploymentView{Version: d.Version.String(), Wanted: int32(d.Replicas), Slots: int32(d.Serving.Slots), Context: int32(d.Serving.Context),
+		AvoidNodes: nil, Pins: pinViews(d.Pins)}
+	for _, id := range d.Avoid {
+		out.AvoidDevices = append(out.AvoidDevices, string(id))
+	}
+	for _, id := range d.AvoidOn {
+		out.AvoidNodes = append(out.AvoidNodes, nodeName(s, id))
+	}
+	for r := range s.ReplicasOf(d.Version) {
+		if s.Routable(r) {
+			out.Ready++
+		}
+		out.Replicas = append(out.Replicas, h.replica(s, r))
+	}
+	for _, n := range standing {
+		if strings.Contains(n.Subject, d.Version.String()) {
+			out.Refused = append(out.Refused, n.Why)
+		}
+	}
+	return out
+}
+
+// replica shows a placed replica with what its nodes report.
+func (h deployments) replica(s cluster.State, r cluster.Replica) *adminv1.ReplicaView {
+	out := &adminv1.ReplicaView{Id: r.ReplicaID.String(), Epoch: uint64(r.Epoch), Status: string(r.Status), Why: r.Why}
+	for i, at := range r.Stages {
+		v := stageView(s, at)
+		if report, _, ok := h.c.Report(at.Node); ok {
+			for _, held := range report.Held {
+				if held.Replica == r.ReplicaID && held.Epoch == r.Epoch && held.Stage == i {
+					v.Status, v.Fetched, v.Fetch, v.Why, v.Active = string(held.Status), held.Fetched, held.Fetch, held.Why, int32(held.Active)
+				}
+			}
+		}
+		out.Stages = append(out.Stages, v)
+	}
+	return out
+}
+
+// planned shows a placement that is not made yet.
+func (h deployments) planned(s cluster.State, p placement.Placement) *adminv1.ReplicaView {
+	out := &adminv1.ReplicaView{Id: p.Replica.String(), Status: "planned", Why: p.Why}
+	for _, at := range p.Stages {
+		out.Stages = append(out.Stages, stageView(s, at))
+	}
+	return out
+}
+
+func stageView(s cluster.State, at cluster.StagePlace) *adminv1.StageView {
+	return &adminv1.StageView{From: int32(at.From), To: int32(at.To), Node: nodeName(s, at.Node), Device: string(at.Device), Reserve: int64(at.Reserve)}
+}
+
+func nodeName(s cluster.State, id cluster.NodeID) string {
+	n, _ := s.Node(id)
+	return cmp.Or(n.Name, string(id))
+}
+
+// refusals puts refusals in words: what is needed, and what each device has.
+func refusals(s cluster.State, plan placement.Solution) []string {
+	var out []string
+	for _, r := range plan.Refused {
+		text := fmt.Sprintf("%s: %s", r.Replica, r.Why)
+		for _, d := range r.PerDevice {
+			text += fmt.Sprintf("\n  %s on %s: needs %s, has %s free: %s", d.Device, nodeName(s, d.Node), d.Need, d.Free, d.Why)
+		}
+		if r.Left > 0 {
+			text += fmt.Sprintf("\n  and %d more devices", r.Left)
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+func (h deployments) Pin(ctx context.Context, r *connect.Request[adminv1.PinRequest]) (*connect.Response[adminv1.PinResponse], error) {
+	pin := func(s cluster.State) (cluster.Deployment, error) {
+		d, err := deployment(s, r.Msg.Model)
+		if err != nil {
+			return d, err
+		}
+		d.Pins = slices.DeleteFunc(slices.Clone(d.Pins), func(p cluster.Pin) bool {
+			return p.Replica == int(r.Msg.Replica) && p.Stage == int(r.Msg.Stage)
+		})
+		if r.Msg.Device != "" {
+			d.Pins = append(d.Pins, cluster.Pin{Replica: int(r.Msg.Replica), Stage: int(r.Msg.Stage), Device: gpu.DeviceID(r.Msg.Device)})
+		}
+		return d, nil
+	}
+	s := h.c.Live().Now()
+	d, err := pin(s)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := h.c.Preview(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	if why := refusals(s, plan); len(why) > 0 && r.Msg.Device != "" {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("the pin is refused: %s", strings.Join(why, "\n")))
+	}
+	err = h.change(ctx, func(s cluster.State) (cluster.Command, error) {
+		d, err = pin(s)
+		return cluster.PutDeployment{Deployment: d, Was: d.Rev}, err
+	})
+	return connect.NewResponse(&adminv1.PinResponse{Pins: pinViews(d.Pins)}), err
+}
+
+func pinViews(pins []cluster.Pin) []*adminv1.PinView {
+	var out []*adminv1.PinView
+	for _, p := range pins {
+		out = append(out, &adminv1.PinView{Replica: int32(p.Replica), Stage: int32(p.Stage), Device: string(p.Device)})
+	}
+	return out
+}
+
+func (h deployments) Avoid(ctx context.Context, r *connect.Request[adminv1.AvoidRequest]) (*connect.Response[adminv1.AvoidResponse], error) {
+	err := h.change(ctx, func(s cluster.State) (cluster.Command, error) {
+		d, err := deployment(s, r.Msg.Model)
+		if err != nil {
+			return nil, err
+		}
+		d.Avoid, d.AvoidOn = nil, nil
+		for _, id := range r.Msg.Devices {
+			d.Avoid = append(d.Avoid, gpu.DeviceID(id))
+		}
+		for _, name := range r.Msg.Nodes {
+			n, err := node(s, name)
+			if err != nil {
+				return nil, err
+			}
+			d.AvoidOn = append(d.AvoidOn, n.ID)
+		}
+		return cluster.PutDeployment{Deployment: d, Was: d.Rev}, nil
+	})
+	return connect.NewResponse(&adminv1.AvoidResponse{}), err
+}
+
+func (h deployments) Why(_ context.Context, r *connect.Request[adminv1.WhyRequest]) (*connect.Response[adminv1.WhyResponse], error) {
+	res := &adminv1.WhyResponse{}
+	_, all := h.c.Reasons()
+	for _, n := range all {
+		if strings.Contains(n.Subject, r.Msg.Subject) {
+			res.Notes = append(res.Notes, &adminv1.Note{AtMs: n.At.UnixMilli(), Subject: n.Subject, Why: n.Why})
+		}
+	}
+	for p := range h.c.Live().Now().Replicas() {
+		if subject := "replica " + p.ReplicaID.String(); p.Why != "" && strings.Contains(subject, r.Msg.Subject) {
+			res.Notes = append(res.Notes, &adminv1.Note{Subject: subject, Why: p.Why})
+		}
+	}
+	return connect.NewResponse(res), nil
+}

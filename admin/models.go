@@ -1,0 +1,165 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"connectrpc.com/connect"
+
+	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
+	"github.com/skein-project/skein/api/skein/admin/v1/adminv1connect"
+	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/convert"
+)
+
+type models struct{ *Handler }
+
+var _ adminv1connect.ModelServiceHandler = models{}
+
+// maxFiles bounds the files of a model's folder.
+const maxFiles = 1024
+
+func (h models) BeginBlob(_ context.Context, r *connect.Request[adminv1.BeginBlobRequest]) (*connect.Response[adminv1.BeginBlobResponse], error) {
+	x := blob.Index{Size: r.Msg.Size}
+	for _, c := range r.Msg.Chunks {
+		if len(c) != len(blob.Digest{}) {
+			return nil, invalid("a chunk's hash has %d bytes, want %d", len(c), len(blob.Digest{}))
+		}
+		x.Chunks = append(x.Chunks, [len(blob.Digest{})]byte(c))
+	}
+	missing, err := h.c.BeginBlob(x)
+	if err != nil {
+		return nil, err
+	}
+	res := &adminv1.BeginBlobResponse{Digest: x.Digest().String()}
+	for _, i := range missing {
+		res.Missing = append(res.Missing, int32(i))
+	}
+	return connect.NewResponse(res), nil
+}
+
+func (h models) WriteChunk(_ context.Context, r *connect.Request[adminv1.WriteChunkRequest]) (*connect.Response[adminv1.WriteChunkResponse], error) {
+	d, err := blob.ParseDigest(r.Msg.Digest)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&adminv1.WriteChunkResponse{}), h.c.WriteChunk(d, int(r.Msg.Chunk), r.Msg.Data)
+}
+
+func (h models) Publish(ctx context.Context, r *connect.Request[adminv1.PublishRequest], out *connect.ServerStream[adminv1.PublishResponse]) error {
+	if len(r.Msg.Files) == 0 || len(r.Msg.Files) > maxFiles {
+		return invalid("%d files, want 1 to %d", len(r.Msg.Files), maxFiles)
+	}
+	files := map[string]blob.Digest{}
+	for name, text := range r.Msg.Files {
+		if err := convert.CheckName(name); err != nil {
+			return err
+		}
+		d, err := blob.ParseDigest(text)
+		if err != nil {
+			return err
+		}
+		files[name] = d
+	}
+	v, err := h.c.Publish(ctx, r.Msg.Model, files, func(step string) { out.Send(&adminv1.PublishResponse{Step: step}) })
+	if err != nil {
+		return err
+	}
+	return out.Send(&adminv1.PublishResponse{Step: "published", Version: v.String()})
+}
+
+func (h models) ListModels(context.Context, *connect.Request[adminv1.ListModelsRequest]) (*connect.Response[adminv1.ListModelsResponse], error) {
+	s := h.c.Live().Now()
+	res := &adminv1.ListModelsResponse{}
+	for v := range s.Versions() {
+		res.Versions = append(res.Versions, versionView(s, v))
+	}
+	for a := range s.Aliases() {
+		res.Aliases = append(res.Aliases, aliasView(a))
+	}
+	return connect.NewResponse(res), nil
+}
+
+func versionView(s cluster.State, v cluster.Version) *adminv1.Version {
+	arch := "encoder"
+	if v.Profile.Decoder {
+		arch = "decoder"
+	}
+	out := &adminv1.Version{Version: v.VersionID.String(), Manifest: v.Manifest.String(), Arch: arch, Tasks: v.Tasks, Bytes: v.Bytes,
+		Layers: int32(len(v.Profile.Blocks)), CreatedMs: int64(v.Created)}
+	for _, id := range v.Holders {
+		m, _ := s.Member(id)
+		out.Holders = append(out.Holders, cmp.Or(m.Name, string(id)))
+	}
+	for r := range s.ReplicasOf(v.VersionID) {
+		if s.Routable(r) {
+			out.ReadyReplicas++
+		}
+	}
+	return out
+}
+
+func aliasView(a cluster.Alias) *adminv1.Alias {
+	out := &adminv1.Alias{Name: a.Name, Target: a.Target.String()}
+	for _, v := range a.History {
+		out.History = append(out.History, v.String())
+	}
+	return out
+}
+
+func (h models) DeleteVersion(ctx context.Context, r *connect.Request[adminv1.DeleteVersionRequest]) (*connect.Response[adminv1.DeleteVersionResponse], error) {
+	err := h.change(ctx, func(s cluster.State) (cluster.Command, error) {
+		id, ok := cluster.ParseVersionID(r.Msg.Version)
+		if !ok {
+			return nil, invalid("%.128q is no version: want model@number", r.Msg.Version)
+		}
+		v, err := version(s, id.String())
+		return cluster.DeleteVersion{Version: v.VersionID, Was: v.Rev}, err
+	})
+	return connect.NewResponse(&adminv1.DeleteVersionResponse{}), err
+}
+
+func (h models) SetAlias(ctx context.Context, r *connect.Request[adminv1.SetAliasRequest]) (*connect.Response[adminv1.SetAliasResponse], error) {
+	err := h.change(ctx, func(s cluster.State) (cluster.Command, error) {
+		v, err := version(s, r.Msg.Version)
+		old, _ := s.Alias(r.Msg.Name)
+		return cluster.PutAlias{Name: r.Msg.Name, Target: v.VersionID, Force: r.Msg.Force, Was: old.Rev}, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	a, _ := h.c.Live().Now().Alias(r.Msg.Name)
+	return connect.NewResponse(&adminv1.SetAliasResponse{Alias: aliasView(a)}), nil
+}
+
+// alias finds an alias.
+func alias(s cluster.State, name string) (cluster.Alias, error) {
+	a, ok := s.Alias(name)
+	if !ok {
+		return a, connect.NewError(connect.CodeNotFound, fmt.Errorf("the alias %.128q does not exist", name))
+	}
+	return a, nil
+}
+
+func (h models) RollbackAlias(ctx context.Context, r *connect.Request[adminv1.RollbackAliasRequest]) (*connect.Response[adminv1.RollbackAliasResponse], error) {
+	a, err := alias(h.c.Live().Now(), r.Msg.Name)
+	if err != nil {
+		return nil, err
+	}
+	// Not proposed again if it was overtaken: rolling back twice is not what was asked for.
+	if err := h.do(ctx, cluster.RollbackAlias{Name: a.Name, Was: a.Rev}); err != nil {
+		return nil, err
+	}
+	a, err = alias(h.c.Live().Now(), r.Msg.Name)
+	return connect.NewResponse(&adminv1.RollbackAliasResponse{Alias: aliasView(a)}), err
+}
+
+func (h models) DeleteAlias(ctx context.Context, r *connect.Request[adminv1.DeleteAliasRequest]) (*connect.Response[adminv1.DeleteAliasResponse], error) {
+	err := h.change(ctx, func(s cluster.State) (cluster.Command, error) {
+		a, err := alias(s, r.Msg.Name)
+		return cluster.DeleteAlias{Name: a.Name, Was: a.Rev}, err
+	})
+	return connect.NewResponse(&adminv1.DeleteAliasResponse{}), err
+}

@@ -1,0 +1,127 @@
+package admin
+
+import (
+	"context"
+	"time"
+
+	"connectrpc.com/connect"
+
+	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
+	"github.com/skein-project/skein/api/skein/admin/v1/adminv1connect"
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/wire"
+)
+
+type nodes struct{ *Handler }
+
+var _ adminv1connect.NodeServiceHandler = nodes{}
+
+func (h nodes) ListNodes(context.Context, *connect.Request[adminv1.ListNodesRequest]) (*connect.Response[adminv1.ListNodesResponse], error) {
+	s := h.c.Live().Now()
+	res := &adminv1.ListNodesResponse{}
+	for n := range s.Nodes() {
+		v := &adminv1.NodeView{Id: string(n.ID), Name: n.Name, Addr: n.Addr, Status: string(n.Status), Why: n.Why, Software: n.Software, ReportAgeMs: -1}
+		report, age, ok := h.c.Report(n.ID)
+		if ok {
+			v.ReportAgeMs = age.Milliseconds()
+		}
+		for _, d := range n.Devices {
+			dv := &adminv1.DeviceView{Id: string(d.ID), Kind: string(d.Kind), Name: d.Name, Memory: int64(d.Memory), Reserved: int64(s.Reserved(d.ID)), Health: string(gpu.Unknown)}
+			for _, r := range report.Readings {
+				if r.ID == d.ID {
+					dv.Used, dv.Percent, dv.Health, dv.Why = int64(r.Used), int32(r.Percent), string(r.Health), r.Why
+				}
+			}
+			v.Devices = append(v.Devices, dv)
+		}
+		for r := range s.ReplicasOn(n.ID) {
+			for _, at := range r.Stages {
+				if at.Node == n.ID {
+					v.Stages++
+				}
+			}
+		}
+		res.Nodes = append(res.Nodes, v)
+	}
+	return connect.NewResponse(res), nil
+}
+
+func (h nodes) setStatus(ctx context.Context, name string, status cluster.NodeStatus, why string) error {
+	return h.change(ctx, func(s cluster.State) (cluster.Command, error) {
+		n, err := node(s, name)
+		return cluster.SetNodeStatus{ID: n.ID, Status: status, Why: why, Was: n.Rev}, err
+	})
+}
+
+func (h nodes) Drain(ctx context.Context, r *connect.Request[adminv1.DrainRequest]) (*connect.Response[adminv1.DrainResponse], error) {
+	return connect.NewResponse(&adminv1.DrainResponse{}), h.setStatus(ctx, r.Msg.Node, cluster.NodeDraining, r.Msg.Why)
+}
+
+func (h nodes) Resume(ctx context.Context, r *connect.Request[adminv1.ResumeRequest]) (*connect.Response[adminv1.ResumeResponse], error) {
+	return connect.NewResponse(&adminv1.ResumeResponse{}), h.setStatus(ctx, r.Msg.Node, cluster.NodeReady, "")
+}
+
+func (h nodes) RemoveNode(ctx context.Context, r *connect.Request[adminv1.RemoveNodeRequest]) (*connect.Response[adminv1.RemoveNodeResponse], error) {
+	err := h.change(ctx, func(s cluster.State) (cluster.Command, error) {
+		n, err := node(s, r.Msg.Node)
+		return cluster.DeleteNode{ID: n.ID, Was: n.Rev}, err
+	})
+	return connect.NewResponse(&adminv1.RemoveNodeResponse{}), err
+}
+
+func (h nodes) CreateJoinToken(ctx context.Context, r *connect.Request[adminv1.CreateJoinTokenRequest]) (*connect.Response[adminv1.CreateJoinTokenResponse], error) {
+	life := time.Duration(r.Msg.TtlSeconds) * time.Second
+	if life == 0 {
+		life = wire.JoinTokenLife
+	}
+	if life < 0 || life > wire.JoinTokenLife {
+		return nil, invalid("a join token lives %s at most", wire.JoinTokenLife)
+	}
+	role := cluster.Role(r.Msg.Role)
+	if role != cluster.RoleCoordinator && role != cluster.RoleNode && role != cluster.RoleGateway {
+		return nil, invalid("role %.40q: want node, coordinator or gateway", r.Msg.Role)
+	}
+	token, expires, err := h.c.CreateJoinToken(ctx, role, life)
+	return connect.NewResponse(&adminv1.CreateJoinTokenResponse{Token: token, ExpiresMs: int64(expires)}), err
+}
+
+type clusters struct{ *Handler }
+
+var _ adminv1connect.ClusterServiceHandler = clusters{}
+
+func (h clusters) GetStatus(context.Context, *connect.Request[adminv1.GetStatusRequest]) (*connect.Response[adminv1.GetStatusResponse], error) {
+	s := h.c.Live().Now()
+	res := &adminv1.GetStatusResponse{Cluster: s.Cluster().ID, Index: uint64(s.Index()), Software: h.c.Software()}
+	leader := h.c.Leader()
+	for m := range s.Members() {
+		res.Members = append(res.Members, &adminv1.MemberView{Id: string(m.ID), Name: m.Name, Role: string(m.Role), Addr: m.Addr, Api: m.API, Leader: m.Addr == leader})
+	}
+	return connect.NewResponse(res), nil
+}
+
+func (h clusters) CreateKey(ctx context.Context, r *connect.Request[adminv1.CreateKeyRequest]) (*connect.Response[adminv1.CreateKeyResponse], error) {
+	id, secret, err := h.c.CreateKey(ctx, r.Msg.Name, r.Msg.Admin)
+	return connect.NewResponse(&adminv1.CreateKeyResponse{Id: id, Key: secret}), err
+}
+
+func (h clusters) ListKeys(context.Context, *connect.Request[adminv1.ListKeysRequest]) (*connect.Response[adminv1.ListKeysResponse], error) {
+	res := &adminv1.ListKeysResponse{}
+	for k := range h.c.Live().Now().Keys() {
+		res.Keys = append(res.Keys, &adminv1.KeyView{Id: k.ID, Name: k.Name, Admin: k.Admin, Revoked: k.Revoked, CreatedMs: int64(k.Created)})
+	}
+	return connect.NewResponse(res), nil
+}
+
+func (h clusters) RevokeKey(ctx context.Context, r *connect.Request[adminv1.RevokeKeyRequest]) (*connect.Response[adminv1.RevokeKeyResponse], error) {
+	err := h.change(ctx, func(s cluster.State) (cluster.Command, error) {
+		k, ok := s.Key(r.Msg.Id)
+		if !ok {
+			return nil, invalid("there is no key %.80q", r.Msg.Id)
+		}
+		was := k.Rev
+		k.Revoked = true
+		return cluster.PutKey{Key: k, Was: was}, nil
+	})
+	return connect.NewResponse(&adminv1.RevokeKeyResponse{}), err
+}

@@ -1,0 +1,120 @@
+// Package follower keeps a stand-alone gateway's copy of the truth: it follows the log of whichever coordinator answers, and reads the model library there.
+package follower
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/internal/live"
+	"github.com/skein-project/skein/wire"
+)
+
+// Pace of following.
+const (
+	retryEvery = 250 * time.Millisecond
+	quietAfter = 5 * time.Second // a coordinator that says nothing for so long is left
+)
+
+// Follower follows the log. It applies entries with the same cluster.Apply as coordinators do, so its state is theirs, a little later.
+type Follower struct {
+	dialer *wire.Dialer
+	live   *live.State
+	log    *slog.Logger
+
+	mu    sync.Mutex
+	known []string // addresses of coordinators
+}
+
+// New makes a follower that first asks the known coordinators.
+func New(d *wire.Dialer, known []string, log *slog.Logger) *Follower {
+	return &Follower{dialer: d, live: live.New(), log: log, known: slices.Clone(known)}
+}
+
+// Live is the newest state.
+func (f *Follower) Live() *live.State { return f.live }
+
+// Run follows until ctx ends. With every coordinator gone, the last state stays.
+func (f *Follower) Run(ctx context.Context) {
+	for i := 0; ctx.Err() == nil; i++ {
+		addrs := f.addrs()
+		if len(addrs) > 0 {
+			err := f.follow(ctx, addrs[i%len(addrs)])
+			f.log.Debug("following another coordinator", "err", err)
+		}
+		select {
+		case <-time.After(retryEvery):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// addrs are the coordinators in the state, and those that were known first.
+func (f *Follower) addrs() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for m := range f.live.Now().Members() {
+		if m.Role == cluster.RoleCoordinator && !slices.Contains(f.known, m.Addr) {
+			f.known = append(f.known, m.Addr)
+		}
+	}
+	return slices.Clone(f.known)
+}
+
+func (f *Follower) follow(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	quiet := time.AfterFunc(quietAfter, cancel)
+	defer quiet.Stop()
+	req := &wire.FollowRequest{After: f.live.Now().Index()}
+	return wire.Read(ctx, f.dialer, cluster.RoleCoordinator, addr, wire.Follow, req, func(p *wire.LogPiece) error {
+		quiet.Reset(quietAfter)
+		return f.take(p)
+	})
+}
+
+// take applies what came. A snapshot that is older than what is here is ignored: that coordinator lags.
+func (f *Follower) take(p *wire.LogPiece) error {
+	state := f.live.Now()
+	if len(p.Snapshot) > 0 {
+		s, err := cluster.Read(bytes.NewReader(p.Snapshot))
+		if err != nil {
+			return fmt.Errorf("read a snapshot: %w", err)
+		}
+		if s.Index() < state.Index() {
+			return errBehind
+		}
+		state = s
+	}
+	for _, e := range p.Entries {
+		env, err := cluster.Decode(e.Entry)
+		if err != nil {
+			return fmt.Errorf("read entry %d: %w", e.Index, err)
+		}
+		state, _ = cluster.Apply(state, e.Index, env)
+	}
+	if state.Index() != f.live.Now().Index() {
+		f.live.Store(state)
+	}
+	return nil
+}
+
+var errBehind = errors.New("follower: the coordinator is behind what is known here")
+
+// ReadBlob reads a small range of a blob from a coordinator.
+func (f *Follower) ReadBlob(ctx context.Context, ref blob.Ref) ([]byte, error) {
+	return wire.ReadAny(ctx, f.dialer, f.addrs(), ref)
+}
+
+// BlobSize is the size of a blob in bytes.
+func (f *Follower) BlobSize(ctx context.Context, d blob.Digest) (int64, error) {
+	x, err := wire.FetchIndexAny(ctx, f.dialer, f.addrs(), d)
+	return x.Size, err
+}
