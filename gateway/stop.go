@@ -2,7 +2,7 @@ package gateway
 
 import "strings"
 
-// stopper ends a text before the first of some strings, and holds back what could become one of them.
+// stopper ends a text before the string that is the first of some to be complete, and holds back what could become one of them.
 type stopper struct {
 	stops []string
 	held  string
@@ -11,13 +11,7 @@ type stopper struct {
 // push adds text, and gives what is certain to be part of the answer. hit says that a stop string was reached.
 func (s *stopper) push(text string) (out string, hit bool) {
 	s.held += text
-	first := -1
-	for _, stop := range s.stops {
-		if at := strings.Index(s.held, stop); at >= 0 && (first < 0 || at < first) {
-			first = at
-		}
-	}
-	if first >= 0 {
+	if first, ok := firstComplete(s.held, s.stops); ok {
 		out, s.held = s.held[:first], ""
 		return out, true
 	}
@@ -32,6 +26,19 @@ func (s *stopper) push(text string) (out string, hit bool) {
 	}
 	out, s.held = s.held[:len(s.held)-keep], s.held[len(s.held)-keep:]
 	return out, false
+}
+
+// firstComplete finds where the stop string begins that ends first, the longest one of equals: that does not depend on the pieces in which
+// the text came.
+func firstComplete(text string, stops []string) (begin int, ok bool) {
+	end := 0
+	for _, stop := range stops {
+		at := strings.Index(text, stop)
+		if e := at + len(stop); at >= 0 && (!ok || e < end || e == end && at < begin) {
+			begin, end, ok = at, e, true
+		}
+	}
+	return begin, ok
 }
 
 // flush gives what was held back: the text has ended.
