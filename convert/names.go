@@ -19,8 +19,8 @@ const (
 // pickled lists the endings of weights that are programs or formats that only Python reads.
 var pickled = []string{".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".msgpack", ".h5"}
 
-// recipe makes safetensors of pickled weights, on a machine that trusts them.
-const recipe = `python -c "from transformers import AutoModel; AutoModel.from_pretrained('.').save_pretrained('converted', safe_serialization=True)"`
+// recipe makes safetensors of weights that PyTorch pickled, without running what the pickle says.
+const recipe = `python -c "import glob,torch,safetensors.torch as s; d={}; [d.update(torch.load(f,map_location='cpu',weights_only=True)) for f in sorted(glob.glob('%s'))]; s.save_file({k:v.contiguous().clone() for k,v in d.items()},'model.safetensors')"`
 
 // settingsNames lists the files that conversion reads and the manifest does not carry.
 var settingsNames = []string{indexName, "modules.json", "sentence_bert_config.json"}
@@ -78,8 +78,15 @@ func isPickled(name string) bool {
 	return slices.Contains(pickled, strings.ToLower(path.Ext(name)))
 }
 
+// refusePickled names the command that converts the file's kind of weights.
 func refusePickled(name string) error {
-	return Refused{name, "", "pickled and Python-only weights are never read; where you trust them, convert them: " + recipe}
+	ext := path.Ext(name)
+	switch strings.ToLower(ext) {
+	case ".bin", ".pt", ".pth", ".ckpt":
+		return Refused{name, "", "pickled weights are never read; this makes safetensors of them: " + fmt.Sprintf(recipe, "*"+ext)}
+	}
+	return Refused{name, "", "weights that only Python reads are never read; save the model as safetensors with the library that wrote them, " +
+		"in transformers: model.save_pretrained('.', safe_serialization=True)"}
 }
 
 // Select chooses from the names of a local folder those that conversion needs, sorted: settings, tokenizer, and safetensors. Where

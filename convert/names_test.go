@@ -43,7 +43,7 @@ func TestSelect(t *testing.T) {
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v", got, err)
 	}
-	if _, err := Select([]string{"config.json", "pytorch_model.bin"}); !errors.As(err, new(Refused)) || !strings.Contains(err.Error(), "save_pretrained") {
+	if _, err := Select([]string{"config.json", "pytorch_model.bin"}); !errors.As(err, new(Refused)) || !strings.Contains(err.Error(), "safetensors.torch") {
 		t.Errorf("pickled weights only: %v", err)
 	}
 }
