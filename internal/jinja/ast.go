@@ -57,16 +57,14 @@ type (
 		name string
 		fn   filterFunc // nil: unknown, which fails when evaluated
 		args callArgs
-		line int
-		col  int
+		pos  int
 	}
 	testExpr struct {
 		in   expr
 		name string
 		fn   testFunc // nil: unknown
 		args callArgs
-		line int
-		col  int
+		pos  int
 	}
 
 	notExpr   struct{ x expr }
@@ -135,7 +133,7 @@ type (
 		params   []*nameExpr
 		defaults []expr // of the last parameters
 		body     []stmt
-		line     int
+		pos      int
 
 		scope   *scope
 		slots   int
@@ -166,8 +164,8 @@ type (
 		line    int
 	}
 	loopControl struct {
-		sig       signal
-		line, col int
+		sig signal
+		pos int
 	}
 )
 

@@ -96,6 +96,9 @@ func (r *run) item(obj, key value) value {
 	r.defined(obj)
 	switch o := obj.(type) {
 	case *dict:
+		if !r.hashable(key) {
+			return missing(obj, key)
+		}
 		if v, ok := o.get(r, key); ok {
 			return v
 		}

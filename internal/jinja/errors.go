@@ -3,6 +3,8 @@ package jinja
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 )
 
 // SyntaxError says where and why a template cannot be parsed. Line and Col count from 1, Col in code points.
@@ -51,6 +53,13 @@ func fail(err error) { panic(fault{err}) }
 // failf stops the render with a RuntimeError; Render fills in the line.
 func failf(format string, a ...any) {
 	panic(fault{&RuntimeError{Msg: fmt.Sprintf(format, a...)}})
+}
+
+// failSyntax stops the parse at byte pos of src.
+func failSyntax(src string, pos int, msg string) {
+	before := src[:pos]
+	col := utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:]) + 1
+	fail(&SyntaxError{Line: strings.Count(before, "\n") + 1, Col: col, Msg: msg})
 }
 
 // catch turns a fault into the returned error, and lets every other panic pass.

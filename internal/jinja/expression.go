@@ -294,7 +294,7 @@ func (p *parser) subscript(obj expr) expr {
 	if len(keys) != 1 {
 		return &itemExpr{obj, &tupleExpr{keys}}
 	}
-	if s, ok := keys[0].(*sliceExpr); ok {
+	if s, ok := keys[0].(*sliceExpr); ok && s.obj == nil {
 		s.obj = obj
 		return s
 	}
@@ -381,7 +381,7 @@ func (p *parser) filters(in expr, inline bool) expr {
 		}
 		inline = false
 		t := p.dotted()
-		f := &filterExpr{in: in, name: t.text, fn: findFilter(t.text), line: t.line, col: t.col}
+		f := &filterExpr{in: in, name: t.text, fn: findFilter(t.text), pos: t.pos}
 		if p.isOp("(") {
 			f.args = p.callArgs()
 		}
@@ -394,7 +394,7 @@ func (p *parser) test(in expr) expr {
 	p.next()
 	negated := p.skipName("not")
 	t := p.dotted()
-	e := &testExpr{in: in, name: t.text, fn: findTest(t.text), line: t.line, col: t.col}
+	e := &testExpr{in: in, name: t.text, fn: findTest(t.text), pos: t.pos}
 	switch c := p.cur(); {
 	case p.isOp("("):
 		e.args = p.callArgs()

@@ -233,21 +233,21 @@ func filterTrim(r *run, v value, a args) value {
 
 func filterTruncate(r *run, v value, a args) value {
 	b := a.bind("truncate", 0, "length", "killwords", "end", "leeway")
-	s, length, end := r.str(v), r.integer(b[0], 255), "..."
+	length, end, leeway := r.integer(b[0], 255), "...", int64(5)
 	if !isAbsent(b[2]) {
 		end = r.str(b[2])
 	}
-	leeway := int64(5)
 	if b[3] != nil {
-		leeway = r.integer(b[3], 5)
+		leeway = r.integer(b[3], leeway)
 	}
 	cut := length - int64(r.length(end))
 	if cut < 0 || leeway < 0 {
 		failf("truncate: the length must hold the end, and the leeway must not be negative")
 	}
-	if int64(r.length(s)) <= length+leeway {
+	if n, ok := r.size(v); ok && n <= length+leeway {
 		return v
 	}
+	s := r.str(v)
 	head := s[:offset(s, int(cut))]
 	if !r.flag(b[1], false) {
 		if i := strings.LastIndexByte(head, ' '); i >= 0 {

@@ -4,7 +4,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 // formatter fills a template of str.format.
@@ -403,9 +402,9 @@ func (r *run) groupedPad(s string, sp spec) string {
 		size = 4
 	}
 	digits := strings.ReplaceAll(s[n:end], string(sp.group), "")
-	for int64(utf8.RuneCountInString(s[:n]+grouped(digits, sp.group, size)+s[end:])) < sp.width {
-		r.grow(len(digits) + 1)
-		digits = "0" + digits
-	}
+	room := sp.width - int64(n+len(s)-end) // for digits and separators
+	more := max(0, room-(room-1)/int64(size+1)-int64(len(digits))) // a separator never comes first
+	digits = r.pad("0", more) + digits
+	r.step(len(digits))
 	return s[:n] + grouped(digits, sp.group, size) + s[end:]
 }

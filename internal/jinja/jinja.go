@@ -22,11 +22,12 @@ func Parse(src string) (t *Template, err error) {
 	if len(src) > MaxSource {
 		return nil, &LimitError{What: "source bytes", Limit: MaxSource}
 	}
-	p := &parser{toks: lex(src)}
+	text := sourceText(src)
+	p := &parser{src: text, toks: lex(text)}
 	body := p.template()
 	root := newFunction(nil)
 	sc := newScope(root, nil)
-	resolver{fn: root}.template(sc, body)
+	resolver{src: text, fn: root}.template(sc, body)
 	return &Template{body: body, scope: sc.finish(), slots: root.slots, source: len(src)}, nil
 }
 

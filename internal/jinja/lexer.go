@@ -30,26 +30,29 @@ type token struct {
 	text string
 	num  value
 	line int
-	col  int
+	pos  int // bytes into the source
 }
 
 // lexer follows jinja2's lexer state by state; its source has "\n" line ends only and lost one trailing newline.
 type lexer struct {
-	src       string
-	pos       int
-	line      int
-	lineStart int    // offset of the current line
-	fresh     bool   // the last element ended with a newline, or there was none
-	open      []byte // closing brackets awaited inside a tag
-	toks      []token
+	src   string
+	pos   int
+	line  int
+	fresh bool   // the last element ended with a newline, or there was none
+	open  []byte // closing brackets awaited inside a tag
+	toks  []token
 }
 
-func lex(src string) []token {
+// sourceText is a template text as the lexer reads it.
+func sourceText(src string) string {
 	if !utf8.ValidString(src) {
 		fail(&SyntaxError{Line: 1, Col: 1, Msg: "template is not valid UTF-8"})
 	}
 	src = strings.ReplaceAll(strings.ReplaceAll(src, "\r\n", "\n"), "\r", "\n")
-	src = strings.TrimSuffix(src, "\n")
+	return strings.TrimSuffix(src, "\n")
+}
+
+func lex(src string) []token {
 	lx := &lexer{src: src, line: 1, fresh: true}
 	for lx.pos < len(lx.src) {
 		lx.root()
@@ -58,26 +61,15 @@ func lex(src string) []token {
 	return lx.toks
 }
 
-func (lx *lexer) fail(msg string) {
-	col := utf8.RuneCountInString(lx.src[lx.lineStart:lx.pos]) + 1
-	fail(&SyntaxError{Line: lx.line, Col: col, Msg: msg})
-}
+func (lx *lexer) fail(msg string) { failSyntax(lx.src, lx.pos, msg) }
 
 func (lx *lexer) emit(k kind, text string) {
-	col := lx.pos - lx.lineStart + 1
-	if k != tokText {
-		col = utf8.RuneCountInString(lx.src[lx.lineStart:lx.pos]) + 1
-	}
-	lx.toks = append(lx.toks, token{kind: k, text: text, line: lx.line, col: col})
+	lx.toks = append(lx.toks, token{kind: k, text: text, line: lx.line, pos: lx.pos})
 }
 
 // advance moves to offset to, counting lines.
 func (lx *lexer) advance(to int) {
-	passed := lx.src[lx.pos:to]
-	if n := strings.Count(passed, "\n"); n > 0 {
-		lx.line += n
-		lx.lineStart = lx.pos + strings.LastIndexByte(passed, '\n') + 1
-	}
+	lx.line += strings.Count(lx.src[lx.pos:to], "\n")
 	if to > lx.pos {
 		lx.fresh = lx.src[to-1] == '\n'
 	}

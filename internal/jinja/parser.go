@@ -2,6 +2,7 @@ package jinja
 
 // parser builds the tree of a template, statement by statement; expression.go reads the expressions.
 type parser struct {
+	src   string
 	toks  []token
 	at    int
 	depth int
@@ -25,9 +26,7 @@ func (p *parser) next() *token {
 	return t
 }
 
-func (p *parser) failAt(t *token, msg string) {
-	fail(&SyntaxError{Line: t.line, Col: t.col, Msg: msg})
-}
+func (p *parser) failAt(t *token, msg string) { failSyntax(p.src, t.pos, msg) }
 
 func (p *parser) unexpected() {
 	t := p.cur()
@@ -157,7 +156,7 @@ func (p *parser) tag(t *token) []stmt {
 		return p.printTag(t)
 	case "macro":
 		name := p.expect(tokName)
-		def := &macroDef{name: name.text, line: t.line}
+		def := &macroDef{name: name.text, pos: t.pos}
 		p.signature(def)
 		def.body = p.closedBlock("endmacro")
 		return []stmt{&macroStmt{def: def, target: p.assignable(name)}}
@@ -169,11 +168,11 @@ func (p *parser) tag(t *token) []stmt {
 	case "with":
 		return []stmt{p.withTag(t)}
 	case "break":
-		return []stmt{&loopControl{sig: sigBreak, line: t.line, col: t.col}}
+		return []stmt{&loopControl{sig: sigBreak, pos: t.pos}}
 	case "continue":
-		return []stmt{&loopControl{sig: sigContinue, line: t.line, col: t.col}}
+		return []stmt{&loopControl{sig: sigContinue, pos: t.pos}}
 	case "generation":
-		def := &macroDef{line: t.line}
+		def := &macroDef{pos: t.pos}
 		def.body = p.closedBlock("endgeneration")
 		return []stmt{&callBlock{def: def, line: t.line}}
 	case "include", "import", "from", "extends", "block", "autoescape":
@@ -288,7 +287,7 @@ func (p *parser) signature(def *macroDef) {
 }
 
 func (p *parser) callTag(t *token) stmt {
-	def := &macroDef{line: t.line}
+	def := &macroDef{pos: t.pos}
 	if p.isOp("(") {
 		p.signature(def)
 	}

@@ -3,6 +3,7 @@ package jinja
 // resolver gives every name its slot, every inner scope its loads, and refuses what can be refused before a render:
 // unknown filters and tests where they would surely be evaluated, and loop controls outside a loop.
 type resolver struct {
+	src   string
 	fn    *function
 	sc    *scope
 	soft  bool // inside an if or an inline if: an unknown filter is an error only when it is evaluated
@@ -68,14 +69,14 @@ func (rs resolver) statement(st stmt) {
 		rs.with(st)
 	case *loopControl:
 		if rs.loops == 0 {
-			fail(&SyntaxError{Line: st.line, Col: st.col, Msg: "loop control outside a loop"})
+			failSyntax(rs.src, st.pos, "loop control outside a loop")
 		}
 	}
 }
 
 // inner is the resolver of a scope within this one.
 func (rs resolver) inner(fn *function) resolver {
-	in := resolver{fn: fn, sc: newScope(fn, rs.sc), loops: rs.loops}
+	in := resolver{src: rs.src, fn: fn, sc: newScope(fn, rs.sc), loops: rs.loops}
 	if fn != rs.fn {
 		in.loops = 0
 	}
@@ -146,7 +147,7 @@ func (rs resolver) macro(def *macroDef) {
 	}
 	if uses(def.body, "caller") {
 		if explicit["caller"] && !hasDefault(def, "caller") {
-			fail(&SyntaxError{Line: def.line, Col: 1, Msg: "the parameter caller needs a default"})
+			failSyntax(rs.src, def.pos, "the parameter caller needs a default")
 		}
 		if !explicit["caller"] {
 			def.caller = in.sc.parameter("caller")
@@ -209,11 +210,11 @@ func (rs resolver) expr(e expr) {
 		rs.soft = true
 	case *filterExpr:
 		if e.fn == nil && !rs.soft {
-			fail(&SyntaxError{Line: e.line, Col: e.col, Msg: "no filter named '" + e.name + "'"})
+			failSyntax(rs.src, e.pos, "no filter named '"+e.name+"'")
 		}
 	case *testExpr:
 		if e.fn == nil && !rs.soft {
-			fail(&SyntaxError{Line: e.line, Col: e.col, Msg: "no test named '" + e.name + "'"})
+			failSyntax(rs.src, e.pos, "no test named '"+e.name+"'")
 		}
 	}
 	e.children(rs.expr)

@@ -306,7 +306,7 @@ func (r *run) hash(v value) hashKey {
 		for _, it := range v.items {
 			r.step(1)
 			part := hashText(r.hash(it))
-			r.scan(len(part))
+			r.scan(4 * len(part)) // copied about four times
 			b = strconv.AppendInt(b, int64(len(part)), 10)
 			b = append(append(b, ':'), part...)
 		}
@@ -315,6 +315,23 @@ func (r *run) hash(v value) hashKey {
 		failf("unhashable type: '%s'", typeName(v))
 	}
 	return v
+}
+
+func (r *run) hashable(v value) bool {
+	switch v := v.(type) {
+	case *list, *dict, *dictView:
+		return false
+	case *tuple:
+		r.enter()
+		defer r.leave()
+		for _, it := range v.items {
+			r.step(1)
+			if !r.hashable(it) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func hashText(h hashKey) string {

@@ -448,6 +448,8 @@ s | round
 "a\nb" | indent("> ")
 "a\nb\n" | indent(2)
 n | indent
+(1, 2) | truncate(5)
+"{:^7,}|{:012,}|{:_x}".format(1234567, 1234567, 1048575)
 html | escape
 html | e
 html | safe
@@ -635,6 +637,11 @@ none + 1
 +n
 - - n
 l[s]
+d[[1]]
+d[([1],)]
+d.get([1])
+(1, 2)['ab'[0][::2]]
+l['ab'[::2] | length]
 l[f]
 s["upper"]()
 d["items"]()

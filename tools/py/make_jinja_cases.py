@@ -10,7 +10,9 @@ generation blocks) is the one users have. The clock of strftime_now stands at NO
 import datetime
 import json
 import pathlib
+import resource
 import sys
+import warnings
 
 import jinja2
 from transformers.utils import chat_template_utils
@@ -19,6 +21,7 @@ from jinja_expressions import EXPRESSIONS, TEMPLATES, VARS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TESTDATA = ROOT / "internal" / "jinja" / "testdata"
+MEMORY = 8 << 30  # bytes of address space
 NOW = datetime.datetime(2026, 3, 5, 7, 8, 9, 123456)
 
 
@@ -29,6 +32,7 @@ class FrozenClock(datetime.datetime):
 
 
 chat_template_utils.datetime = FrozenClock
+warnings.simplefilter("ignore", SyntaxWarning)  # of compiled templates
 
 
 def render(template, variables):
@@ -46,10 +50,13 @@ def render(template, variables):
     except Exception as e:
         if type(e) is jinja2.TemplateError:
             return {"error": "raised", "message": str(e)}
+        if isinstance(e, MemoryError):
+            return {"error": "memory", "message": ""}
         return {"error": "runtime", "message": f"{type(e).__name__}: {e}"}
 
 
 def serve():
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))  # random templates may ask for any amount
     for line in sys.stdin:
         request = json.loads(line)
         print(json.dumps(render(request["template"], request["vars"])), flush=True)
