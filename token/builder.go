@@ -97,9 +97,6 @@ func (b *builder) readMerges(raw json.RawMessage) error {
 
 // setMergeLines reads merge rules of the form "a b".
 func (b *builder) setMergeLines(lines []string) error {
-	if len(lines) > MaxMerges+1 {
-		return Invalid{b.file, fmt.Sprintf("%d merges exceed the limit of %d", len(lines), MaxMerges)}
-	}
 	b.model.merges = make([][2]string, 0, len(lines))
 	for i, line := range lines {
 		if strings.HasPrefix(line, "#version") {

@@ -47,6 +47,7 @@ func TestCharacterClasses(t *testing.T) {
 		},
 		"bertPunctuation": isBertPunctuation,
 		"ideograph":       isIdeograph,
+		"word":            isWordChar,
 	}
 	if len(ref.Classes) != len(ours) {
 		t.Fatalf("the reference has %d classes, this test %d", len(ref.Classes), len(ours))

@@ -46,12 +46,14 @@ func (r longRule) line() string {
 
 // answer is what the reference says of one text.
 type answer struct {
-	IDs     []int32
-	Offsets []int32 // from, to, from, to, ...
-	Special []int32
-	Literal []int32
-	Decoded string
-	Skipped string
+	Normalized string
+	Words      []int32 // offsets in the normalized text, flat as Offsets are
+	IDs        []int32
+	Offsets    []int32 // from, to, from, to, ...
+	Special    []int32
+	Literal    []int32
+	Decoded    string
+	Skipped    string
 }
 
 type fixtureExpected struct {
@@ -131,16 +133,25 @@ func compare(t *testing.T, tok *token.Tokenizer, text string, want answer, offse
 	if got := stream(tok, want.Special, true); got != want.Skipped {
 		differ("streamed text", got, want.Skipped)
 	}
-	if offsets {
-		var got []int32
-		for _, s := range plain.Offsets {
-			got = append(got, s.From, s.To)
-		}
-		if !slices.Equal(got, want.Offsets) {
-			differ("offsets", got, want.Offsets)
-		}
+	if got := flat(plain.Offsets); offsets && !slices.Equal(got, want.Offsets) {
+		differ("offsets", got, want.Offsets)
+	}
+	normalized, words := token.Words(tok, text)
+	if normalized != want.Normalized {
+		differ("normalized text", normalized, want.Normalized)
+	}
+	if got := flat(words); !slices.Equal(got, want.Words) {
+		differ("words", got, want.Words)
 	}
 	return ok
+}
+
+func flat(spans []token.Span) []int32 {
+	var out []int32
+	for _, s := range spans {
+		out = append(out, s.From, s.To)
+	}
+	return out
 }
 
 func stream(tok *token.Tokenizer, ids []int32, skip bool) string {

@@ -86,6 +86,8 @@ TEXTS = [
     "do not doesn 't I 'm we 've you 're it 's . , ! ?",
     "Ω Ω K Å ﬃ ｶﾞ ㎏ ℌ ℡",
     "ϓ ϔ \u0958 \u2adc ΐ \u1fee \u0344 \u0f73",
+    "".join(f"a\u0301{m}\u0323 " for m in "\u07fd\u08d3\u0c3c\u0eba\u1715\u1abf\u1df6\ua82c\U00010f46\U0001e2ae"),
+    "x\U00011935\U00011930y \U00011938z \u08e1 \u0890",
     "ꙮ ƛ\u0338 \ua7ce\ua7d2\ua7d4 \u1c89\u1c8a",
 ]
 
@@ -139,7 +141,7 @@ def variants() -> dict[str, Tokenizer]:
 
     tok = families.build("gpt2", VARIANT_SIZE)
     tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tok.add_special_tokens(["<s>", "</s>", AddedToken("<mask>", lstrip=True)])
+    tok.add_special_tokens(["<s>", "</s>", AddedToken("<mask>", lstrip=True), AddedToken("[TAIL]", rstrip=True)])
     ends = [(t, tok.token_to_id(t)) for t in ("</s>", "<s>")]
     tok.post_processor = processors.RobertaProcessing(*ends, trim_offsets=True, add_prefix_space=True)
     out["roberta"] = tok
@@ -154,6 +156,8 @@ def variants() -> dict[str, Tokenizer]:
     for name, split in (("metaspace", True), ("mistral", False)):
         tok = families.build("spm", VARIANT_SIZE)
         tok.normalizer = None
+        if split:
+            tok.model.byte_fallback = tok.model.fuse_unk = False
         scheme = "always" if split else "first"
         tok.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=split)
         if split:
@@ -163,6 +167,7 @@ def variants() -> dict[str, Tokenizer]:
     tok = families.build("spm", VARIANT_SIZE)
     tok.normalizer = normalizers.Sequence([normalizers.Strip(), normalizers.Replace(" ", "▁")])
     tok.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_previous")
+    tok.model.byte_fallback = False
     tok.post_processor = processors.BertProcessing(("</s>", 2), ("<s>", 1))
     out["gemma"] = tok
 
@@ -195,8 +200,16 @@ def byte_offsets(text: str, offsets) -> list[int]:
     return [at[o] for pair in offsets for o in pair]
 
 
+def words(tok: Tokenizer, normalized: str) -> list[int]:
+    """Returns the byte offsets of the words that a normalized text is split into."""
+    if tok.pre_tokenizer is None or not normalized:
+        return [0, len(normalized.encode())] if normalized else []
+    return byte_offsets(normalized, [at for _, at in tok.pre_tokenizer.pre_tokenize_str(normalized)])
+
+
 def answer(tok: Tokenizer, text: str) -> dict:
     """Returns everything that is compared for one text."""
+    normalized = tok.normalizer.normalize_str(text) if tok.normalizer else text
     tok.encode_special_tokens = False
     plain = tok.encode(text, add_special_tokens=False)
     full = tok.encode(text, add_special_tokens=True)
@@ -204,6 +217,8 @@ def answer(tok: Tokenizer, text: str) -> dict:
     literal = tok.encode(text, add_special_tokens=False)
     tok.encode_special_tokens = False
     return {
+        "normalized": normalized,
+        "words": words(tok, normalized),
         "ids": plain.ids,
         "offsets": byte_offsets(text, plain.offsets),
         "special": full.ids,
@@ -223,11 +238,13 @@ def dump(path: pathlib.Path, value) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
-def compact(tok: Tokenizer, old_merges: bool) -> dict:
-    """Returns tokenizer.json, with merges as "a b" where old_merges is set."""
+def compact(name: str, tok: Tokenizer) -> dict:
+    """Returns tokenizer.json; some with merges as "a b", and one with words that no merges lead to."""
     state = json.loads(tok.to_str())
-    if old_merges:
+    if name in ("gpt2", "digits"):
         state["model"]["merges"] = [" ".join(m) for m in state["model"]["merges"]]
+    if name == "o200k":
+        del state["model"]["merges"][3::5]
     return state
 
 
@@ -237,7 +254,8 @@ def write(root: pathlib.Path) -> None:
     dump(root / "texts.json", {"texts": TEXTS, "pairs": pairs, "long": long})
     named = {f: families.build(f, FAMILY_SIZE) for f in families.FAMILIES} | variants()
     for name, tok in named.items():
-        dump(root / name / "tokenizer.json", compact(tok, old_merges=name in ("gpt2", "digits")))
+        dump(root / name / "tokenizer.json", compact(name, tok))
+        tok = Tokenizer.from_file(str(root / name / "tokenizer.json"))
         cases = [answer(tok, t) for t in TEXTS]
         lines = []
         for rule in long:
@@ -288,6 +306,10 @@ def unicode_classes() -> None:
     classes["bertMark"] = removed(bert(strip_accents=True))
     ideographs = bert(handle_chinese_chars=True)
     classes["ideograph"] = [c for c in code_points if ideographs.normalize_str(chr(c)) == f" {chr(c)} "]
+    named = families.build("bert-cased", VARIANT_SIZE)
+    named.add_tokens([AddedToken("NAME", single_word=True, normalized=False)])
+    name = named.token_to_id("NAME")
+    classes["word"] = [c for c in code_points if name not in named.encode(f"NAME{chr(c)}").ids]
     low = normalizers.Lowercase()
     lowered = {c: low.normalize_str(chr(c)) for c in code_points}
     print(json.dumps({"classes": classes, "lower": {c: s for c, s in lowered.items() if s != chr(c)}}))
