@@ -14,10 +14,11 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 .PHONY: build
-build: ## compile the three programs into bin/
+build: ## compile the programs into bin/
 	go build -ldflags '$(LDFLAGS)' -o bin/skein ./cmd/skein
 	go build -ldflags '$(LDFLAGS)' -o bin/skein-coordinator ./cmd/coordinator
 	go build -ldflags '$(LDFLAGS)' -o bin/skein-node ./cmd/node
+	go build -ldflags '$(LDFLAGS)' -o bin/skein-gateway ./cmd/gateway
 
 .PHONY: ort
 ort: ## fetch the pinned ONNX Runtime library (pip or npm; SKEIN_ORT_LIB overrides)

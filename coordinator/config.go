@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// Config of a coordinator.
+// Config of a coordinator. Its tags name the settings and describe them to people.
 type Config struct {
-	Dir        string        // data directory; no default
-	Name       string        // for people; default: the host's name
-	Listen     string        // host:port of the internal mTLS listener, as others dial it; no default
-	API        string        // host:port of the client API, told to others; "" = none
-	Gossip     string        // host:port of gossip, UDP and TCP; no default
-	Seeds      []string      // host:port of other coordinators' gossip; default: none
-	Executable string        // this program, run again as "convert"; no default
-	Software   string        // version of this program; default "dev"
-	Election   time.Duration // silence of the leader that makes a follower stand for election; default 2 s
+	Dir        string        `yaml:"dir" help:"data directory"`                                                                     // no default
+	Name       string        `yaml:"name" help:"name for people (default: the host's name)"`                                        // default: the host's name
+	Listen     string        `yaml:"listen" help:"host:port of the internal mTLS listener, as other members dial it"`               // no default
+	API        string        `yaml:"api" help:"host:port of the client API, told to others; empty = none"`                          // default none
+	Gossip     string        `yaml:"gossip" help:"host:port of gossip, UDP and TCP"`                                                // no default
+	Seeds      []string      `yaml:"seeds" help:"host:port of other coordinators' gossip"`                                          // default none
+	Executable string        `yaml:"-"`                                                                                             // this program, run again as "convert"; no default
+	Software   string        `yaml:"-"`                                                                                             // version of this program; default "dev"
+	Election   time.Duration `yaml:"election" help:"silence of the leader after which a follower stands for election (default 2s)"` // default 2 s
 }
 
 // Validate checks addresses.

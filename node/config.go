@@ -6,18 +6,18 @@ import (
 	"net"
 )
 
-// Config of a node.
+// Config of a node. Its tags name the settings and describe them to people.
 type Config struct {
-	Dir        string   // data directory; no default
-	Name       string   // for people; default: the host's name
-	Zone       string   // failure domain; default "": none
-	Listen     string   // host:port of the internal mTLS listener, as others dial it; no default
-	Gossip     string   // host:port of gossip, UDP and TCP; no default
-	Seeds      []string // host:port of coordinators' gossip; no default
-	Devices    []string // "host:2GiB" for a share of this machine, "nvml" for its NVIDIA GPUs; default: nvml
-	Library    string   // path of libonnxruntime; no default
-	Executable string   // this program, run again as "worker"; no default
-	Software   string   // version of this program; default "dev"
+	Dir        string   `yaml:"dir" help:"data directory"`                                                                 // no default
+	Name       string   `yaml:"name" help:"name for people (default: the host's name)"`                                    // default: the host's name
+	Zone       string   `yaml:"zone" help:"failure domain, for example a rack"`                                            // default "": none
+	Listen     string   `yaml:"listen" help:"host:port of the internal mTLS listener, as other members dial it"`           // no default
+	Gossip     string   `yaml:"gossip" help:"host:port of gossip, UDP and TCP"`                                            // no default
+	Seeds      []string `yaml:"seeds" help:"host:port of coordinators' gossip"`                                            // no default
+	Devices    []string `yaml:"device" help:"a device: host:SIZE for a share of this machine's memory, nvml for its GPUs"` // default: nvml
+	Library    string   `yaml:"ort_lib" help:"path of libonnxruntime.so.1 (default: searched beside this program)"`        // no default
+	Executable string   `yaml:"-"`                                                                                         // this program, run again as "worker"; no default
+	Software   string   `yaml:"-"`                                                                                         // version of this program; default "dev"
 }
 
 // Validate checks addresses and paths.

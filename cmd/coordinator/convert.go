@@ -1,0 +1,57 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/skein-project/skein/convert"
+	"github.com/skein-project/skein/coordinator"
+	"github.com/skein-project/skein/model"
+)
+
+// Limits of the converter process.
+const (
+	maxOrder      = 16 << 20 // bytes of the order
+	convertHeap   = 2 << 30  // bytes that the collector keeps the heap under
+	convertSpace  = 16 << 30 // bytes of address space, where allocation fails
+	convertSecond = 1800     // of CPU time
+)
+
+// convertOrder reads an order, makes the manifest, and writes the answer. The files are foreign: this process may fall without
+// taking the coordinator with it. It opens what the order names, and writes nowhere but to w.
+func convertOrder(r io.Reader, w io.Writer) error {
+	debug.SetMemoryLimit(convertHeap)
+	for what, limit := range map[int]uint64{syscall.RLIMIT_AS: convertSpace, syscall.RLIMIT_CPU: convertSecond, syscall.RLIMIT_FSIZE: 0, syscall.RLIMIT_CORE: 0} {
+		if err := syscall.Setrlimit(what, &syscall.Rlimit{Cur: limit, Max: limit}); err != nil {
+			return fmt.Errorf("convert: limit this process: %w", err)
+		}
+	}
+	var order coordinator.ConvertOrder
+	if err := json.NewDecoder(io.LimitReader(r, maxOrder)).Decode(&order); err != nil {
+		return fmt.Errorf("convert: read the order: %w", err)
+	}
+	sources := map[string]convert.Source{}
+	for name, in := range order.Files {
+		f, err := os.Open(in.Path)
+		if err != nil {
+			return fmt.Errorf("convert: %w", err)
+		}
+		defer f.Close()
+		sources[name] = convert.Source{ReaderAt: f, Size: in.Size, Digest: in.Digest}
+	}
+	var answer coordinator.ConvertAnswer
+	m, err := convert.Folder(sources)
+	if refused, ok := errors.AsType[convert.Refused](err); ok {
+		answer.Refused = &refused
+	} else if err != nil {
+		return err
+	} else {
+		answer.Manifest = model.Encode(m)
+	}
+	return json.NewEncoder(w).Encode(answer)
+}

@@ -1,0 +1,116 @@
+// Command coordinator is one of the few processes that agree on what the cluster runs; it also serves the client API.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skein-project/skein/admin"
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/coordinator"
+	"github.com/skein-project/skein/gateway"
+	"github.com/skein-project/skein/internal/daemon"
+	"github.com/skein-project/skein/internal/version"
+)
+
+// options is every setting of the program.
+type options struct {
+	coordinator.Config `yaml:",inline"`
+	Found              bool `yaml:"found" help:"found a new cluster; does nothing once this member lives in the data directory"`
+	daemon.Joining     `yaml:",inline"`
+	daemon.TLS         `yaml:",inline"`
+	daemon.Log         `yaml:",inline"`
+}
+
+// Validate implements daemon.Options.
+func (o *options) Validate() error {
+	o.Name, o.Software = daemon.HostName(o.Name), version.Version
+	var err error
+	if o.Executable, err = os.Executable(); err != nil {
+		return fmt.Errorf("find this program's own path: %w", err)
+	}
+	if o.Found && o.Join != "" {
+		err = errors.New("--found makes a new cluster, --join enters one: name one of them")
+	}
+	if o.API != "" {
+		err = errors.Join(err, o.TLS.Validate(o.API))
+	}
+	return errors.Join(err, o.Config.Validate())
+}
+
+func main() {
+	o := &options{}
+	root := daemon.Command("skein-coordinator", "Agree with the other coordinators on what the cluster runs, and serve the client API", o, o.run)
+	root.AddCommand(&cobra.Command{Use: "convert", Short: "Read a model's files and write its manifest (started by the coordinator)", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return convertOrder(os.Stdin, os.Stdout) }})
+	os.Exit(daemon.Main(root))
+}
+
+// membership makes sure that a member lives in the data directory. The founding is for coordinator.Start.
+func (o *options) membership(ctx context.Context) (*coordinator.Founding, error) {
+	there, err := daemon.Joined(o.Dir, cluster.RoleCoordinator)
+	switch {
+	case err != nil:
+		return nil, err
+	case there:
+		return nil, nil
+	case o.Found:
+		return coordinator.Found(o.Dir, o.Name)
+	}
+	return nil, o.Ensure(ctx, o.Dir, o.Name, cluster.RoleCoordinator)
+}
+
+// run composes the coordinator: its port first, so that a port in use is found before anything starts; the client API last and closed first.
+func (o *options) run(ctx context.Context, log *slog.Logger) (err error) {
+	var api *daemon.API
+	if o.API != "" {
+		if api, err = o.TLS.Listen(o.API, log); err != nil {
+			return err
+		}
+		defer api.Close()
+	}
+	founding, err := o.membership(ctx)
+	if err != nil {
+		return err
+	}
+	fatal := func(err error) {
+		log.Error("the coordinator must not go on", "err", err)
+		os.Exit(daemon.ExitFatal)
+	}
+	s, err := coordinator.Start(o.Config, founding, fatal, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	operator := admin.New(s, log)
+	s.Forwarded(operator.Local())
+	if api == nil {
+		<-ctx.Done()
+		return nil
+	}
+	inference, err := gateway.New(gateway.Config{}, s.Live(), s, s.Dialer(), log)
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	operator.Register(mux)
+	inference.Register(mux)
+	return api.Serve(ctx, mux, func() error { return ready(s) })
+}
+
+// ready says why requests should not come here yet.
+func ready(s *coordinator.Server) error {
+	switch {
+	case s.Live().Now().Cluster().ID == "":
+		return errors.New("the cluster's state is not here yet")
+	case s.Leader() == "":
+		return errors.New("there is no leader")
+	}
+	return nil
+}

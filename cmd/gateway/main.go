@@ -1,0 +1,108 @@
+// Command gateway serves inference without a vote: it follows the coordinators' log and sends requests to the nodes.
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/gateway"
+	"github.com/skein-project/skein/gateway/follower"
+	"github.com/skein-project/skein/internal/daemon"
+	"github.com/skein-project/skein/internal/live"
+	"github.com/skein-project/skein/wire"
+)
+
+// options is every setting of the program.
+type options struct {
+	Dir            string `yaml:"dir" help:"data directory"`
+	Name           string `yaml:"name" help:"name for people (default: the host's name)"`
+	API            string `yaml:"api" help:"host:port of the client API"`
+	daemon.Joining `yaml:",inline"`
+	daemon.TLS     `yaml:",inline"`
+	daemon.Log     `yaml:",inline"`
+}
+
+// Validate implements daemon.Options.
+func (o *options) Validate() error {
+	o.Name = daemon.HostName(o.Name)
+	var err error
+	if o.Dir == "" {
+		err = errors.New("a data directory is needed: --dir")
+	}
+	return errors.Join(err, o.TLS.Validate(o.API))
+}
+
+func main() {
+	o := &options{}
+	os.Exit(daemon.Main(daemon.Command("skein-gateway", "Serve inference without being a coordinator", o, o.run)))
+}
+
+func (o *options) run(ctx context.Context, log *slog.Logger) error {
+	api, err := o.TLS.Listen(o.API, log)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	if err := o.Ensure(ctx, o.Dir, o.Name, cluster.RoleGateway); err != nil {
+		return err
+	}
+	member, err := wire.LoadMembership(o.Dir)
+	if err != nil {
+		return err
+	}
+	creds, err := wire.NewCredentials(member.Papers)
+	if err != nil {
+		return err
+	}
+	dialer := wire.NewDialer(creds)
+	defer dialer.Close()
+	f := follower.New(dialer, member.Coordinators, log)
+	s, err := gateway.New(gateway.Config{}, f.Live(), f, dialer, log)
+	if err != nil {
+		return err
+	}
+	var running sync.WaitGroup
+	defer running.Wait()
+	following, stop := context.WithCancel(context.WithoutCancel(ctx)) // requests that end late still need the newest routes
+	defer stop()
+	running.Go(func() { f.Run(following) })
+	running.Go(func() { renew(following, o.Dir, member, creds, dialer, f.Live(), log) })
+	mux := http.NewServeMux()
+	s.Register(mux)
+	return api.Serve(ctx, mux, func() error {
+		if f.Live().Now().Cluster().ID == "" {
+			return errors.New("no coordinator has been reached yet")
+		}
+		return nil
+	})
+}
+
+// renew replaces the certificate at half its life.
+func renew(ctx context.Context, dir string, m wire.Membership, creds *wire.Credentials, d *wire.Dialer, state *live.State, log *slog.Logger) {
+	for {
+		select {
+		case <-time.After(max(time.Until(creds.RenewAt()), time.Minute)):
+		case <-ctx.Done():
+			return
+		}
+		err := errors.New("no coordinator is known")
+		for c := range state.Now().Members() {
+			if c.Role != cluster.RoleCoordinator {
+				continue
+			}
+			if m.Papers, err = wire.RenewCluster(ctx, d, c.Addr); err == nil {
+				err = m.Save(dir)
+				break
+			}
+		}
+		if err != nil {
+			log.Warn("certificate not renewed", "err", err)
+		}
+	}
+}

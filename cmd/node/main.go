@@ -1,0 +1,130 @@
+// Command node supervises a machine: it says what devices there are, and keeps on them what the cluster wants.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/engine/ort"
+	"github.com/skein-project/skein/gpu/host"
+	"github.com/skein-project/skein/internal/daemon"
+	"github.com/skein-project/skein/internal/settings"
+	"github.com/skein-project/skein/internal/version"
+	"github.com/skein-project/skein/node"
+	"github.com/skein-project/skein/node/worker"
+	"github.com/skein-project/skein/wire"
+)
+
+// options is every setting of the program.
+type options struct {
+	node.Config    `yaml:",inline"`
+	daemon.Joining `yaml:",inline"`
+	daemon.Log     `yaml:",inline"`
+}
+
+// Validate implements daemon.Options.
+func (o *options) Validate() error {
+	o.Name, o.Software = daemon.HostName(o.Name), version.Version
+	var err error
+	if o.Executable, err = os.Executable(); err != nil {
+		return fmt.Errorf("find this program's own path: %w", err)
+	}
+	if o.Library == "" {
+		o.Library, err = findLibrary(filepath.Dir(o.Executable))
+	}
+	_, devices := probe("", o.Devices)
+	return errors.Join(err, devices, o.Config.Validate())
+}
+
+// libraryName is the file that holds ONNX Runtime.
+const libraryName = "libonnxruntime.so.1"
+
+// findLibrary looks for ONNX Runtime where it is installed with this program, and in a build tree. A library of the system is never
+// taken silently: stages must agree bit for bit on every node.
+func findLibrary(beside string) (string, error) {
+	for _, path := range []string{filepath.Join(beside, "..", "lib", "skein", libraryName), filepath.Join(beside, "..", "build", "ort", libraryName)} {
+		if _, err := os.Stat(path); err == nil {
+			return filepath.Abs(path)
+		}
+	}
+	return "", fmt.Errorf("%s is not installed beside this program: name it with --ort-lib or %s (\"make ort\" fetches it)", libraryName, ort.Variable)
+}
+
+// errNVML says what to do on this build.
+var errNVML = errors.New("the device \"nvml\" (the default) is not available in this build: name --device host:SIZE, for example --device host:2GiB")
+
+// probe composes what reads the devices. Names of devices come from the member's id, which nobody else has.
+func probe(id cluster.NodeID, specs []string) (node.Probe, error) {
+	if len(specs) == 0 {
+		return nil, errNVML
+	}
+	for _, spec := range specs {
+		if spec == "nvml" {
+			return nil, errNVML
+		}
+	}
+	devices, err := host.Devices(string(id)[:min(len(id), 12)], specs)
+	if err != nil {
+		return nil, err
+	}
+	return host.New(devices), nil
+}
+
+func main() {
+	o := &options{}
+	root := daemon.Command("skein-node", "Run stages of models on this machine's devices", o, o.run)
+	root.AddCommand(&cobra.Command{Use: "worker", Short: "Run the stages of one device (started by the node)", Hidden: true, Args: cobra.NoArgs, RunE: runWorker})
+	os.Exit(daemon.Main(root))
+}
+
+func (o *options) run(ctx context.Context, log *slog.Logger) error {
+	if err := o.Ensure(ctx, o.Dir, o.Name, cluster.RoleNode); err != nil {
+		return err
+	}
+	member, err := wire.LoadMembership(o.Dir)
+	if err != nil {
+		return err
+	}
+	devices, err := probe(member.ID, o.Devices)
+	if err != nil {
+		return err
+	}
+	for name, value := range map[string]string{"LOG_LEVEL": o.LogLevel, "LOG_FORMAT": o.LogFormat} { // workers log as the node does
+		if err := os.Setenv(settings.Prefix+name, value); err != nil {
+			return err
+		}
+	}
+	s, err := node.Start(o.Config, devices, log)
+	if err != nil {
+		return err
+	}
+	log.Info("node", "id", member.ID, "name", o.Name, "devices", o.Devices)
+	<-ctx.Done()
+	return s.Close()
+}
+
+// runWorker obeys the node until it closes the pipe. Ctrl-C in a terminal reaches the whole group; here the node alone says when it ends.
+func runWorker(cmd *cobra.Command, _ []string) error {
+	signal.Ignore(os.Interrupt)
+	var l daemon.Log
+	if err := settings.Of(&l).Load("", os.LookupEnv); err != nil {
+		return err
+	}
+	log, err := l.Logger()
+	if err != nil {
+		return err
+	}
+	orders, notices := os.NewFile(worker.OrdersFD, "orders"), os.NewFile(worker.NoticesFD, "notices")
+	if orders == nil || notices == nil {
+		return errors.New("a worker is started by its node, with descriptors 3 and 4")
+	}
+	return worker.Run(cmd.Context(), orders, notices, log.With("worker", os.Getpid()))
+}
