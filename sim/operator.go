@@ -1,0 +1,121 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/scheduler"
+	"github.com/skein-project/skein/shard"
+)
+
+// submit has the leader propose what an operator wants, again and again until it is committed or refused for another reason than being stale. want is given
+// the leader's state, and returns nothing if there is nothing to do (any more).
+func (w *World) submit(what string, want func(cluster.State) []cluster.Command) {
+	w.attempt(what, want, w.now.Add(time.Minute))
+}
+
+func (w *World) attempt(what string, want func(cluster.State) []cluster.Command, until time.Time) {
+	if w.now.After(until) {
+		w.trace("operator gives up: %s", what)
+		return
+	}
+	answered := false
+	again := func() {
+		if !answered {
+			answered = true
+			w.attempt(what, want, until)
+		}
+	}
+	l := w.log.leader
+	if l == nil || l.term != w.log.term {
+		w.after(300*time.Millisecond, "operator", again)
+		return
+	}
+	do := want(l.state)
+	if len(do) == 0 {
+		return
+	}
+	w.trace("operator: %s", what)
+	w.propose(l, l.term, []cluster.Txn{{Do: do}}, func(index cluster.Index, errs []error) {
+		if answered {
+			return
+		}
+		if index == 0 {
+			again()
+			return
+		}
+		answered = true
+		if len(errs) > 0 && errs[0] != nil {
+			w.trace("operator: %s: %v", what, errs[0])
+		}
+		l.step(scheduler.Input{})
+	})
+	w.after(3*time.Second, "operator", again)
+}
+
+// Publish makes version 1 of a model with so many blocks of a size.
+func (w *World) Publish(model string, blocks int, block gpu.Bytes) {
+	w.versions++
+	manifest := blob.Digest{byte(w.versions), 1}
+	profile := shard.Profile{Decoder: true, Hidden: 64, Vocab: 1000, Positions: 64, Heads: 4, Inner: 256, Expand: 100, BlockCost: 1000, TailCost: 500, Embed: gpu.MiB, Tail: gpu.MiB}
+	for range blocks {
+		profile.Blocks = append(profile.Blocks, block)
+	}
+	id := cluster.VersionID{Model: model, Number: 1}
+	w.submit("publish "+model, func(s cluster.State) []cluster.Command {
+		if _, ok := s.Version(id); ok {
+			return nil
+		}
+		var holders []cluster.NodeID
+		for _, c := range w.coordinators {
+			holders = append(holders, c.id)
+		}
+		return []cluster.Command{cluster.PutVersion{Version: cluster.Version{VersionID: id, Manifest: manifest, Profile: profile, Holders: holders, Bytes: 1}}}
+	})
+}
+
+// Serve wishes version 1 of a model to have so many replicas, and changes the rest of the wish.
+func (w *World) Serve(model string, replicas int, change func(*cluster.Deployment)) {
+	id := cluster.VersionID{Model: model, Number: 1}
+	w.submit(fmt.Sprintf("serve %s with %d replicas", model, replicas), func(s cluster.State) []cluster.Command {
+		old, _ := s.Deployment(id)
+		d := old
+		d.Version, d.Replicas = id, replicas
+		if d.Serving.Slots == 0 {
+			d.Serving = shard.Serving{Slots: 1, Context: 16}
+		}
+		if change != nil {
+			change(&d)
+		}
+		return []cluster.Command{cluster.PutDeployment{Deployment: d, Was: old.Rev}}
+	})
+}
+
+// Unserve ends a deployment.
+func (w *World) Unserve(model string) {
+	w.submit("unserve "+model, func(s cluster.State) []cluster.Command {
+		d, ok := s.Deployment(cluster.VersionID{Model: model, Number: 1})
+		if !ok {
+			return nil
+		}
+		return []cluster.Command{cluster.DeleteDeployment{Version: d.Version, Was: d.Rev}}
+	})
+}
+
+// Drain wishes a node to be empty, or ends that wish.
+func (w *World) Drain(id cluster.NodeID, drain bool) {
+	from, to := cluster.NodeReady, cluster.NodeDraining
+	if !drain {
+		from, to = to, from
+	}
+	w.submit(fmt.Sprintf("node %s to be %s", id, to), func(s cluster.State) []cluster.Command {
+		n, ok := s.Node(id)
+		if !ok || n.Status != from {
+			return nil
+		}
+		return []cluster.Command{cluster.SetNodeStatus{ID: id, Status: to, Was: n.Rev}}
+	})
+}
