@@ -98,11 +98,12 @@ func (s *Server) act(ctx context.Context, a agent.Action) {
 	var err error
 	switch a := a.(type) {
 	case agent.Fetch:
-		ctx, cancel := context.WithCancel(ctx)
+		fetching, cancel := context.WithCancel(ctx)
 		s.fetches[a.Key] = cancel
 		s.running.Go(func() {
 			defer cancel()
-			s.fetch(ctx, a)
+			done := s.fetch(fetching, a)
+			s.end(ctx, agent.Input{Fetched: []agent.Fetched{done}})
 		})
 	case agent.StopFetch:
 		if cancel := s.fetches[a.Key]; cancel != nil {
@@ -145,8 +146,8 @@ func (s *Server) end(ctx context.Context, in agent.Input) {
 	})
 }
 
-// fetch brings the manifest and the byte ranges of a stage to the disk.
-func (s *Server) fetch(ctx context.Context, f agent.Fetch) {
+// fetch brings the manifest and the byte ranges of a stage to the disk, and says how that ended.
+func (s *Server) fetch(ctx context.Context, f agent.Fetch) agent.Fetched {
 	done := agent.Fetched{Key: f.Key, Done: true}
 	var total, here atomic.Int64
 	err := func() error {
@@ -180,7 +181,7 @@ func (s *Server) fetch(ctx context.Context, f agent.Fetch) {
 	if err != nil {
 		done.Bytes, done.Err = min(here.Load(), done.Total), err.Error()
 	}
-	s.end(ctx, agent.Input{Fetched: []agent.Fetched{done}})
+	return done
 }
 
 // progress tells the loop from time to time how far a fetch is.

@@ -9,8 +9,8 @@ import (
 
 // Errors of this package.
 var (
-	ErrNotFound = errors.New("disk: no such blob")
-	ErrAbsent   = errors.New("disk: a part of the blob that is not here")
+	ErrNotFound = fmt.Errorf("disk: no such blob: %w", blob.ErrUnknown)
+	ErrAbsent   = fmt.Errorf("disk: a part of the blob that is not here: %w", blob.ErrUnknown)
 	ErrLocked   = errors.New("disk: the directory is in use by another store")
 	ErrFormat   = errors.New("disk: the directory has another version's format")
 	ErrSource   = errors.New("disk: the source is not what was announced")
