@@ -26,7 +26,7 @@ type coordinator struct {
 }
 
 func newCoordinator(w *World, i int) *coordinator {
-	return &coordinator{w: w, id: cluster.NodeID(fmt.Sprintf("c%d", i+1)), number: i, up: true, loop: scheduler.New(w.Scheduler)}
+	return &coordinator{w: w, id: cluster.NodeID(fmt.Sprintf("c%d", i+1)), number: i, up: true, skew: w.skew(), loop: scheduler.New(w.Scheduler)}
 }
 
 // catchUp applies the first n entries of the log, and returns the errors of the last one.
@@ -180,7 +180,7 @@ func (c *coordinator) start() {
 		c.w.fail("%s: snapshot: %w", c.id, err)
 		return
 	}
-	c.up, c.state, c.loop = true, state, scheduler.New(c.w.Scheduler)
+	c.up, c.state, c.skew, c.loop = true, state, c.w.skew(), scheduler.New(c.w.Scheduler)
 }
 
 // undrained is a state in which draining nodes are ready: a planted bug.

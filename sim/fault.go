@@ -22,9 +22,6 @@ func Random(c Config) *World {
 		}
 		w.AddNode(sizes...)
 	}
-	for _, c := range w.coordinators {
-		c.skew = w.between(-time.Minute, time.Minute)
-	}
 	for i := range 1 + w.rng.IntN(3) {
 		model := fmt.Sprintf("m%d", i)
 		blocks, block := 2+w.rng.IntN(5), gpu.Bytes(3+w.rng.IntN(15))*gpu.MiB

@@ -50,7 +50,6 @@ func (w *World) AddNode(sizes ...gpu.Bytes) {
 	for i, size := range sizes {
 		n.devices = append(n.devices, gpu.Device{ID: gpu.DeviceID(fmt.Sprintf("%s-d%d", n.id, i)), Kind: gpu.Host, Memory: size})
 	}
-	n.skew = w.between(-time.Minute, time.Minute)
 	w.nodes = append(w.nodes, n)
 	n.start()
 }
@@ -68,7 +67,7 @@ func (n *node) start() {
 	if n.up || n.gone {
 		return
 	}
-	n.up = true
+	n.up, n.skew = true, n.w.skew()
 	n.life++
 	n.loop = agent.New(agent.Config{Node: n.id, Session: n.w.rng.Uint64(), Addr: string(n.id) + ":7100", Name: string(n.id), Software: "sim", Devices: n.devices})
 	old := n.workers

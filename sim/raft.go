@@ -14,6 +14,7 @@ type raft struct {
 	term    uint64
 	leader  *coordinator // who commits in this term
 	healthy time.Time    // when the leader last reached a majority
+	counted int          // entries at the last tick
 }
 
 type entry struct {
@@ -26,6 +27,9 @@ const (
 	leaseTime = 500 * time.Millisecond // a leader without a majority steps down
 	electTime = time.Second            // without a leader, another is elected
 )
+
+// MaxEntries is how many entries are believable between two ticks.
+const MaxEntries = 50
 
 // bootstrap makes the first leader and the first entry.
 func (w *World) bootstrap() {
@@ -58,6 +62,10 @@ func (w *World) majority(c *coordinator) bool {
 func (w *World) tick() {
 	w.after(tickEvery, "tick", w.tick)
 	l := &w.log
+	if n := len(l.entries) - l.counted; n > MaxEntries {
+		w.fail("%d entries within %s: something is decided again and again", n, tickEvery)
+	}
+	l.counted = len(l.entries)
 	if l.leader != nil && w.majority(l.leader) {
 		l.healthy = w.now
 	} else if w.now.Sub(l.healthy) >= electTime || l.term == 0 {

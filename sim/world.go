@@ -22,8 +22,9 @@ import (
 // Config is the size of a fleet and the source of its luck.
 type Config struct {
 	Seed         uint64
-	Coordinators int // default 3
-	Gateways     int // stand-alone, beside one on each coordinator; default 1
+	Coordinators int           // default 3
+	Gateways     int           // stand-alone, beside one on each coordinator; default 1
+	Skew         time.Duration // that a process's clock differs from the true time at most; default 1 min
 	Scheduler    scheduler.Config
 	Plant        Plant
 	Trace        io.Writer // gets a line per event; nil = only the hash of the lines is kept
@@ -84,6 +85,9 @@ func New(c Config) *World {
 	if c.Gateways == 0 {
 		c.Gateways = 1
 	}
+	if c.Skew == 0 {
+		c.Skew = time.Minute
+	}
 	w := &World{
 		Config: c, now: epoch, rng: rand.New(rand.NewPCG(c.Seed, 0)), lines: fnv.New64a(), names: map[cluster.NodeID]string{},
 		net: newNetwork(), facts: newFacts(),
@@ -138,6 +142,11 @@ func (w *World) after(d time.Duration, what string, do func()) {
 // between is a random duration.
 func (w *World) between(low, high time.Duration) time.Duration {
 	return low + time.Duration(w.rng.Int64N(int64(high-low)+1))
+}
+
+// skew is the difference of a process's clock. Clocks run on at the same pace: in production, durations are measured by the monotonic clock.
+func (w *World) skew() time.Duration {
+	return w.Skew / 1000 * time.Duration(w.rng.IntN(2001)-1000)
 }
 
 // chance is true so many times of a hundred.

@@ -1,0 +1,79 @@
+package sim
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write what is seen into testdata instead of comparing")
+
+// TestScripts replays testdata/*.txt. Lines starting with # are comments; the other lines are verbs of Script, and the indented lines after one are
+// what happened. -rewrite writes them.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := Script(Config{Seed: 1}, bytes.NewReader(want))
+			if err != nil {
+				t.Fatalf("%v\n%s", err, got)
+			}
+			if *rewrite {
+				if err := os.WriteFile(file, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("got:\n%s", got)
+			}
+		})
+	}
+}
+
+// TestScriptRefuses: a script that is wrong, or whose assertions do not hold, says on which line.
+func TestScriptRefuses(t *testing.T) {
+	for _, c := range []struct{ script, why string }{
+		{"fly n1", "line 1"},
+		{"node 100MiB\nrun", "line 2"},
+		{"node 100MiB\nkill n7", "line 2"},
+		{"node lots", "line 1"},
+		{"node 100MiB\nmodel a 2 10MiB\nrun 1s\nserve a 1\nassert ready a 1", "line 5: a has 0"},
+		{"node 100MiB\nassert status n1 lost", "line 2"},
+		{strings.Repeat("run 59m\n", 200), "limit"},
+	} {
+		_, err := Script(Config{Seed: 1}, strings.NewReader(c.script))
+		var bad *ScriptError
+		if !errors.As(err, &bad) || !regexp.MustCompile(c.why).MatchString(err.Error()) {
+			t.Errorf("%q: %v, want %q", c.script, err, c.why)
+		}
+	}
+}
+
+// TestSkew: clocks that differ by hours change nothing that is decided.
+func TestSkew(t *testing.T) {
+	var sums []uint64
+	for _, skew := range []time.Duration{time.Millisecond, 100 * time.Hour} {
+		w, err := run(Config{Seed: 3, Skew: skew})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums = append(sums, w.Sum())
+	}
+	if sums[0] != sums[1] {
+		t.Errorf("clocks matter: %x", sums)
+	}
+}
