@@ -13,7 +13,7 @@ type Config struct {
 	Zone       string   `yaml:"zone" help:"failure domain, for example a rack"`                                            // default "": none
 	Listen     string   `yaml:"listen" help:"host:port of the internal mTLS listener, as other members dial it"`           // no default
 	Gossip     string   `yaml:"gossip" help:"host:port of gossip, UDP and TCP"`                                            // no default
-	Seeds      []string `yaml:"seeds" help:"host:port of coordinators' gossip"`                                            // no default
+	Seeds      []string `yaml:"seeds" help:"host:port of more coordinators' gossip; those known when joining are kept"`    // default none
 	Devices    []string `yaml:"device" help:"a device: host:SIZE for a share of this machine's memory, nvml for its GPUs"` // default: nvml
 	Library    string   `yaml:"ort_lib" help:"path of libonnxruntime.so.1 (default: searched beside this program)"`        // no default
 	Executable string   `yaml:"-"`                                                                                         // this program, run again as "worker"; no default

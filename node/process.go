@@ -99,7 +99,7 @@ func (p *process) once(ctx context.Context) error {
 	cmd.ExtraFiles = []*os.File{ordersR, noticesW} // descriptors 3 and 4
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.Cancel = ordersW.Close // a worker ends with its orders
 	cmd.WaitDelay = killAfter
 	err = cmd.Start()
 	ordersR.Close()

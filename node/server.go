@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -118,7 +119,7 @@ func (s *Server) open() (err error) {
 	if len(inventory) > 0 {
 		meta.Model = inventory[0].Name
 	}
-	s.gossip, err = gossip.Start(gossip.Config{ID: s.member.ID, ClusterID: s.creds.Identity().Cluster, Bind: s.cfg.Gossip, Key: s.member.GossipKey, Seeds: s.cfg.Seeds, Meta: meta}, s.log)
+	s.gossip, err = gossip.Start(gossip.Config{ID: s.member.ID, ClusterID: s.creds.Identity().Cluster, Bind: s.cfg.Gossip, Key: s.member.GossipKey, Seeds: slices.Concat(s.cfg.Seeds, s.member.Seeds), Meta: meta}, s.log)
 	return err
 }
 

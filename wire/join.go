@@ -81,6 +81,7 @@ type JoinResponse struct {
 	CA           []byte           `json:"ca"`   // DER
 	Coordinators []cluster.Member `json:"coordinators"`
 	GossipKey    []byte           `json:"gossip_key"`
+	Seeds        []string         `json:"seeds"`            // host:port of the coordinators' gossip
 	Secret       []byte           `json:"secret,omitempty"` // coordinators: opens the sealed key of the authority
 }
 
@@ -92,7 +93,8 @@ type Membership struct {
 	Papers       Papers         `json:"papers"`
 	GossipKey    []byte         `json:"gossip_key"`
 	Secret       []byte         `json:"secret,omitempty"`
-	Coordinators []string       `json:"coordinators"` // addresses, for the first contact
+	Coordinators []string       `json:"coordinators"`    // addresses, for the first contact
+	Seeds        []string       `json:"seeds,omitempty"` // host:port of the coordinators' gossip when this member joined
 }
 
 const membershipFile = "membership.json"
@@ -151,7 +153,7 @@ func JoinCluster(ctx context.Context, addr string, t Token, id cluster.NodeID, n
 	if err != nil {
 		return Membership{}, err
 	}
-	m := Membership{ID: id, Role: t.Role, Name: name, Papers: papers, GossipKey: res.Msg.GossipKey, Secret: res.Msg.Secret}
+	m := Membership{ID: id, Role: t.Role, Name: name, Papers: papers, GossipKey: res.Msg.GossipKey, Seeds: res.Msg.Seeds, Secret: res.Msg.Secret}
 	for _, c := range res.Msg.Coordinators {
 		m.Coordinators = append(m.Coordinators, c.Addr)
 	}

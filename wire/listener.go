@@ -44,10 +44,13 @@ func Listen(addr string, creds *Credentials, log *slog.Logger) (*Listener, error
 // Addr is the address that is bound.
 func (l *Listener) Addr() net.Addr { return l.tcp.Addr() }
 
-// Close closes the port; connections that were handed out stay open.
-func (l *Listener) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return l.tcp.Close()
+// Close closes the port; connections that were handed out stay open. It may be called again.
+func (l *Listener) Close() (err error) {
+	l.once.Do(func() {
+		close(l.done)
+		err = l.tcp.Close()
+	})
+	return err
 }
 
 func (l *Listener) accept() {

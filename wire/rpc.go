@@ -300,10 +300,18 @@ func Read[Req, Res any](ctx context.Context, d *Dialer, to cluster.Role, addr st
 
 // Bidi opens a call in which both sides stream. It ends with ctx.
 func Bidi[Req, Res any](ctx context.Context, d *Dialer, to cluster.Role, addr string, p Procedure) *connect.BidiStreamForClient[Req, Res] {
-	return client[Req, Res](d, to, addr, p, jsonCodec{}).CallBidiStream(ctx)
+	return bidi[Req, Res](ctx, d, to, addr, p, jsonCodec{})
 }
 
 // Frames opens a stage stream to the worker at addr. It ends with ctx.
 func Frames(ctx context.Context, d *Dialer, addr string) *connect.BidiStreamForClient[Frame, Frame] {
-	return client[Frame, Frame](d, cluster.RoleNode, addr, StageLink, frameCodec{}).CallBidiStream(ctx)
+	return bidi[Frame, Frame](ctx, d, cluster.RoleNode, addr, StageLink, frameCodec{})
+}
+
+// bidi closes the request with ctx: net/http's HTTP/2 client does not look at the context while it waits for more of a request's body, so a
+// cancelled stream whose sender is silent would never end its receiver.
+func bidi[Req, Res any](ctx context.Context, d *Dialer, to cluster.Role, addr string, p Procedure, codec connect.Codec) *connect.BidiStreamForClient[Req, Res] {
+	s := client[Req, Res](d, to, addr, p, codec).CallBidiStream(ctx)
+	context.AfterFunc(ctx, func() { s.CloseRequest() })
+	return s
 }

@@ -336,6 +336,47 @@ func TestFrames(t *testing.T) {
 	s.CloseRequest()
 }
 
+// A stream that is cancelled ends for its receiver although nothing is being sent.
+func TestCancelledStreamEnds(t *testing.T) {
+	ca := authority(t)
+	m := NewMux()
+	HandleFrames(m, func(ctx context.Context, s *connect.BidiStream[Frame, Frame]) error {
+		f, err := s.Receive()
+		if err == nil {
+			err = s.Send(f)
+		}
+		<-ctx.Done()
+		return err
+	})
+	_, addr := serve(t, papers(t, ca, member(cluster.RoleNode), time.Now()), m)
+	d := NewDialer(papers(t, ca, member(cluster.RoleNode), time.Now()))
+	defer d.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s := Frames(ctx, d, addr)
+	f := Frame("hello")
+	if err := s.Send(&f); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Receive(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.Receive()
+		ended <- err
+	}()
+	cancel()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("a frame that nobody sent")
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the receiver is still waiting")
+	}
+}
+
 // Half-open connections do not keep members out.
 func TestHalfOpen(t *testing.T) {
 	ca := authority(t)

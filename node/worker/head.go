@@ -60,9 +60,11 @@ type outcome struct {
 }
 
 func newHead(w *worker, d agent.Duty, s *loaded) *head {
-	h := &head{w: w, id: d.Replica, epoch: d.Epoch, stage: s, stages: len(d.Chain), events: make(chan event, 256),
+	h := &head{w: w, id: d.Replica, epoch: d.Epoch, stage: s, stages: len(d.Chain), drain: d.Drain, events: make(chan event, 256),
 		encode: make(chan struct{}, maxEncodes), moved: make(chan struct{}, 1), pending: map[uint64]chan message{}}
-	h.retarget(d)
+	if len(d.Chain) > 1 {
+		h.next = d.Chain[1]
+	}
 	return h
 }
 
@@ -71,7 +73,7 @@ func (h *head) retarget(d agent.Duty) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.drain = d.Drain
-	if len(d.Chain) > 1 && h.next != d.Chain[1] {
+	if len(d.Chain) > 1 && d.Chain[1] != "" && h.next != d.Chain[1] {
 		h.next = d.Chain[1]
 		select {
 		case h.moved <- struct{}{}:
