@@ -43,6 +43,7 @@ import "C"
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"unsafe"
@@ -89,12 +90,19 @@ func Open(path string) (*Runtime, error) {
 	if err != nil {
 		return nil, &LibraryError{Path: path, Why: err.Error()}
 	}
+	// The library would open a database under the home directory, and send what it counts to its makers.
+	if err := os.Setenv("ORT_DISABLE_TELEMETRY", "1"); err != nil {
+		return nil, &LibraryError{Path: path, Why: err.Error()}
+	}
 	version, err := probe(path)
 	if err != nil {
 		return nil, err
 	}
 	binding.SetSharedLibraryPath(path)
 	if err := binding.InitializeEnvironment(binding.WithLogLevelError()); err != nil {
+		return nil, &LibraryError{Path: path, Found: version, Why: err.Error()}
+	}
+	if err := binding.DisableTelemetry(); err != nil {
 		return nil, &LibraryError{Path: path, Found: version, Why: err.Error()}
 	}
 	return &Runtime{version: version}, nil
