@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -62,6 +63,7 @@ func (p *process) send(o worker.Order) error {
 
 // run starts the worker again and again until ctx ends.
 func (p *process) run(ctx context.Context) {
+	runtime.LockOSThread() // the kernel kills a child when the thread that made it ends
 	pause := restartFirst
 	for ctx.Err() == nil {
 		began := time.Now()
