@@ -80,7 +80,7 @@ func caseless(r rune) bool {
 
 // isWordChar reports whether a character is in \w as Unicode defines it (UTS #18).
 func isWordChar(r rune) bool {
-	return isLetter(r) || unicode.In(r, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic, newMarks) ||
+	return isLetter(r) || unicode.In(r, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic, newMarks, newNumbers) ||
 		r == 0x200c || r == 0x200d
 }
 
