@@ -54,7 +54,6 @@ func (d *decision) fill(dep cluster.Deployment) []want {
 			broken = append(broken, s)
 		}
 	}
-	good, leaving = makeRoomForPins(dep, taken, good, leaving)
 	good, leaving = d.surplus(dep, good, leaving)
 	need := dep.Replicas - len(good)
 	var wants []want
@@ -71,6 +70,7 @@ func (d *decision) fill(dep cluster.Deployment) []want {
 		wants = append(wants, want{id: s.ReplicaID, dep: dep, own: &own, why: s.broken})
 	}
 	d.release(dep, good, leaving)
+	need = max(need, len(missingPins(dep, taken))) // a pinned replica comes beside the others, which leave when it serves
 	for ; need > 0; need-- {
 		id := cluster.ReplicaID{Version: dep.Version, Ordinal: nextOrdinal(dep, taken)}
 		if id.Ordinal >= cluster.MaxReplicas {
@@ -168,42 +168,21 @@ func (d *decision) release(dep cluster.Deployment, good, leaving []stand) {
 	}
 }
 
-// makeRoomForPins turns replicas with ordinals beyond the wanted number into leaving ones where a pinned ordinal has no replica at all, so that a
-// replica that left a pinned place comes back to it.
-func makeRoomForPins(dep cluster.Deployment, taken map[int]bool, good, leaving []stand) ([]stand, []stand) {
-	missing := 0
-	for o := range missingPins(dep, taken) {
-		if o < dep.Replicas {
-			missing++
-		}
-	}
-	for i := len(good) - 1; i >= 0 && missing > 0 && good[i].Ordinal >= dep.Replicas; i-- {
-		missing--
-		s := good[i]
-		s.leaving = "a replica with pinned stages takes its part"
-		leaving = append(leaving, s)
-		good = slices.Delete(slices.Clone(good), i, i+1)
-	}
-	return good, leaving
-}
-
-// missingPins are the ordinals that pins name and that no replica has.
-func missingPins(dep cluster.Deployment, taken map[int]bool) map[int]bool {
+// missingPins are the wanted ordinals that have pins and no replica, ascending.
+func missingPins(dep cluster.Deployment, taken map[int]bool) []int {
 	missing := map[int]bool{}
 	for _, p := range dep.Pins {
-		if !taken[p.Replica] {
+		if p.Replica < dep.Replicas && !taken[p.Replica] {
 			missing[p.Replica] = true
 		}
 	}
-	return missing
+	return sortedKeys(missing)
 }
 
 // nextOrdinal is the ordinal of a new replica: the lowest wanted one with pins, else the lowest.
 func nextOrdinal(dep cluster.Deployment, taken map[int]bool) int {
-	for _, o := range sortedKeys(missingPins(dep, taken)) {
-		if o < dep.Replicas {
-			return o
-		}
+	if missing := missingPins(dep, taken); len(missing) > 0 {
+		return missing[0]
 	}
 	o := 0
 	for taken[o] {
