@@ -22,7 +22,8 @@ type Profile struct {
 	Version int    `yaml:"version"` // of the file's format: 1
 	URL     string `yaml:"url"`     // of the client API, for example http://127.0.0.1:8080
 	Key     string `yaml:"key"`
-	CA      string `yaml:"ca,omitempty"` // file with certificates that the API's certificate may come from (PEM); "" = the system's
+	Dev     bool   `yaml:"dev,omitempty"` // written by skein dev, for as long as it runs
+	CA      string `yaml:"ca,omitempty"`  // file with certificates that the API's certificate may come from (PEM); "" = the system's
 }
 
 // DefaultPath is where a person's profile is: $XDG_CONFIG_HOME/skein/client.yaml, or ~/.config/skein/client.yaml.

@@ -14,7 +14,7 @@ type Config struct {
 	Listen     string        `yaml:"listen" help:"host:port of the internal mTLS listener, as other members dial it"`               // no default
 	API        string        `yaml:"api" help:"host:port of the client API, told to others; empty = none"`                          // default none
 	Gossip     string        `yaml:"gossip" help:"host:port of gossip, UDP and TCP"`                                                // no default
-	Seeds      []string      `yaml:"seeds" help:"host:port of other coordinators' gossip"`                                          // default none
+	Seeds      []string      `yaml:"seeds" help:"host:port of more coordinators' gossip; those known when joining are kept"`        // default none
 	Executable string        `yaml:"-"`                                                                                             // this program, run again as "convert"; no default
 	Software   string        `yaml:"-"`                                                                                             // version of this program; default "dev"
 	Election   time.Duration `yaml:"election" help:"silence of the leader after which a follower stands for election (default 2s)"` // default 2 s

@@ -41,7 +41,7 @@ func (s *Server) certify(who wire.Identity, csr []byte) (*wire.JoinResponse, err
 	if err != nil {
 		return nil, &wire.Refused{Code: connect.CodeInvalidArgument, Why: err.Error()}
 	}
-	res := &wire.JoinResponse{Cert: cert, CA: ca.Cert.Raw, Coordinators: s.coordinators(), GossipKey: s.member.GossipKey}
+	res := &wire.JoinResponse{Cert: cert, CA: ca.Cert.Raw, Coordinators: s.coordinators(), GossipKey: s.member.GossipKey, Seeds: s.seeds()}
 	if who.Role == cluster.RoleCoordinator {
 		res.Secret = s.member.Secret
 	}
@@ -67,6 +67,17 @@ func (s *Server) coordinators() []cluster.Member {
 	for m := range s.live.Now().Members() {
 		if m.Role == cluster.RoleCoordinator {
 			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// seeds lists where the coordinators gossip.
+func (s *Server) seeds() []string {
+	out := []string{s.cfg.Gossip}
+	for _, m := range s.gossip.List() {
+		if m.Meta.Role == cluster.RoleCoordinator && m.Seed != s.cfg.Gossip {
+			out = append(out, m.Seed)
 		}
 	}
 	return out

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,7 +100,7 @@ func (s *Server) open(founding *Founding, onFatal func(error)) (err error) {
 		return err
 	}
 	meta := gossip.Meta{Role: cluster.RoleCoordinator, Addr: s.cfg.Listen, Name: s.cfg.Name, Software: s.cfg.Software}
-	s.gossip, err = gossip.Start(gossip.Config{ID: s.member.ID, ClusterID: s.cluster(), Bind: s.cfg.Gossip, Key: s.member.GossipKey, Seeds: s.cfg.Seeds, Meta: meta}, s.log)
+	s.gossip, err = gossip.Start(gossip.Config{ID: s.member.ID, ClusterID: s.cluster(), Bind: s.cfg.Gossip, Key: s.member.GossipKey, Seeds: slices.Concat(s.cfg.Seeds, s.member.Seeds), Meta: meta}, s.log)
 	return err
 }
 

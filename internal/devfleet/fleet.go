@@ -129,13 +129,9 @@ func (f *Fleet) add(program, name, api, token string, args ...string) (*Process,
 
 // coordinators starts the first one, and then those that join it.
 func (f *Fleet) coordinators(ctx context.Context) error {
-	var seeds []string
-	for _, at := range f.ports.Coordinators {
-		seeds = append(seeds, "--seeds", at.Gossip)
-	}
 	for i, at := range f.ports.Coordinators {
 		name := fmt.Sprintf("coordinator-%d", i+1)
-		args := append([]string{"--listen", at.Listen, "--gossip", at.Gossip}, seeds...)
+		args := []string{"--listen", at.Listen, "--gossip", at.Gossip}
 		token := ""
 		if i == 0 {
 			args = append(args, "--found")
@@ -193,9 +189,6 @@ func (f *Fleet) nodes(ctx context.Context) error {
 	for i, at := range f.ports.Nodes {
 		name := fmt.Sprintf("node-%d", i+1)
 		args := []string{"--listen", at.Listen, "--gossip", at.Gossip}
-		for _, c := range f.ports.Coordinators {
-			args = append(args, "--seeds", c.Gossip)
-		}
 		for _, d := range f.cfg.Devices {
 			args = append(args, "--device", d)
 		}

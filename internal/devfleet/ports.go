@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 )
 
 // ports are the addresses of a fleet, on loopback. They are kept, because members know each other by them.
@@ -69,10 +71,10 @@ const portTries = 100
 
 func (f *free) port() string {
 	for range portTries {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		// Below the ports that the kernel gives to outgoing connections: one of those could take the address before its owner does.
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+rand.IntN(12000))))
 		if err != nil {
-			f.err = err
-			return ""
+			continue
 		}
 		f.held = append(f.held, l)
 		u, err := net.ListenPacket("udp", l.Addr().String())

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	inferencev1 "github.com/skein-project/skein/api/skein/inference/v1"
+	"github.com/skein-project/skein/client"
+	"github.com/skein-project/skein/internal/terminal"
+)
+
+// sampling adds the flags that say how tokens are chosen. What is not given takes the model's defaults.
+func sampling(c *cobra.Command) func() *inferencev1.Sampling {
+	var temperature, topP float64
+	var topK, most int32
+	var seed uint64
+	var stop []string
+	f := c.Flags()
+	f.Float64Var(&temperature, "temperature", 0, "0 = the most likely token (default: the model's)")
+	f.Float64Var(&topP, "top-p", 0, "only the most likely tokens with this sum of probabilities")
+	f.Int32Var(&topK, "top-k", 0, "only so many most likely tokens")
+	f.Int32Var(&most, "max-tokens", 0, "tokens of the answer")
+	f.Uint64Var(&seed, "seed", 0, "equal seeds give equal answers")
+	f.StringArrayVar(&stop, "stop", nil, "end before this text (repeatable)")
+	return func() *inferencev1.Sampling {
+		s := &inferencev1.Sampling{Stop: stop}
+		for name, set := range map[string]func(){
+			"temperature": func() { s.Temperature = &temperature }, "top-p": func() { s.TopP = &topP }, "top-k": func() { s.TopK = &topK },
+			"max-tokens": func() { s.MaxTokens = &most }, "seed": func() { s.Seed = &seed },
+		} {
+			if f.Changed(name) {
+				set()
+			}
+		}
+		return s
+	}
+}
+
+func (a *app) chat() *cobra.Command {
+	c := &cobra.Command{Use: "chat MODEL [MESSAGE]", Short: "Talk to a model", Args: cobra.RangeArgs(1, 2)}
+	choose := sampling(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		talk := &conversation{client: c, model: args[0], sampling: choose()}
+		if len(args) == 2 {
+			return talk.say(cmd.Context(), cmd, args[1])
+		}
+		return talk.run(cmd.Context(), cmd)
+	}
+	return c
+}
+
+// conversation remembers what was said.
+type conversation struct {
+	client   *client.Client
+	model    string
+	sampling *inferencev1.Sampling
+	messages []*inferencev1.Message
+}
+
+// run reads a message a line until the input ends. What goes wrong with one message does not end the conversation.
+func (t *conversation) run(ctx context.Context, cmd *cobra.Command) error {
+	prompt := ""
+	if terminal.Is(os.Stdin) {
+		prompt = "> "
+		fmt.Fprintln(os.Stderr, "Ctrl-D ends the conversation.")
+	}
+	lines := make(chan string)
+	in := bufio.NewScanner(cmd.InOrStdin())
+	in.Buffer(nil, 4<<20)
+	go func() {
+		defer close(lines)
+		for in.Scan() {
+			lines <- in.Text()
+		}
+	}()
+	var failed error
+	for {
+		fmt.Fprint(os.Stderr, prompt)
+		select {
+		case line, ok := <-lines:
+			if !ok {
+				if err := in.Err(); err != nil {
+					return err
+				}
+				return failed
+			}
+			if strings.TrimSpace(line) == "" {
+				continue
+			}
+			if failed = t.say(ctx, cmd, line); failed != nil && prompt != "" {
+				_, text := explain(failed, true, t.client.Profile.URL)
+				fmt.Fprintln(os.Stderr, text)
+				failed = nil
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// say asks and streams the answer.
+func (t *conversation) say(ctx context.Context, cmd *cobra.Command, text string) error {
+	asked := append(t.messages, &inferencev1.Message{Role: "user", Content: text})
+	stream, err := t.client.Inference.Chat(ctx, connect.NewRequest(&inferencev1.ChatRequest{Model: t.model, Messages: asked, Sampling: t.sampling}))
+	if err != nil {
+		return err
+	}
+	answer, err := printStream(cmd, stream)
+	if err == nil {
+		t.messages = append(asked, &inferencev1.Message{Role: "assistant", Content: answer})
+	}
+	return err
+}
+
+// printStream prints an answer as it comes.
+func printStream(cmd *cobra.Command, stream *connect.ServerStreamForClient[inferencev1.GenerateResponse]) (answer string, err error) {
+	defer stream.Close()
+	var b strings.Builder
+	for stream.Receive() {
+		text := stream.Msg().Text
+		b.WriteString(text)
+		if _, err := fmt.Fprint(cmd.OutOrStdout(), text); err != nil {
+			return "", err
+		}
+	}
+	fmt.Fprintln(cmd.OutOrStdout())
+	return b.String(), stream.Err()
+}
+
+func (a *app) generate() *cobra.Command {
+	c := &cobra.Command{Use: "generate MODEL PROMPT", Short: "Continue a text", Args: cobra.ExactArgs(2)}
+	choose := sampling(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		stream, err := c.Inference.Generate(cmd.Context(), connect.NewRequest(&inferencev1.GenerateRequest{Model: args[0], Input: &inferencev1.GenerateRequest_Prompt{Prompt: args[1]}, Sampling: choose()}))
+		if err != nil {
+			return err
+		}
+		_, err = printStream(cmd, stream)
+		return err
+	}
+	return c
+}
+
+func (a *app) embed() *cobra.Command {
+	return &cobra.Command{Use: "embed MODEL TEXT...", Short: "Turn texts into vectors", Args: cobra.MinimumNArgs(2), RunE: func(cmd *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		res, err := c.Inference.Embed(cmd.Context(), connect.NewRequest(&inferencev1.EmbedRequest{Model: args[0], Texts: args[1:]}))
+		if err != nil {
+			return err
+		}
+		return a.show(cmd, res.Msg, "", func(row func(...any)) {
+			for _, v := range res.Msg.Vectors {
+				row(v.Values)
+			}
+		})
+	}}
+}
+
+func (a *app) classify() *cobra.Command {
+	return &cobra.Command{Use: "classify MODEL TEXT...", Short: "Give texts labels", Args: cobra.MinimumNArgs(2), RunE: func(cmd *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		req := &inferencev1.ClassifyRequest{Model: args[0]}
+		for _, text := range args[1:] {
+			req.Inputs = append(req.Inputs, &inferencev1.ClassifyInput{Text: text})
+		}
+		res, err := c.Inference.Classify(cmd.Context(), connect.NewRequest(req))
+		if err != nil {
+			return err
+		}
+		return a.show(cmd, res.Msg, "LABEL SCORE TEXT", func(row func(...any)) {
+			for i, r := range res.Msg.Results {
+				for j, l := range r.Labels {
+					text := ""
+					if j == 0 && i+1 < len(args) {
+						text = args[i+1]
+					}
+					row(l.Name, fmt.Sprintf("%.4f", l.Score), text)
+				}
+			}
+		})
+	}}
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
+)
+
+func (a *app) status() *cobra.Command {
+	return &cobra.Command{Use: "status", Short: "Show the coordinators and gateways", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		res, err := c.Cluster.GetStatus(cmd.Context(), connect.NewRequest(&adminv1.GetStatusRequest{}))
+		if err != nil {
+			return err
+		}
+		if a.output == "table" {
+			fmt.Fprintf(cmd.OutOrStdout(), "cluster %s, entry %d, software %s\n\n", res.Msg.Cluster, res.Msg.Index, res.Msg.Software)
+		}
+		return a.show(cmd, res.Msg, "NAME ROLE LEADS ADDRESS API ID", func(row func(...any)) {
+			for _, m := range res.Msg.Members {
+				leads := ""
+				if m.Leader {
+					leads = "yes"
+				}
+				row(m.Name, m.Role, leads, m.Addr, m.Api, m.Id)
+			}
+		})
+	}}
+}
+
+func (a *app) nodes() *cobra.Command {
+	return &cobra.Command{Use: "nodes", Short: "List machines and their devices", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		res, err := c.Nodes.ListNodes(cmd.Context(), connect.NewRequest(&adminv1.ListNodesRequest{}))
+		if err != nil {
+			return err
+		}
+		return a.show(cmd, res.Msg, "NODE STATUS DEVICE KIND MEMORY RESERVED USED BUSY HEALTH STAGES REPORTED SOFTWARE", func(row func(...any)) {
+			for _, n := range res.Msg.Nodes {
+				reported := "never"
+				if n.ReportAgeMs >= 0 {
+					reported = (time.Duration(n.ReportAgeMs) * time.Millisecond).Round(100 * time.Millisecond).String()
+				}
+				status := n.Status
+				if n.Why != "" {
+					status += ": " + oneLine(n.Why)
+				}
+				if len(n.Devices) == 0 {
+					row(n.Name, status, "", "", "", "", "", "", "", n.Stages, reported, n.Software)
+				}
+				for _, d := range n.Devices {
+					row(n.Name, status, d.Id, d.Kind, size(d.Memory), size(d.Reserved), size(d.Used), fmt.Sprintf("%d %%", d.Percent), strings.TrimSuffix(d.Health+": "+d.Why, ": "), n.Stages, reported, n.Software)
+				}
+			}
+		})
+	}}
+}
+
+// roles are what can join, with the program that does.
+var roles = map[string]string{"node": "skein-node", "coordinator": "skein-coordinator", "gateway": "skein-gateway"}
+
+func (a *app) join() *cobra.Command {
+	var req adminv1.CreateJoinTokenRequest
+	var life time.Duration
+	c := &cobra.Command{Use: "join", Short: "Make a one-time token, and print the command line that adds a member", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		program, ok := roles[req.Role]
+		if !ok {
+			return usage("--role %.40q: want node, coordinator or gateway", req.Role)
+		}
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		status, err := c.Cluster.GetStatus(cmd.Context(), connect.NewRequest(&adminv1.GetStatusRequest{}))
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(status.Msg.Members, func(m *adminv1.MemberView) bool { return m.Leader })
+		if i < 0 {
+			return connect.NewError(connect.CodeUnavailable, fmt.Errorf("there is no leader at the moment"))
+		}
+		req.TtlSeconds = int32(life / time.Second)
+		res, err := c.Nodes.CreateJoinToken(cmd.Context(), connect.NewRequest(&req))
+		if err != nil {
+			return err
+		}
+		return a.show(cmd, res.Msg, "", func(row func(...any)) {
+			row("The token admits one " + req.Role + " until " + when(res.Msg.ExpiresMs) + ". Run on the new machine, with its own address:")
+			row()
+			row("  " + joinLine(program, status.Msg.Members[i].Addr, res.Msg.Token))
+		})
+	}}
+	c.Flags().StringVar(&req.Role, "role", "node", "node, coordinator or gateway")
+	c.Flags().DurationVar(&life, "ttl", 15*time.Minute, "how long the token is valid, at most 15m")
+	return c
+}
+
+// joinLine is the command line of a new member.
+func joinLine(program, leader, token string) string {
+	line := program + " --dir /var/lib/skein/" + strings.TrimPrefix(program, "skein-")
+	switch program {
+	case roles["node"]:
+		line += " --listen ADDRESS:7400 --gossip ADDRESS:7401 --device host:2GiB"
+	case roles["coordinator"]:
+		line += " --listen ADDRESS:7400 --gossip ADDRESS:7401 --api 127.0.0.1:8080"
+	default:
+		line += " --api 127.0.0.1:8080"
+	}
+	return line + " --join " + leader + " --token " + token
+}
+
+func (a *app) drain() *cobra.Command {
+	var why string
+	c := &cobra.Command{Use: "drain NODE", Short: "Move everything off a node; others take over first", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		_, err = c.Nodes.Drain(cmd.Context(), connect.NewRequest(&adminv1.DrainRequest{Node: args[0], Why: why}))
+		return err
+	}}
+	c.Flags().StringVar(&why, "why", "", "the reason, for others")
+	return c
+}
+
+func (a *app) resume() *cobra.Command {
+	return &cobra.Command{Use: "resume NODE", Short: "Let a drained node take work again", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		_, err = c.Nodes.Resume(cmd.Context(), connect.NewRequest(&adminv1.ResumeRequest{Node: args[0]}))
+		return err
+	}}
+}
+
+func (a *app) remove() *cobra.Command {
+	return &cobra.Command{Use: "remove NODE", Short: "Forget a node that holds nothing", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		_, err = c.Nodes.RemoveNode(cmd.Context(), connect.NewRequest(&adminv1.RemoveNodeRequest{Node: args[0]}))
+		return err
+	}}
+}
+
+func (a *app) keys() *cobra.Command {
+	c := &cobra.Command{Use: "keys", Short: "API keys"}
+	list := &cobra.Command{Use: "list", Short: "List the keys", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		res, err := c.Cluster.ListKeys(cmd.Context(), connect.NewRequest(&adminv1.ListKeysRequest{}))
+		if err != nil {
+			return err
+		}
+		return a.show(cmd, res.Msg, "ID NAME MAY STATUS CREATED", func(row func(...any)) {
+			for _, k := range res.Msg.Keys {
+				may, status := "infer", "valid"
+				if k.Admin {
+					may = "infer,admin"
+				}
+				if k.Revoked {
+					status = "revoked"
+				}
+				row(k.Id, k.Name, may, status, when(k.CreatedMs))
+			}
+		})
+	}}
+	var admin bool
+	create := &cobra.Command{Use: "create NAME", Short: "Make a key; it is shown once", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		res, err := c.Cluster.CreateKey(cmd.Context(), connect.NewRequest(&adminv1.CreateKeyRequest{Name: args[0], Admin: admin}))
+		if err != nil {
+			return err
+		}
+		return a.show(cmd, res.Msg, "", func(row func(...any)) { row(res.Msg.Key) })
+	}}
+	create.Flags().BoolVar(&admin, "admin", false, "the key may also call the operator's API")
+	revoke := &cobra.Command{Use: "revoke ID", Short: "Make a key invalid", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		_, err = c.Cluster.RevokeKey(cmd.Context(), connect.NewRequest(&adminv1.RevokeKeyRequest{Id: args[0]}))
+		return err
+	}}
+	c.AddCommand(list, create, revoke)
+	return c
+}
