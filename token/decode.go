@@ -7,7 +7,7 @@ import "strings"
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	d := t.NewDecoder(skipSpecial)
 	for _, id := range ids {
-		d.feed(0, id)
+		d.feed(id)
 	}
 	return d.Flush()
 }
@@ -25,8 +25,8 @@ type Decoder struct {
 // NewDecoder returns a decoder at the start of a text.
 func (t *Tokenizer) NewDecoder(skipSpecial bool) *Decoder {
 	d := &Decoder{t: t, skipSpecial: skipSpecial}
-	for _, make := range t.decoders {
-		d.stages = append(d.stages, make())
+	for _, stage := range t.decoders {
+		d.stages = append(d.stages, stage())
 	}
 	for i, s := range d.stages {
 		d.emits = append(d.emits, func(text string) { s.push(text, d.emits[i+1]) })
@@ -37,7 +37,7 @@ func (t *Tokenizer) NewDecoder(skipSpecial bool) *Decoder {
 
 // Push adds a token and returns the text that is certain now: it may be empty while a character is incomplete.
 func (d *Decoder) Push(id int32) string {
-	d.feed(0, id)
+	d.feed(id)
 	return d.take()
 }
 
@@ -51,11 +51,11 @@ func (d *Decoder) Flush() string {
 	return text
 }
 
-func (d *Decoder) feed(stage int, id int32) {
+func (d *Decoder) feed(id int32) {
 	if id < 0 || int(id) >= len(d.t.texts) || !d.t.known[id] || d.skipSpecial && d.t.special[id] {
 		return
 	}
-	d.emits[stage](d.t.texts[id])
+	d.emits[0](d.t.texts[id])
 }
 
 func (d *Decoder) take() string {

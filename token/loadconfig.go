@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // specialName is the spelling of the special token that has a role, such as "bos_token".
@@ -117,8 +118,12 @@ func (c *config) addDecoder(m map[string]addedFile) error {
 		a.ID = &id
 		c.added = append(c.added, a)
 	}
-	slices.SortFunc(c.added, func(x, y addedFile) int { return cmp.Compare(*x.ID, *y.ID) })
+	slices.SortFunc(c.added, byID)
 	return nil
+}
+
+func byID(x, y addedFile) int {
+	return cmp.Or(cmp.Compare(*x.ID, *y.ID), strings.Compare(x.Content, y.Content))
 }
 
 // addedTokens reads added_tokens.json: ids by spelling.
@@ -136,7 +141,7 @@ func (c *config) addedTokens(raw []byte) error {
 	for text, id := range m {
 		c.added = append(c.added, addedFile{ID: &id, Content: text, Normalized: true})
 	}
-	slices.SortFunc(c.added, func(x, y addedFile) int { return cmp.Compare(*x.ID, *y.ID) })
+	slices.SortFunc(c.added, byID)
 	return nil
 }
 

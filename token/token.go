@@ -5,9 +5,7 @@
 // gives a model text it was never trained on.
 package token
 
-import (
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // Tokenizer is a loaded tokenizer. It is immutable, and safe for concurrent use.
 type Tokenizer struct {
