@@ -1,0 +1,46 @@
+package nvml
+
+import (
+	"bytes"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/skein-project/skein/gpu"
+)
+
+// Whatever a child says, the probe keeps one reading per device, and every one of them has a health.
+func FuzzLines(f *testing.F) {
+	f.Add([]byte(`{"hello":{"driver":"1","devices":[{"id":"a","kind":"cuda","name":"x","memory":1}]}}` + "\n" + `{"round":{"read":1,"devices":[{"id":"a","used":1,"lost":true}]}}`))
+	f.Add([]byte(`{"hello":{"devices":[{"id":"a","memory":1},{"id":"a","memory":1}]}}`))
+	f.Add([]byte(`{"event":{"id":"a","kind":8,"code":79}}` + "\n" + `{"fault":{"sort":"library","text":"t"}}` + "\n" + `{"busy":"nvmlInit"}`))
+	f.Add([]byte("{\"round\":{\"devices\":[{\"id\":\"b\",\"occupants\":[]}]}}\nnull\n[]"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p := &Probe{log: slog.New(slog.DiscardHandler)}
+		err := readLines(bytes.NewReader(b), func(l line) error {
+			if err := l.check(); err != nil {
+				return err
+			}
+			switch {
+			case l.Hello != nil:
+				_, err := p.welcome(*l.Hello)
+				return err
+			case l.Round != nil:
+				p.round(time.Unix(1e9, 0), *l.Round)
+			case l.Event != nil:
+				p.strike(*l.Event)
+			case l.Fault != nil:
+				return *l.Fault
+			}
+			return nil
+		})
+		if err != nil && err.Error() == "" {
+			t.Error("an error without a text")
+		}
+		for _, r := range p.Read(nil) {
+			if _, ok := p.Inventory().Device(r.ID); !ok || r.Health == "" || (r.Health == gpu.Healthy) != (r.Why == "") {
+				t.Errorf("reading %+v", r)
+			}
+		}
+	})
+}
