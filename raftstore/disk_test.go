@@ -157,8 +157,8 @@ func TestFailingDisk(t *testing.T) { // hashicorp/raft#614
 				f, l, disk := sickFleet(t, false, nil)
 				disk.fail(errno)
 				f.servers[l].poke()
-				if err := <-f.servers[l].fatal; err == nil {
-					t.Error("no error")
+				if err := <-f.servers[l].fatal; !strings.Contains(err.Error(), errno.Error()) {
+					t.Errorf("fatal: %v", err)
 				}
 				if took, ok := f.firstWrite(l, time.Minute); !ok || took > 10*time.Second {
 					t.Errorf("first write after %v: %v", took, ok)
@@ -174,6 +174,42 @@ func TestFailingDisk(t *testing.T) { // hashicorp/raft#614
 			})
 		})
 	}
+}
+
+func TestWatchedLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fatal error
+		watch := func() *watchedLog {
+			fatal = nil
+			return &watchedLog{logStore: openTestLog(t, vfs.NewMem()), limit: time.Second, fault: &fault{log: quiet(), onFatal: func(err error) { fatal = err }}}
+		}
+		w := watch()
+		if err := w.StoreLogs(entries(1, 3, 1, "x")); err != nil || fatal != nil {
+			t.Fatal(err, fatal)
+		}
+		if err := w.StoreLogs(entries(9, 9, 1, "x")); !errors.Is(err, ErrCorrupt) || !errors.Is(fatal, ErrCorrupt) {
+			t.Errorf("append with a gap: %v, fatal %v", err, fatal)
+		}
+		if err := w.StoreLogs(entries(4, 4, 1, "x")); !errors.Is(err, ErrHalted) {
+			t.Errorf("append after a fault: %v", err)
+		}
+		_ = w.db.Close()
+
+		w = watch()
+		if err := w.write("late", func() error { time.Sleep(2 * time.Second); return nil }); !errors.Is(err, ErrHalted) || !errors.As(fatal, &Stalled{}) {
+			t.Errorf("a write that took too long: %v, fatal %v", err, fatal)
+		}
+		_ = w.db.Close()
+
+		w = watch()
+		if err := w.db.Set(logKey(nil, 1), []byte("short"), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.GetLog(1, new(raft.Log)); !errors.Is(err, ErrCorrupt) || !errors.Is(fatal, ErrCorrupt) {
+			t.Errorf("a damaged entry: %v, fatal %v", err, fatal)
+		}
+		_ = w.db.Close()
+	})
 }
 
 // TestProbe: the disk reads and opens files, but writes nothing to the log any more. The restarted server must not get
@@ -373,10 +409,23 @@ func TestMachinePanicHalts(t *testing.T) {
 		if err := <-s.fatal; !errors.Is(err, ErrMachinePanic) || !strings.Contains(err.Error(), "unknown tag") {
 			t.Errorf("fatal: %v", err)
 		}
-		s.poke()
 		if got := len(s.machine.history()); got != 2 {
 			t.Errorf("%d entries reached the machine", got)
 		}
 		f.stop()
+
+		// The goroutine that applies ends; the entries behind are not applied.
+		m := &stateMachine{machine: newRegisters(), fault: &fault{log: quiet(), onFatal: func(error) {}}}
+		m.fault.running.Store(true)
+		ended, returned := make(chan struct{}), false
+		go func() {
+			defer close(ended)
+			m.Apply(&raft.Log{Index: 1, Data: bad})
+			returned = true
+		}()
+		<-ended
+		if returned || m.applied.Load() != 0 {
+			t.Error("Apply returned after the machine panicked")
+		}
 	})
 }

@@ -365,6 +365,9 @@ func TestMembers(t *testing.T) {
 		if err := l.RemoveServer(ctx, f.servers[gone].id); err != nil {
 			t.Fatal(err)
 		}
+		if err := l.Snapshot(); err != nil { // no command was applied after the change of members
+			t.Fatal(err)
+		}
 		f.propose(put("k", "left"))
 		list, err := l.Servers()
 		if err != nil || slices.ContainsFunc(list, func(s Server) bool { return s.ID == f.servers[gone].id }) {
