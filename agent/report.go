@@ -61,10 +61,10 @@ func (l *Loop) held() []cluster.Held {
 func (l *Loop) status(s *slot) (cluster.HeldStatus, string) {
 	d, f := l.device(s.Device), l.fetchOf(s.Key)
 	switch {
+	case s.phase == loaded && s.assigned: // draining or not: its peers still need its endpoint
+		return cluster.HeldReady, ""
 	case !s.wanted():
 		return cluster.HeldLeaving, ""
-	case s.phase == loaded:
-		return cluster.HeldReady, ""
 	case s.phase == loading:
 		return cluster.HeldLoading, s.retry.why
 	case d.reading.Health == gpu.Failed:

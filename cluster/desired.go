@@ -11,8 +11,8 @@ type Endpoints func(id ReplicaID, epoch Epoch, stage int) string
 
 // Desired is what a node should hold, its assignments sorted by replica and stage. The chain of a stage names the endpoints of its whole replica: the
 // newest reports know best, since a worker may have started anew on another port; else the ready replica's record does. reported may
-// be nil. For a stopping replica only the reports count, so that the stages behind a head see it go and follow. The term is left to the
-// leader who sends it.
+// be nil. For the head of a stopping replica only the reports count, so that the stages behind it see it go and follow. The term is
+// left to the leader who sends it.
 func (s State) Desired(node NodeID, reported Endpoints) Desired {
 	out := Desired{Index: s.index}
 	for r := range s.ReplicasOn(node) {
@@ -47,7 +47,7 @@ func (s State) chain(r Replica, reported Endpoints) []string {
 		if reported != nil {
 			chain[i] = reported(r.ReplicaID, r.Epoch, i)
 		}
-		if chain[i] == "" && (reported == nil || r.Status != Stopping) {
+		if follow := i == 0 && r.Status == Stopping && reported != nil; chain[i] == "" && !follow {
 			chain[i] = at.Endpoint
 		}
 	}

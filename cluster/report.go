@@ -44,7 +44,7 @@ const (
 	HeldLoading  HeldStatus = "loading"
 	HeldReady    HeldStatus = "ready"
 	HeldFailed   HeldStatus = "failed"
-	HeldLeaving  HeldStatus = "leaving" // in memory, but no longer wanted: its sequences finish, then it is unloaded
+	HeldLeaving  HeldStatus = "leaving" // in memory, but no longer assigned, or being unloaded
 )
 
 // Held is one stage as its node has it.

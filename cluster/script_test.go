@@ -132,8 +132,10 @@ func (sc *scripted) query(f []string) (string, bool) {
 		}
 	case "desired":
 		var soft Endpoints
-		if len(f) > 2 { // desired n2 n1:7000: what is reported for every stage 0
-			soft = func(_ ReplicaID, _ Epoch, stage int) string { return []string{f[2], "", "", ""}[stage] }
+		if len(f) > 2 { // desired n2 n1:7000: what is reported for every stage 0, "-" for nothing
+			soft = func(_ ReplicaID, _ Epoch, stage int) string {
+				return []string{strings.TrimPrefix(f[2], "-"), "", "", ""}[stage]
+			}
 		}
 		d := s.Desired(NodeID(f[1]), soft)
 		fmt.Fprintf(&out, "index %d\n", d.Index)

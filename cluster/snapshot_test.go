@@ -77,28 +77,26 @@ func TestReadRefuses(t *testing.T) {
 	_, text := written(t, everything...)
 	lines := strings.SplitAfter(text, "\n")
 	lines = lines[:len(lines)-1]
-	without := func(i int) string {
-		return strings.Join(append(append([]string(nil), lines[:i]...), lines[i+1:]...), "")
-	}
-	swapped := append([]string(nil), lines...)
+	without := func(i int) string { return strings.Join(slices.Concat(lines[:i], lines[i+1:]), "") }
+	rows := lines[:len(lines)-1]
+	swapped := slices.Clone(rows)
 	swapped[2], swapped[3] = swapped[3], swapped[2]
-	early := append([]string(nil), lines...)
-	early[1], early[len(lines)-2] = early[len(lines)-2], early[1]
+	late := slices.Concat(rows[:1], rows[2:], rows[1:2]) // the cluster's own record at the end
 	for name, bad := range map[string]string{
 		"empty":                "",
 		"no header":            without(0),
 		"unknown kind of line": sealed(lines[0], `{"r":[]}`+"x\n"),
 		"no end":               without(len(lines) - 1),
 		"a record missing":     without(4),
-		"a record twice":       strings.Join(append(append([]string(nil), lines[:4]...), lines[3:]...), ""),
-		"records swapped":      strings.Join(swapped, ""),
-		"sections swapped":     strings.Join(early, ""),
+		"a record twice":       sealed(slices.Concat(rows[:4], rows[3:])...),
+		"records swapped":      sealed(swapped...),
+		"sections swapped":     sealed(late...),
 		"bytes after":          text + "\n",
 		"cut":                  text[:len(text)-1],
 		"changed":              strings.Replace(text, `"silent"`, `"Silent"`, 1),
 		"wrong checksum":       strings.Replace(text, `"sha256":"`, `"sha256":"0`, 1),
 		"unknown field":        strings.Replace(text, `"why":"silent"`, `"who":"silent"`, 1),
-		"second cluster":       lines[0] + lines[1] + lines[1],
+		"second cluster":       sealed(lines[0], lines[1], lines[1]),
 		"line over limit":      lines[0] + strings.Repeat("x", MaxRecord+1),
 		"deep record":          lines[0] + `{"k":"node","r":` + strings.Repeat("[", 100_000) + "\n",
 		"negative reserve":     sealed(lines[0], `{"k":"replica","r":{"version":{"model":"m","number":1},"ordinal":0,"epoch":1,"serving":{"slots":1,"context":1},"stages":[{"from":0,"to":1,"node":"n","device":"d","reserve":-1}],"status":"loading","rev":1}}`+"\n"),
@@ -117,6 +115,9 @@ func TestReadRefuses(t *testing.T) {
 		if _, err := Read(strings.NewReader(newer)); !errors.As(err, new(*UnknownTag)) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if _, err := Read(strings.NewReader(sealed(rows...))); err != nil {
+		t.Errorf("the same lines sealed again: %v", err)
 	}
 	broken := errors.New("disk on fire")
 	if _, err := Read(io.MultiReader(strings.NewReader(text[:100]), iotest.ErrReader(broken))); !errors.Is(err, broken) {
