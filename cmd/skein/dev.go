@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -127,8 +129,11 @@ func (d *development) serve(ctx context.Context, fleet *devfleet.Fleet, m *prepa
 	}
 	d.say("model", "%s published as %s: %d blocks, %s", m.shown, version, len(m.profile.Blocks), gpu.Bytes(m.bytes))
 	whole := shard.Foot(m.profile, shard.Span{To: len(m.profile.Blocks)}, m.serving, gpu.Host).Total()
-	d.say("memory", "served for %d sequences of %d tokens it needs %s on one device; each node has %s", m.serving.Slots, m.serving.Context, whole, d.fleet.Devices)
+	d.say("memory", "served for %d sequences of %d tokens it needs %s on one device; each node has %s", m.serving.Slots, m.serving.Context, whole, strings.Join(d.fleet.Devices, " and "))
 	req := &adminv1.ServeRequest{Model: version, Replicas: 1, Slots: int32(m.serving.Slots), Context: int32(m.serving.Context), ValidateOnly: true}
+	if err := d.makeRoom(ctx, c, version); err != nil {
+		return err
+	}
 	plan, err := c.Deployments.Serve(ctx, connect.NewRequest(req))
 	if err != nil {
 		return fmt.Errorf("ask for the plan: %w", err)
@@ -151,6 +156,36 @@ func (d *development) serve(ctx context.Context, fleet *devfleet.Fleet, m *prepa
 	return nil
 }
 
+// makeRoom ends what an earlier run in the same folder served of the model: its memory is there for one version only.
+func (d *development) makeRoom(ctx context.Context, c *client.Client, version string) error {
+	model, _, _ := strings.Cut(version, "@")
+	for {
+		res, err := c.Deployments.List(ctx, connect.NewRequest(&adminv1.ListRequest{}))
+		if err != nil {
+			return err
+		}
+		left := slices.DeleteFunc(res.Msg.Deployments, func(o *adminv1.DeploymentView) bool {
+			return o.Version == version || !strings.HasPrefix(o.Version, model+"@")
+		})
+		if len(left) == 0 {
+			return nil
+		}
+		for _, o := range left {
+			if o.Wanted > 0 {
+				d.say("model", "%s is served no longer", o.Version)
+				if _, err := c.Deployments.Unserve(ctx, connect.NewRequest(&adminv1.UnserveRequest{Model: o.Version})); err != nil {
+					return err
+				}
+			}
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // plan shows which blocks go where, and why.
 func (d *development) plan(p *adminv1.ServeResponse) error {
 	for _, why := range p.Refused {
@@ -171,11 +206,11 @@ func (d *development) plan(p *adminv1.ServeResponse) error {
 
 // stay prints how to talk to the fleet, and waits for Ctrl-C or for a process that ends.
 func (d *development) stay(ctx context.Context, fleet *devfleet.Fleet, name string) error {
-	profile := client.Profile{URL: fleet.URL(), Key: fleet.Key, Dev: true}
+	profile := client.Profile{URL: fleet.AdminURL(), Key: fleet.Key, Dev: true}
 	remove := keepProfile(profile, func(why error) { d.say("profile", "not written: %v", why) })
 	defer remove()
 	fmt.Fprintf(d.out, "\n  URL  %s/v1\n  Key  %s\n\n  curl %s/v1/completions -H 'Authorization: Bearer %s' \\\n    -H 'Content-Type: application/json' -d '{\"model\": \"%s\", \"prompt\": \"sum 17 25 =\", \"temperature\": 0}'\n\n  skein chat %s, skein ps and the others find it too. Ctrl-C stops it.\n",
-		profile.URL, profile.Key, profile.URL, profile.Key, name, name)
+		fleet.URL(), fleet.Key, fleet.URL(), fleet.Key, name, name)
 	ended := make(chan *devfleet.Process, len(fleet.Processes()))
 	for _, p := range fleet.Processes() {
 		go func() {
