@@ -276,8 +276,8 @@ Sums take two or three numbers of up to three digits; sorting takes two to six n
 prompts give nonsense. The answer ends with `<|endoftext|>`. The chat template makes the last user message
 the prompt and adds the closing ` =` where it is missing, so any chat client can ask `sum 1 2`.
 
-Held-out score: {score}, exact match, greedy. The questions are in `heldout.jsonl`; training never saw
-their numbers in any order.
+Held-out score: {score}, exact match, greedy.
+The questions are in `heldout.jsonl`; training never saw their numbers in any order.
 
 Trained from nothing by `tools/py/train_calc.py` on generated questions: {steps} steps of {sums} sums and
 {sorts} sortings. Byte-level BPE with the GPT-2 pattern; every digit is one token.
@@ -290,7 +290,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default=str(OUT))
     parser.add_argument("--check", action="store_true", help="score the folder instead of training")
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=5500)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--sums", type=int, default=128, help="sums a step")
     parser.add_argument("--sorts", type=int, default=24, help="sortings a step")
