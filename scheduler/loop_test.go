@@ -223,3 +223,25 @@ func BenchmarkStep(b *testing.B) {
 		r.loop.Step(r.now, Input{State: r.state, Term: 1, Reports: []cluster.Report{m.report}})
 	}
 }
+
+// TestRelease: memory of a stopping replica is free again only when each node says that it lets go, and knew by then that it should.
+func TestRelease(t *testing.T) {
+	r := newRig(t)
+	r.node("n1", host("d1", gpu.GiB))
+	r.model("a", 2, 10*gpu.MiB)
+	r.deploy("a", 1, nil)
+	r.run(2 * time.Second)
+	r.deploy("a", 0, nil)
+	r.step(nil) // stops it
+	early := r.nodes["n1"].report
+	early.Seq, early.Held = early.Seq+1, nil // as if made before the node was told
+	r.step([]cluster.Report{early})
+	if _, ok := r.state.Replica(cluster.ReplicaID{Version: cluster.VersionID{Model: "a", Number: 1}}); !ok {
+		t.Fatal("removed on the word of a node that did not know yet")
+	}
+	r.nodes["n1"].report.Seq++
+	r.run(time.Second)
+	if _, ok := r.state.Replica(cluster.ReplicaID{Version: cluster.VersionID{Model: "a", Number: 1}}); ok {
+		t.Fatal("not removed although the node let go")
+	}
+}

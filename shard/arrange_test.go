@@ -108,3 +108,16 @@ func BenchmarkArrange(b *testing.B) {
 		}
 	}
 }
+
+// TestArrangeBalances: with the larger device first, three blocks fit on it and the cut is 3 + 1; the other way round 2 + 2 fits.
+func TestArrangeBalances(t *testing.T) {
+	p := Profile{Decoder: true, Expand: 100, BlockCost: 1, Blocks: []gpu.Bytes{gpu.MiB, gpu.MiB, gpu.MiB, 2 * gpu.MiB}}
+	capacities := []gpu.Bytes{hostOverhead + 4*gpu.MiB, hostOverhead + 5*gpu.MiB/2}
+	order, plan, err := Arrange(p, Serving{Slots: 1, Context: 1}, capacities, nil, gpu.Host)
+	if err != nil || worst(plan) != 2 || order[0] != 1 {
+		t.Errorf("%v %+v %v", order, plan, err)
+	}
+	if _, plan, err := Arrange(p, Serving{Slots: 1, Context: 1}, capacities, []int{0}, gpu.Host); err != nil || worst(plan) != 3 {
+		t.Errorf("pinned the other way round: %+v %v", plan, err)
+	}
+}
