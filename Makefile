@@ -34,7 +34,7 @@ demo: build ort ## the same, then stop: exit 0 if every answer was right
 
 .PHONY: test
 test: build ort ## every property, at most 10 minutes on 2 cores
-	SKEIN_ORT_LIB=$(ORT) go test ./...
+	SKEIN_ORT_LIB=$(ORT) SKEIN_BIN=$(CURDIR)/bin go test ./...
 
 .PHONY: generate
 generate: ## make the Connect code from api/*.proto (needs npm)

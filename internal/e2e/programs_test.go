@@ -11,8 +11,14 @@ import (
 	"github.com/skein-project/skein/engine/ort"
 )
 
+// variable names a folder of programs that were built just now, so that they need not be built again ("make test" sets it).
+const variable = "SKEIN_BIN"
+
 // built is the folder of the programs, built once for all tests of this package.
 var built = sync.OnceValues(func() (string, error) {
+	if bin := os.Getenv(variable); bin != "" {
+		return bin, nil
+	}
 	bin, err := os.MkdirTemp("", "skein-e2e-")
 	if err != nil {
 		return "", err
@@ -28,7 +34,7 @@ var built = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if os.Getenv(ort.Variable) != "" {
+	if os.Getenv(ort.Variable) != "" && os.Getenv(variable) == "" {
 		if bin, err := built(); bin != "" || err != nil {
 			os.RemoveAll(bin)
 		}
