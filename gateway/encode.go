@@ -36,7 +36,7 @@ func (s *Server) encode(ctx context.Context, t *text, rows []wire.EncodeRow, wan
 		}
 		out = res.Rows
 		return nil
-	}, func() bool { return out != nil })
+	}, func() bool { return out != nil }, func() int { return 0 })
 	return out, err
 }
 

@@ -22,8 +22,8 @@ import (
 type Config struct {
 	MaxBody    int64         // bytes of a request; default 8 MiB
 	MaxPrompt  int           // bytes of the text of one prompt or message list; default 4 MiB
-	Patience   time.Duration // how long a request waits for a replica that is loading or being placed anew; default 30 s
-	Attempts   int           // placements that one request may be sent to; default 16
+	Patience   time.Duration // how long a request waits, without progress, for a replica that is loading or being placed anew; default 60 s
+	Attempts   int           // times that one request is sent to a replica without progress; default 128
 	MaxStops   int           // stop strings of a request; default 16
 	MaxInputs  int           // texts of one embedding or classification request; default 256
 	MaxChoices int           // answers that one request may ask for (n); default 8
@@ -37,10 +37,10 @@ func (c Config) withDefaults() Config {
 		c.MaxPrompt = 4 << 20
 	}
 	if c.Patience == 0 {
-		c.Patience = 30 * time.Second
+		c.Patience = time.Minute
 	}
 	if c.Attempts == 0 {
-		c.Attempts = 16
+		c.Attempts = 128
 	}
 	if c.MaxStops == 0 {
 		c.MaxStops = 16

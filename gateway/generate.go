@@ -134,7 +134,7 @@ func (s *Server) tokens(ctx context.Context, t *text, a Ask, take func(sample.Ch
 			finish = Finish(res.Finish)
 			return nil
 		})
-	}, func() bool { return finish != "" || req.MaxTokens == 0 })
+	}, func() bool { return finish != "" || req.MaxTokens == 0 }, func() int { return len(req.Tokens) })
 	if err == nil && finish == "" {
 		finish = FinishLength // the placement died just after the last token
 	}
@@ -146,67 +146,90 @@ type final struct{ error }
 
 func (f final) Unwrap() error { return f.error }
 
-// retryPause is the pause before a placement that just failed may be tried again, if there is no other.
-const retryPause = 100 * time.Millisecond
+// Pause before placements that just failed are tried again, if there are no others.
+const (
+	retryFirst = 100 * time.Millisecond
+	retryMost  = time.Second
+)
 
-// onReplica runs a call on a replica of a version, and on another one if that fails, until done says that nothing is missing.
-func (s *Server) onReplica(ctx context.Context, v cluster.VersionID, call func(context.Context, router.Route) error, done func() bool) error {
-	var excluded []router.Placed
-	var last error
-	for range s.cfg.Attempts {
-		route, err := s.wait(ctx, v, excluded, last)
+// effort is what a request has spent on finding a replica that answers.
+type effort struct {
+	s        *Server
+	version  cluster.VersionID
+	excluded []router.Placed // failed since the last pause
+	last     error
+	pause    time.Duration
+	deadline time.Time // Config.Patience after the last progress
+	attempts int       // since the last progress
+}
+
+// onReplica runs a call on a replica of a version, and on another one if that fails, until done says that nothing is missing. progress
+// grows while answers come: as long as it does, the request is given new patience.
+func (s *Server) onReplica(ctx context.Context, v cluster.VersionID, call func(context.Context, router.Route) error, done func() bool, progress func() int) error {
+	e := &effort{s: s, version: v}
+	e.renew()
+	for {
+		route, err := e.route(ctx)
 		if err != nil {
 			return err
 		}
+		before := progress()
 		end := s.load.begin(route.Placed())
 		err = call(ctx, route)
 		end()
 		var f final
+		var refused *wire.Refused
 		switch {
-		case err == nil || done():
-			if err != nil && !errors.As(err, &f) {
-				return nil
-			}
-			return err
 		case errors.As(err, &f):
 			return f.error
+		case err == nil || done():
+			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		}
-		var refused *wire.Refused
-		if errors.As(err, &refused) && refused.Code == connect.CodeInvalidArgument {
+		case errors.As(err, &refused) && refused.Code == connect.CodeInvalidArgument:
 			return err
 		}
-		s.log.Info("replica failed a request", "replica", route.Replica.String(), "epoch", route.Epoch, "err", err)
-		last, excluded = err, append(excluded, route.Placed())
+		s.log.Debug("replica failed a request", "replica", route.Replica.String(), "epoch", route.Epoch, "err", err)
+		if progress() > before {
+			e.renew()
+		}
+		e.last, e.excluded = err, append(e.excluded, route.Placed())
+		if e.attempts++; e.attempts >= s.cfg.Attempts {
+			return err
+		}
 	}
-	return last
 }
 
-// wait finds a placement, and waits for one where there is reason to hope: something is loading, or all placements just failed.
-func (s *Server) wait(ctx context.Context, v cluster.VersionID, excluded []router.Placed, last error) (router.Route, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Patience)
+func (e *effort) renew() {
+	e.deadline, e.pause, e.attempts = time.Now().Add(e.s.cfg.Patience), retryFirst, 0
+}
+
+// route finds a placement, and waits for one where there is reason to hope: something is loading, or all placements just failed.
+func (e *effort) route(ctx context.Context) (router.Route, error) {
+	ctx, cancel := context.WithDeadline(ctx, e.deadline)
 	defer cancel()
 	for {
-		table, changed := s.table()
-		route, err := s.pick(table, v, excluded)
+		table, changed := e.s.table()
+		route, err := e.s.pick(table, e.version, e.excluded)
 		var unready *router.Unready
 		if err == nil || !errors.As(err, &unready) || !unready.Deployed && unready.Excluded == 0 {
 			return route, err
 		}
 		var refused *wire.Refused
-		if errors.As(last, &refused) && refused.Code == connect.CodeResourceExhausted {
-			return route, last // every placement is full
+		if errors.As(e.last, &refused) && refused.Code == connect.CodeResourceExhausted {
+			return route, e.last // every placement is full
 		}
-		pause := time.After(retryPause)
-		select {
-		case <-changed:
-			<-pause
-			excluded = nil
-		case <-pause:
-			if unready.Excluded > 0 {
-				excluded = nil // the same ones again: the failure may have passed
+		if unready.Excluded == 0 {
+			select { // nothing to try until the state changes
+			case <-changed:
+			case <-ctx.Done():
+				return route, err
 			}
+			continue
+		}
+		select {
+		case <-time.After(e.pause): // then the same ones again: the failure may have passed, or the state changed
+			e.excluded, e.pause = nil, min(2*e.pause, retryMost)
 		case <-ctx.Done():
 			return route, err
 		}
