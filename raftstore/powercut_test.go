@@ -51,7 +51,7 @@ func (m *stored) truncate(from uint64) {
 // rig is the disk part of a Store, without the library, on a file system whose power can be cut at any write.
 type rig struct {
 	t     *testing.T
-	rng   *rand.Rand
+	rng   *rand.Rand // of the steps; cutRNG belongs to cut
 	sync  *pebble.WriteOptions
 	torn  bool // write votes as the library does, in two steps
 	fs    *vfs.MemFS
@@ -60,6 +60,7 @@ type rig struct {
 	snaps *snapshotStore
 
 	mu      sync.Mutex
+	cutRNG  *rand.Rand
 	acked   stored
 	pending []stored // what the operation in progress may leave instead
 	writes  int      // until the cut
@@ -68,7 +69,7 @@ type rig struct {
 }
 
 func newRig(t *testing.T, seed uint64, sync *pebble.WriteOptions, torn bool) *rig {
-	r := &rig{t: t, rng: rand.New(rand.NewPCG(seed, 7)), sync: sync, torn: torn, fs: vfs.NewCrashableMem()}
+	r := &rig{t: t, rng: rand.New(rand.NewPCG(seed, 7)), cutRNG: rand.New(rand.NewPCG(seed, 8)), sync: sync, torn: torn, fs: vfs.NewCrashableMem()}
 	r.acked.entries = map[uint64]raft.Log{}
 	return r
 }
@@ -116,8 +117,8 @@ func (r *rig) write() {
 
 // cut keeps a random part of what was not synced.
 func (r *rig) cut() {
-	keep := []int{0, 0, 30, 80}[r.rng.IntN(4)]
-	r.after = r.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: keep, RNG: r.rng})
+	keep := []int{0, 0, 30, 80}[r.cutRNG.IntN(4)]
+	r.after = r.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: keep, RNG: r.cutRNG})
 	if reordered(r.t, r.after) {
 		r.after = r.fs.CrashClone(vfs.CrashCloneCfg{})
 	}

@@ -20,7 +20,6 @@ type snapshotStore struct {
 	fs    vfs.FS
 	dir   string
 	fault *fault
-	now   func() time.Time
 	// installed is told of a snapshot that the leader sent, taken of one taken here; both are durable by then.
 	installed, taken func(position) error
 
@@ -36,7 +35,7 @@ const temporary = ".tmp"
 
 // openSnapshots lists the snapshots in dir, checks that the newest is whole, and removes what a crash left half-written.
 func openSnapshots(fs vfs.FS, dir string, f *fault) (*snapshotStore, error) {
-	s := &snapshotStore{fs: fs, dir: dir, fault: f, now: time.Now}
+	s := &snapshotStore{fs: fs, dir: dir, fault: f}
 	names, err := fs.List(dir)
 	if err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)
@@ -87,7 +86,7 @@ func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64,
 	s.mu.Lock()
 	s.seq++
 	head := snapshotHead{
-		Version: int(version), Index: index, Term: term, Seq: s.seq, TakenAt: s.now().UnixNano(),
+		Version: int(version), Index: index, Term: term, Seq: s.seq, TakenAt: time.Now().UnixNano(),
 		Configuration: raft.EncodeConfiguration(configuration), ConfigurationIndex: configurationIndex,
 	}
 	s.mu.Unlock()
