@@ -68,7 +68,7 @@ func TestCommands(t *testing.T) {
 
 	s.says([]string{"push", "examples/calc"}, "calc@1", "converting")
 	s.says([]string{"push", "examples/calc"}, "calc@1") // the same content is the same version
-	s.refuses(exitRefused, "does not exist", "serve", "calc")
+	s.refuses(exitRefused, "does not exist", "serve", "nobody")
 	s.says([]string{"serve", "calc@1", "--plan"}, "blocks 0-5", "why:")
 	s.refuses(exitRefused, "not deployed", "unserve", "calc@1") // a plan changes nothing
 	s.says([]string{"serve", "calc@1", "--wait"}, "1 of 1 replicas ready")

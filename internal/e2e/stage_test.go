@@ -382,7 +382,7 @@ func TestModelLargerThanANode(t *testing.T) {
 		t.Fatal(err)
 	}
 	// fp32 in memory is twice the stored bf16; a node holds a little more than half of that.
-	memory := fmt.Sprintf("host:%dMiB", size>>20*2*6/10+256)
+	memory := fmt.Sprintf("host:%dMiB", (size>>20)*2*6/10+64)
 	s := raise(t, devfleet.Config{Coordinators: 3, Nodes: 2, Devices: []string{memory}})
 	s.push(dir, "big")
 	s.serve(&adminv1.ServeRequest{Model: "big", Slots: 2, Context: 256})
