@@ -117,6 +117,7 @@ func TestDifferential(t *testing.T) {
 
 // hasAddress says that Python printed an object by its address, which no other program can.
 func hasAddress(s string) bool {
+	s = strings.ToLower(s)
 	return strings.Contains(s, " at 0x") || strings.Contains(s, "<class ") || strings.Contains(s, "<built-in ") ||
 		strings.Contains(s, "<function ") || strings.Contains(s, "<bound method ")
 }

@@ -402,7 +402,7 @@ func (r *run) groupedPad(s string, sp spec) string {
 		size = 4
 	}
 	digits := strings.ReplaceAll(s[n:end], string(sp.group), "")
-	room := sp.width - int64(n+len(s)-end) // for digits and separators
+	room := sp.width - int64(n+len(s)-end)                         // for digits and separators
 	more := max(0, room-(room-1)/int64(size+1)-int64(len(digits))) // a separator never comes first
 	digits = r.pad("0", more) + digits
 	r.step(len(digits))

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,9 +44,9 @@ func TestHostile(t *testing.T) {
 		{"not", "{{ " + strings.Repeat("not ", 50000) + "1 }}", "limit", "nested constructs"},
 		{"minus", "{{ " + strings.Repeat("-", 100000) + "1 }}", "limit", "nested constructs"},
 		{"ifs", deep("{% if 1 %}", "", "{% endif %}", 5000), "limit", "nested constructs"},
-		{"long sum", "{{ 1" + strings.Repeat("+1", 100000) + " }}", "limit", "nested evaluations"},
+		{"long sum", "{{ 1" + strings.Repeat("+1", 20000) + " }}", "limit", "nested evaluations"},
 		{"long filter chain", "{{ 1" + strings.Repeat("|int", 50000) + " }}", "limit", "nested evaluations"},
-		{"long attribute chain", "{{ a" + strings.Repeat(".b", 100000) + " }}", "limit", "nested evaluations"},
+		{"long attribute chain", "{{ a" + strings.Repeat(".b", 20000) + " }}", "limit", "nested evaluations"},
 		{"source", strings.Repeat("x", jinja.MaxSource+1), "limit", "source bytes"},
 		{"integer literal", `{{ 9223372036854775808 }}`, "limit", "integer"},
 		{"integer sum", `{{ 9223372036854775807 + 1 }}`, "limit", "integer"},
@@ -106,18 +107,28 @@ func TestHostile(t *testing.T) {
 	wide, _ := vars.(*jinja.Object).Get("wide")
 	object, _ := vars.(*jinja.Object).Get("vars")
 	for _, tt := range tests {
-		before, start := allocated(), time.Now()
+		before, start := allocated(), processorTime(t)
 		out, err := render(tt.template, map[string]any{"wide": wide, "vars": object}, jinja.Limits{})
 		if class(err) != tt.class || !strings.Contains(err.Error(), tt.contains) {
 			t.Errorf("%s: got %.40q, error %v; want a %s error about %q", tt.name, out, err, tt.class, tt.contains)
 		}
-		if d := time.Since(start); d > 10*time.Second { // most take under 60 ms; what is quadratic takes minutes
+		if d := processorTime(t) - start; d > 10*time.Second { // most take under 60 ms; what is quadratic takes minutes
 			t.Errorf("%s: took %v", tt.name, d)
 		}
 		if grown := allocated() - before; grown > 256<<20 {
 			t.Errorf("%s: %d MiB allocated", tt.name, grown>>20)
 		}
 	}
+}
+
+// processorTime is the time all threads of this process have run, which a busy machine does not stretch.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // allocated is the bytes allocated since the start, freed or not.

@@ -311,7 +311,11 @@ func (r *run) hash(v value) hashKey {
 			b = append(append(b, ':'), part...)
 		}
 		return tupleKey(b)
-	case *list, *dict, *dictView:
+	case *dictView:
+		if v.part != "values" {
+			failf("unhashable type: '%s'", typeName(v))
+		}
+	case *list, *dict:
 		failf("unhashable type: '%s'", typeName(v))
 	}
 	return v
@@ -319,8 +323,10 @@ func (r *run) hash(v value) hashKey {
 
 func (r *run) hashable(v value) bool {
 	switch v := v.(type) {
-	case *list, *dict, *dictView:
+	case *list, *dict:
 		return false
+	case *dictView:
+		return v.part == "values"
 	case *tuple:
 		r.enter()
 		defer r.leave()
