@@ -273,9 +273,10 @@ Held-out score: {score} on {held} sentence forms that training never saw (`heldo
 {rows}
 
 Trained from nothing by `tools/py/train_triage.py` on messages generated from {forms} sentence forms, and from
-words of each label in general forms (`tools/py/triage_forms.txt`): {steps} steps of {batch} messages, with dropout and with words hidden or replaced.
-It knows English and the words of those forms, WordPiece of {words} entries; it has read nothing else, so a message
-in quite other words may get a confident wrong label.
+words of each label in general forms (`tools/py/triage_forms.txt`): {steps} steps of {batch} messages, with dropout
+and with words hidden or replaced. It has a WordPiece vocabulary of {words} entries and has read nothing but those
+words, so a message in quite other words may get a confident wrong label (`--dev`, which also takes the words of the
+held-out forms away from training where no other form has them, scored 94 %).
 
 Licence: same as the project.
 """
