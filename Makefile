@@ -36,6 +36,35 @@ demo: build ort ## the same, then stop: exit 0 if every answer was right
 test: build ort ## every property, at most 10 minutes on 2 cores
 	SKEIN_ORT_LIB=$(ORT) SKEIN_BIN=$(CURDIR)/bin go test ./...
 
+.PHONY: test-full
+test-full: build ort ## test, with longer properties, 20 kills, and what needs Python (SKEIN_PYTHON, default .venv/bin/python)
+	SKEIN_ORT_LIB=$(ORT) SKEIN_BIN=$(CURDIR)/bin SKEIN_FULL=1 SKEIN_KILLS=20 SKEIN_CRASHES=1000 \
+		SKEIN_PYTHON=$${SKEIN_PYTHON:-$(wildcard $(CURDIR)/.venv/bin/python)} go test -timeout 50m ./...
+
+.PHONY: check
+check: vet lint arch race ## what CI checks beside the tests
+
+.PHONY: vet
+vet: ## go vet and gofmt
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+
+.PHONY: lint
+lint: build/tools/golangci-lint-$(GOLANGCI) ## golangci-lint with the exceptions of .golangci.yml
+	$< run ./...
+
+build/tools/golangci-lint-$(GOLANGCI):
+	GOBIN=$(CURDIR)/build/tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+	mv build/tools/golangci-lint $@
+
+.PHONY: arch
+arch: ## the layers of ARCHITECTURE.md; never from the cache, which does not see new imports
+	go test -count=1 ./internal/arch
+
+.PHONY: race
+race: ## the packages with goroutines, under the race detector
+	go test -race -short ./wire ./gossip ./coordinator ./node/... ./gateway/... ./admin ./client ./blob/disk ./raftstore ./gpu/... ./internal/live
+
 .PHONY: generate
 generate: ## make the Connect code from api/*.proto (needs npm)
 	npm install --silent --no-audit --no-fund --prefix build/npm @bufbuild/buf@1.75.0
