@@ -80,7 +80,7 @@ func scan(path string) (blob.Index, error) {
 	return blob.Scan(f)
 }
 
-// Progress is told how far the upload of a file is, in bytes. It is called from several goroutines.
+// Progress is told how far the upload of a file is, in bytes. Its calls do not overlap.
 type Progress func(f File, here, size int64)
 
 // Upload brings files to the cluster, and gives the blob of each by its name. Chunks that are there already are not sent: an upload that
@@ -103,7 +103,7 @@ func (c *Client) uploadFile(ctx context.Context, f File, progress Progress) (str
 	for _, sum := range f.Index.Chunks {
 		begin.Chunks = append(begin.Chunks, sum[:])
 	}
-	failures := 0
+	failures, missing := 0, len(f.Index.Chunks)+1
 	for {
 		res, err := c.Models.BeginBlob(ctx, connect.NewRequest(begin))
 		if err == nil {
@@ -113,6 +113,9 @@ func (c *Client) uploadFile(ctx context.Context, f File, progress Progress) (str
 			if len(res.Msg.Missing) == 0 {
 				progress(f, f.Index.Size, f.Index.Size)
 				return res.Msg.Digest, nil
+			}
+			if len(res.Msg.Missing) < missing { // it moves
+				failures, missing = 0, len(res.Msg.Missing)
 			}
 			err = c.send(ctx, f, res.Msg.Missing, progress)
 		}
@@ -136,17 +139,13 @@ func temporary(err error) bool {
 	return code == connect.CodeUnavailable || code == connect.CodeNotFound || code == connect.CodeAborted
 }
 
-// send uploads chunks, a few at a time. The first error ends it.
+// send uploads chunks, a few at a time. After the first error no more are begun; those under way may end, so that each try gets further.
 func (c *Client) send(ctx context.Context, f File, missing []int32, progress Progress) error {
 	file, err := os.Open(f.Path)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wg sync.WaitGroup
-	var mu sync.Mutex
 	here := f.Index.Size
 	for _, i := range missing {
 		if i < 0 || int(i) >= len(f.Index.Chunks) {
@@ -155,31 +154,35 @@ func (c *Client) send(ctx context.Context, f File, missing []int32, progress Pro
 		here -= f.Index.ChunkLen(int(i))
 	}
 	progress(f, here, f.Index.Size)
-	chunks := make(chan int32)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var failed error
+	next := func() (chunk int32, ok bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if failed != nil || len(missing) == 0 {
+			return 0, false
+		}
+		chunk, missing = missing[0], missing[1:]
+		return chunk, true
+	}
 	for range uploaders {
 		wg.Go(func() {
-			for i := range chunks {
+			for i, ok := next(); ok; i, ok = next() {
 				n, err := c.sendChunk(ctx, file, f, int(i))
-				if err != nil {
-					cancel(err)
-					return
-				}
 				mu.Lock()
-				here += n
-				progress(f, here, f.Index.Size)
+				if err != nil {
+					failed = err
+				} else {
+					here += n
+					progress(f, here, f.Index.Size)
+				}
 				mu.Unlock()
 			}
 		})
 	}
-	for _, i := range missing {
-		select {
-		case chunks <- i:
-		case <-ctx.Done():
-		}
-	}
-	close(chunks)
 	wg.Wait()
-	return context.Cause(ctx)
+	return failed
 }
 
 func (c *Client) sendChunk(ctx context.Context, file io.ReaderAt, f File, i int) (int64, error) {

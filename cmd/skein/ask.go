@@ -133,7 +133,9 @@ func printStream(cmd *cobra.Command, stream *connect.ServerStreamForClient[infer
 			return "", err
 		}
 	}
-	fmt.Fprintln(cmd.OutOrStdout())
+	if b.Len() > 0 || stream.Err() == nil {
+		fmt.Fprintln(cmd.OutOrStdout())
+	}
 	return b.String(), stream.Err()
 }
 

@@ -73,6 +73,9 @@ func (t TLS) Listen(addr string, log *slog.Logger) (*API, error) {
 	return a, nil
 }
 
+// Addr is the address that is bound.
+func (a *API) Addr() string { return a.tcp.Addr().String() }
+
 // Close closes the port, for a program that never came to Serve.
 func (a *API) Close() error { return a.tcp.Close() }
 
@@ -104,7 +107,7 @@ func (a *API) Serve(ctx context.Context, mux *http.ServeMux, ready func() error)
 		}
 		ended <- s.Serve(a.tcp)
 	}()
-	a.log.Info("client API", "addr", a.tcp.Addr().String(), "tls", a.secure != nil)
+	a.log.Info("client API", "addr", a.Addr(), "tls", a.secure != nil)
 	select {
 	case err := <-ended:
 		return fmt.Errorf("client API: %w", err)

@@ -47,7 +47,7 @@ func Command(name, short string, o Options, run func(context.Context, *slog.Logg
 		}
 		return nil
 	}
-	root := &cobra.Command{Use: name, Short: short, Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true, Version: version.Version,
+	root := &cobra.Command{Use: name, Short: short, Args: usage(cobra.NoArgs), SilenceUsage: true, SilenceErrors: true, Version: version.Version,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := load(); err != nil {
 				return err
@@ -64,14 +64,14 @@ func Command(name, short string, o Options, run func(context.Context, *slog.Logg
 
 	config := &cobra.Command{Use: "config", Short: "Look at the configuration"}
 	var origin bool
-	show := &cobra.Command{Use: "print", Short: "Print the effective settings", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+	show := &cobra.Command{Use: "print", Short: "Print the effective settings", Args: usage(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error {
 		if err := s.Load(file, os.LookupEnv); err != nil {
 			return usageError{err}
 		}
 		return s.Print(cmd.OutOrStdout(), origin)
 	}}
 	show.Flags().BoolVar(&origin, "origin", false, "show where each value came from")
-	check := &cobra.Command{Use: "check FILE", Short: "Check a configuration file", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+	check := &cobra.Command{Use: "check FILE", Short: "Check a configuration file", Args: usage(cobra.ExactArgs(1)), RunE: func(cmd *cobra.Command, args []string) error {
 		file = args[0]
 		if err := load(); err != nil {
 			return err
@@ -87,6 +87,16 @@ func Command(name, short string, o Options, run func(context.Context, *slog.Logg
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// usage makes what is wrong with arguments an error of the command line.
+func usage(args cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, given []string) error {
+		if err := args(cmd, given); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
 
 // Main runs a command until it ends or a signal asks it to, and gives the exit code of the process. A second signal ends it at once.
 func Main(cmd *cobra.Command) int {

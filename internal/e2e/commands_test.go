@@ -142,7 +142,7 @@ func TestCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.refuses(exitRefused, "safe_serialization", "push", pickled)
+	s.refuses(exitRefused, "makes safetensors", "push", pickled)
 	s.refuses(exitFailed, "no such file", "push", filepath.Join(pickled, "none"))
 	s.says([]string{"unserve", "calc"})
 }
