@@ -17,6 +17,9 @@ import (
 // Subcommand is the argument with which the executable is started as a child. It must call Serve with its standard input and output.
 const Subcommand = "nvml-probe"
 
+// Variable names the environment variable with the path of libnvidia-ml.so.1. Default: where the loader finds it.
+const Variable = "SKEIN_NVML_LIB"
+
 // Pace of talking to the child, and of starting it anew.
 const (
 	roundEvery   = time.Second     // memory and utilisation
@@ -116,7 +119,7 @@ func (p *Probe) once(ctx context.Context, listed chan<- struct{}) error {
 	lines, end := make(chan line), make(chan error, 1)
 	go func() { end <- listen(ears, out, lines) }()
 	err = p.talk(ctx, newWriter(asks), lines, end, listed)
-	return p.bury(ctx, cmd, err, &said)
+	return p.bury(ctx, func() { _ = cmd.Process.Kill() }, cmd.Wait, err, &said) // a dead one cannot be killed: no error worth telling
 }
 
 // listen passes the child's lines on. It returns io.EOF when there are no more.
@@ -210,15 +213,17 @@ func (p *Probe) greet(h hello, listed chan<- struct{}) error {
 }
 
 // bury waits for the end of a child that talk has ended with, and says what it died of. A child that is stuck in the kernel outlives
-// even a kill; it is waited for, since a second one would join it there.
-func (p *Probe) bury(ctx context.Context, cmd *exec.Cmd, err error, said *head) error {
+// even a kill; it is waited for, since a second one would join it there, but not when the node ends.
+func (p *Probe) bury(ctx context.Context, kill func(), wait func() error, err error, said *head) error {
 	ending := errors.Is(err, io.EOF)
 	if !ending {
-		_ = cmd.Process.Kill()
+		kill()
+	}
+	if ctx.Err() == nil && !ending {
 		p.quiet(err.Error())
 	}
 	dead := make(chan error, 1)
-	go func() { dead <- cmd.Wait() }()
+	go func() { dead <- wait() }()
 	for {
 		select {
 		case status := <-dead:
@@ -227,11 +232,11 @@ func (p *Probe) bury(ctx context.Context, cmd *exec.Cmd, err error, said *head) 
 			}
 			return err
 		case <-time.After(killWithin):
-			_ = cmd.Process.Kill()
+			kill()
 			if ctx.Err() != nil {
 				return err
 			}
-			p.quiet(fmt.Sprintf("%v; process %d is stuck and cannot be killed", err, cmd.Process.Pid))
+			p.quiet(fmt.Sprintf("%v; its process is stuck and cannot be killed", err))
 		}
 	}
 }

@@ -32,7 +32,7 @@ const (
 // TestMain is also the child: a process can load only one library, so every test runs its own.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == Subcommand {
-		if err := Serve(context.Background(), os.Stdin, os.Stdout, os.Getenv("FAKE_NVML_LIBRARY")); err != nil {
+		if err := Serve(context.Background(), os.Stdin, os.Stdout, os.Getenv(Variable)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -93,7 +93,7 @@ type machine struct {
 
 func newMachine(t *testing.T, library string, state ...string) machine {
 	path := filepath.Join(t.TempDir(), "state")
-	m := machine{t, path, append(os.Environ(), "FAKE_NVML_LIBRARY="+library, "FAKE_NVML_STATE="+path)}
+	m := machine{t, path, append(os.Environ(), Variable+"="+library, "FAKE_NVML_STATE="+path)}
 	m.set(state...)
 	return m
 }
@@ -415,14 +415,52 @@ func TestSilenceIsBounded(t *testing.T) {
 				for _, l := range c.says {
 					lines <- l
 				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
 				began := time.Now()
-				err := p.talk(t.Context(), newWriter(io.Discard), lines, nil, make(chan struct{}))
+				err := p.talk(ctx, newWriter(io.Discard), lines, nil, make(chan struct{}))
 				if took := time.Since(began); !errors.Is(err, errHangs) || took != c.want {
 					t.Errorf("%v after %s, want it after %s", err, took, c.want)
 				}
 			})
 		})
 	}
+}
+
+// A process that is stuck in the kernel survives a kill. There is no second child meanwhile, and closing does not wait for it.
+func TestChildThatCannotBeKilled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Probe{log: slog.New(slog.DiscardHandler)}
+		if _, err := p.welcome(hello{Devices: []gpu.Device{{ID: "a", Memory: 1}}}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		killed, release, buried := 0, make(chan error, 1), make(chan error, 1)
+		go func() {
+			buried <- p.bury(ctx, func() { killed++ }, func() error { return <-release }, errHangs, &head{})
+		}()
+		for at, why := range []string{"it hangs", "it hangs; its process is stuck"} {
+			if at > 0 {
+				<-time.After(killWithin)
+			}
+			synctest.Wait()
+			if r := p.Read(nil)[0]; !is(r, gpu.Unknown, why) || killed != at+1 {
+				t.Errorf("reading %+v after %d kills", r, killed)
+			}
+		}
+		<-time.After(time.Hour)
+		synctest.Wait()
+		if len(buried) > 0 {
+			t.Error("it is not dead and was given up")
+		}
+		cancel()
+		<-time.After(killWithin)
+		synctest.Wait()
+		if len(buried) == 0 {
+			t.Error("closing waits for it")
+		}
+		release <- nil
+	})
 }
 
 // The child alone: a real driver is probed the same way, by "sleep 2 | skein-node nvml-probe".
