@@ -22,6 +22,9 @@ func (h nodes) ListNodes(context.Context, *connect.Request[adminv1.ListNodesRequ
 	res := &adminv1.ListNodesResponse{}
 	for n := range s.Nodes() {
 		v := &adminv1.NodeView{Id: string(n.ID), Name: n.Name, Addr: n.Addr, Status: string(n.Status), Why: n.Why, Software: n.Software, ReportAgeMs: -1}
+		if n.Drain != nil {
+			v.Why += "; to be drained when it is back"
+		}
 		report, age, ok := h.c.Report(n.ID)
 		if ok {
 			v.ReportAgeMs = age.Milliseconds()

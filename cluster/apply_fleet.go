@@ -77,9 +77,12 @@ func (s *State) putNode(c PutNode) error {
 	if err != nil {
 		return err
 	}
-	n.Status, n.Why = NodeReady, ""
-	if found && old.Status != NodeLost {
+	n.Status, n.Why, n.Drain = NodeReady, "", nil
+	switch {
+	case found && old.Status != NodeLost:
 		n.Status, n.Why = old.Status, old.Why
+	case old.Drain != nil:
+		n.Status, n.Why = NodeDraining, old.Drain.Why
 	}
 	n.Devices, n.Rev = slices.Clone(n.Devices), s.index
 	s.removeDevices(old)
@@ -123,7 +126,18 @@ func (s *State) setNodeStatus(c SetNodeStatus) error {
 	if c.Status != NodeReady && c.Status != NodeDraining && c.Status != NodeLost {
 		return reject(ReasonInvalid, subject, "unknown status %.40q", c.Status)
 	}
-	n.Status, n.Why, n.Rev = c.Status, clip(c.Why), s.index
+	switch {
+	case c.Status == NodeLost && n.Status == NodeDraining:
+		n.Drain = &Drain{n.Why}
+		n.Status, n.Why = c.Status, clip(c.Why)
+	case c.Status == NodeDraining && n.Status == NodeLost: // until it reports, what is wished does not make it reachable
+		n.Drain = &Drain{clip(c.Why)}
+	case c.Status == NodeReady && n.Status == NodeLost:
+		n.Drain = nil
+	default:
+		n.Status, n.Why = c.Status, clip(c.Why)
+	}
+	n.Rev = s.index
 	s.nodes = s.nodes.Set(n.ID, n)
 	return nil
 }

@@ -33,13 +33,14 @@ type DeleteMember struct {
 }
 
 // PutNode admits a node or changes its address, name or inventory. Its status is left alone if it exists, except that a lost node that
-// reports again becomes ready.
+// reports again becomes ready, or draining if it was, or if that was wished meanwhile.
 type PutNode struct {
 	Node Node  `json:"node"`
 	Was  Index `json:"was"`
 }
 
-// SetNodeStatus moves a node between ready, draining and lost.
+// SetNodeStatus moves a node between ready, draining and lost. A lost node stays lost until it reports (PutNode): ready and draining
+// then say what it becomes.
 type SetNodeStatus struct {
 	ID     NodeID     `json:"id"`
 	Status NodeStatus `json:"status"`

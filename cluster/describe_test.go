@@ -46,7 +46,11 @@ func describe(r any) string {
 		for _, d := range r.Devices {
 			devices = append(devices, fmt.Sprintf("%s=%v", d.ID, d.Memory))
 		}
-		return strings.Join(append(devices, fmt.Sprintf("%s %s why=%q rev=%d", r.Addr, r.Status, r.Why, r.Rev)), " ")
+		line := fmt.Sprintf("%s %s why=%q rev=%d", r.Addr, r.Status, r.Why, r.Rev)
+		if r.Drain != nil {
+			line += fmt.Sprintf(" drain=%q", r.Drain.Why)
+		}
+		return strings.Join(append(devices, line), " ")
 	case JoinToken:
 		return fmt.Sprintf("%s expires=%d used_by=%q rev=%d", r.Role, r.Expires, r.UsedBy, r.Rev)
 	case Key:

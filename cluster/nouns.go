@@ -72,7 +72,13 @@ type Node struct {
 	Devices  gpu.Inventory `json:"devices"`
 	Status   NodeStatus    `json:"status"`
 	Why      string        `json:"why,omitempty"`
+	Drain    *Drain        `json:"drain,omitempty"` // of a lost node: it is to be drained when it is back
 	Rev      Index         `json:"rev"`
+}
+
+// Drain is the wish that a node be empty, kept while the node is lost.
+type Drain struct {
+	Why string `json:"why,omitempty"`
 }
 
 // JoinToken is a one-time permission to join. Only the hash of its secret is kept.

@@ -113,7 +113,7 @@ func (w *World) Drain(id cluster.NodeID, drain bool) {
 	}
 	w.submit(fmt.Sprintf("node %s to be %s", id, to), func(s cluster.State) []cluster.Command {
 		n, ok := s.Node(id)
-		if !ok || n.Status != from {
+		if !ok || n.Status != from && (n.Status != cluster.NodeLost || (n.Drain != nil) == drain) {
 			return nil
 		}
 		return []cluster.Command{cluster.SetNodeStatus{ID: id, Status: to, Was: n.Rev}}
