@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -21,46 +20,47 @@ type inference struct{ s *Server }
 var _ inferencev1connect.InferenceServiceHandler = inference{}
 
 func (s *Server) registerConnect(mux *http.ServeMux) {
-	mux.Handle(inferencev1connect.NewInferenceServiceHandler(inference{s},
-		connect.WithReadMaxBytes(int(s.cfg.MaxBody)), connect.WithInterceptors(s.keyCheck()), connect.WithCompressMinBytes(4<<10)))
+	path, h := inferencev1connect.NewInferenceServiceHandler(inference{s},
+		connect.WithReadMaxBytes(int(s.cfg.MaxBody)), connect.WithInterceptors(explainer{s}), connect.WithCompressMinBytes(4<<10))
+	refuse := connect.NewErrorWriter()
+	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		if _, err := Authenticate(s.live.Now(), r.Header); err != nil { // before anything of the body is read
+			if err := refuse.Write(w, r, s.connectError(err)); err != nil {
+				s.log.Debug("a refusal was not taken", "err", err)
+			}
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
-// keyCheck refuses calls without a valid key before anything of them is looked at.
-func (s *Server) keyCheck() connect.Interceptor { return keyInterceptor{s} }
+// explainer turns the errors of handlers into what clients are told.
+type explainer struct{ s *Server }
 
-type keyInterceptor struct{ s *Server }
-
-func (k keyInterceptor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+func (e explainer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
-		if _, err := Authenticate(k.s.live.Now(), r.Header()); err != nil {
-			return nil, connectError(err)
-		}
 		res, err := next(ctx, r)
-		return res, connectError(err)
+		return res, e.s.connectError(err)
 	}
 }
 
-func (k keyInterceptor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+func (e explainer) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
 	return next
 }
 
-func (k keyInterceptor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+func (e explainer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, c connect.StreamingHandlerConn) error {
-		if _, err := Authenticate(k.s.live.Now(), c.RequestHeader()); err != nil {
-			return connectError(err)
-		}
-		return connectError(next(ctx, c))
+		return e.s.connectError(next(ctx, c))
 	}
 }
 
 // connectError is the one place where errors become Connect codes.
-func connectError(err error) error {
-	var ce *connect.Error
-	if err == nil || errors.As(err, &ce) {
+func (s *Server) connectError(err error) error {
+	if _, unread := err.(*connect.Error); err == nil || unread { // what is not wrapped says why the request could not be read
 		return err
 	}
 	code := connect.CodeInternal
-	e := explain(err)
+	e := s.explain(err)
 	switch e.Fault {
 	case FaultInvalid, FaultContext, FaultTask:
 		code = connect.CodeInvalidArgument
@@ -76,6 +76,8 @@ func connectError(err error) error {
 		code = connect.CodeCanceled
 	case FaultTooLarge:
 		code = connect.CodeResourceExhausted
+	case FaultTimeout:
+		code = connect.CodeDeadlineExceeded
 	}
 	return connect.NewError(code, e)
 }
@@ -86,13 +88,16 @@ func (i inference) Generate(ctx context.Context, r *connect.Request[inferencev1.
 	if err != nil {
 		return err
 	}
-	a := t.ask(r.Msg.Sampling)
+	a, err := t.ask(r.Msg.Sampling)
+	if err != nil {
+		return err
+	}
 	if ids := r.Msg.GetTokens(); ids != nil {
 		a.Tokens = ids.Ids
 	} else if a.Tokens, err = t.prompt(r.Msg.GetPrompt()); err != nil {
 		return err
 	}
-	return i.s.generate(ctx, t, a, i.pieces(t, out))
+	return i.s.generate(ctx, t, a, i.pieces(t, a.Sampling.Logprobs, out))
 }
 
 // Chat implements skein.inference.v1.
@@ -105,15 +110,18 @@ func (i inference) Chat(ctx context.Context, r *connect.Request[inferencev1.Chat
 	for _, m := range r.Msg.Messages {
 		messages = append(messages, Message{Role: m.Role, Content: m.Content})
 	}
-	a := t.ask(r.Msg.Sampling)
+	a, err := t.ask(r.Msg.Sampling)
+	if err != nil {
+		return err
+	}
 	if a.Tokens, err = t.chat(messages, time.Now()); err != nil {
 		return err
 	}
-	return i.s.generate(ctx, t, a, i.pieces(t, out))
+	return i.s.generate(ctx, t, a, i.pieces(t, a.Sampling.Logprobs, out))
 }
 
 // ask reads sampling parameters over the model's defaults.
-func (t *text) ask(p *inferencev1.Sampling) Ask {
+func (t *text) ask(p *inferencev1.Sampling) (Ask, error) {
 	a := Ask{Sampling: t.manifest.Sampling}
 	if p == nil {
 		p = &inferencev1.Sampling{}
@@ -125,25 +133,24 @@ func (t *text) ask(p *inferencev1.Sampling) Ask {
 		a.Sampling.TopK = int(*p.TopK)
 	}
 	if p.TopP != nil {
-		a.Sampling.TopP = *p.TopP
+		if a.Sampling.TopP = *p.TopP; *p.TopP == 0 {
+			return a, invalid("top_p", "top_p is 0, want above 0 and at most 1")
+		}
 	}
 	a.Sampling.Seed = freshSeed(p.Seed)
 	a.Sampling.Logprobs, a.Sampling.TopLogprobs = p.Logprobs || p.TopLogprobs > 0, int(p.TopLogprobs)
 	a.Stops = p.Stop
 	if p.MaxTokens != nil {
-		a.MaxTokens = int(*p.MaxTokens)
-		if a.MaxTokens == 0 {
-			a.MaxTokens = -1 // asked for none: refused like every number below 1
-		}
+		return a, a.limit(int(*p.MaxTokens))
 	}
-	return a
+	return a, nil
 }
 
-func (i inference) pieces(t *text, out *connect.ServerStream[inferencev1.GenerateResponse]) func(Piece) error {
+func (i inference) pieces(t *text, logprobs bool, out *connect.ServerStream[inferencev1.GenerateResponse]) func(Piece) error {
 	return func(p Piece) error {
 		res := &inferencev1.GenerateResponse{Text: p.Text, ModelVersion: t.version.String()}
 		for _, tok := range p.Tokens {
-			res.Tokens = append(res.Tokens, t.token(tok))
+			res.Tokens = append(res.Tokens, t.token(tok, logprobs))
 		}
 		switch p.Finish {
 		case FinishStop:
@@ -162,9 +169,9 @@ func usage(prompt, completion int) *inferencev1.Usage {
 	return &inferencev1.Usage{PromptTokens: int32(prompt), CompletionTokens: int32(completion)}
 }
 
-func (t *text) token(tok Token) *inferencev1.Token {
+func (t *text) token(tok Token, logprobs bool) *inferencev1.Token {
 	out := &inferencev1.Token{Id: tok.Choice.Token, Text: valid(tok.Text)}
-	if tok.Logprob != 0 || len(tok.Top) > 0 {
+	if logprobs {
 		out.Logprob = &tok.Logprob
 	}
 	for _, alt := range tok.Top {
@@ -189,7 +196,7 @@ func (i inference) Embed(ctx context.Context, r *connect.Request[inferencev1.Emb
 	if err != nil {
 		return nil, err
 	}
-	rows, n, err := t.rows(r.Msg.Texts, nil)
+	rows, n, err := i.s.rows(t, r.Msg.Texts, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +221,7 @@ func (i inference) Classify(ctx context.Context, r *connect.Request[inferencev1.
 	for _, in := range r.Msg.Inputs {
 		texts, pairs = append(texts, in.Text), append(pairs, in.Pair)
 	}
-	rows, n, err := t.rows(texts, pairs)
+	rows, n, err := i.s.rows(t, texts, pairs)
 	if err != nil {
 		return nil, err
 	}

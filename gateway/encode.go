@@ -14,15 +14,29 @@ import (
 	"github.com/skein-project/skein/wire"
 )
 
+// maxFloats bounds the hidden states in one answer of a worker: base64 takes 16 bytes for 3 numbers of 4.
+const maxFloats = wire.MaxMessage / 16 * 3 * 3 / 4
+
 // encode runs rows through an encoder and gives them back in order.
 func (s *Server) encode(ctx context.Context, t *text, rows []wire.EncodeRow, want wire.EncodeWant) ([]wire.EncodedRow, error) {
-	if len(rows) == 0 || len(rows) > s.cfg.MaxInputs {
-		return nil, invalid("input", "%d inputs, want 1 to %d", len(rows), s.cfg.MaxInputs)
+	if err := s.inputs(len(rows)); err != nil {
+		return nil, err
 	}
+	most, floats := s.context(t), 0
 	for i, r := range rows {
-		if n := s.context(t); len(r.IDs) > n {
-			return nil, &Error{Fault: FaultContext, Param: "input", Why: fmt.Sprintf("input %d has %d tokens and the context is %d", i, len(r.IDs), n)}
+		if len(r.IDs) == 0 {
+			return nil, invalid("input", "input %d is empty", i)
 		}
+		if len(r.IDs) > most {
+			return nil, &Error{Fault: FaultContext, Param: "input", Why: fmt.Sprintf("input %d has %d tokens and the context is %d", i, len(r.IDs), most)}
+		}
+		if err := t.known(r.IDs, "input"); err != nil {
+			return nil, err
+		}
+		floats += len(r.IDs) * t.manifest.Config.Hidden
+	}
+	if want.Hidden && floats > maxFloats {
+		return nil, invalid("input", "the hidden states of these inputs are %d numbers, at most %d go into one answer: send fewer inputs", floats, maxFloats)
 	}
 	var out []wire.EncodedRow
 	err := s.onReplica(ctx, t.version, func(ctx context.Context, r router.Route) error {
@@ -41,9 +55,12 @@ func (s *Server) encode(ctx context.Context, t *text, rows []wire.EncodeRow, wan
 }
 
 // rows turns texts, or pairs of texts, into rows of tokens.
-func (t *text) rows(texts []string, pairs []string) (rows []wire.EncodeRow, tokens int, err error) {
+func (s *Server) rows(t *text, texts []string, pairs []string) (rows []wire.EncodeRow, tokens int, err error) {
 	if t.tokenizer == nil {
-		return nil, 0, &Error{Fault: FaultTask, Param: "model", Why: "the model has no tokenizer: send token ids"}
+		return nil, 0, errNoTokenizer
+	}
+	if err := s.inputs(len(texts)); err != nil {
+		return nil, 0, err
 	}
 	for i, text := range texts {
 		var e token.Encoding
@@ -59,6 +76,14 @@ func (t *text) rows(texts []string, pairs []string) (rows []wire.EncodeRow, toke
 		rows = append(rows, wire.EncodeRow{IDs: e.IDs, Types: e.TypeIDs})
 	}
 	return rows, tokens, nil
+}
+
+// inputs checks the number of inputs of a request.
+func (s *Server) inputs(n int) error {
+	if n == 0 || n > s.cfg.MaxInputs {
+		return invalid("input", "%d inputs, want 1 to %d", n, s.cfg.MaxInputs)
+	}
+	return nil
 }
 
 // embed turns rows into vectors.

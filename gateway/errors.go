@@ -28,6 +28,7 @@ const (
 	FaultUnavailable       // no replica can answer now: try again
 	FaultCanceled          // the client went away
 	FaultTooLarge          // the request's body is over the limit
+	FaultTimeout           // the client's own deadline has passed
 )
 
 // Error is what a client is told.
@@ -39,8 +40,19 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Why }
 
+var errNoTokenizer = &Error{Fault: FaultTask, Param: "model", Why: "the model has no tokenizer: send token ids"}
+
 func invalid(param, format string, args ...any) error {
 	return &Error{Fault: FaultInvalid, Param: param, Why: fmt.Sprintf(format, args...)}
+}
+
+// explain is what the client is told. What it is not told is logged.
+func (s *Server) explain(err error) *Error {
+	e := explain(err)
+	if e.Fault == FaultInternal {
+		s.log.Error("a request failed", "err", err)
+	}
+	return e
 }
 
 // explain turns any error into what the client is told. Words of internal errors stay inside.
@@ -62,6 +74,8 @@ func explain(err error) *Error {
 		return &Error{Fault: FaultInvalid, Why: refused.Why}
 	case errors.As(err, &refused) && refused.Code == connect.CodeResourceExhausted:
 		return &Error{Fault: FaultBusy, Why: refused.Why}
+	case errors.Is(err, errNoAnswer):
+		return &Error{Fault: FaultUnavailable, Param: "model", Why: "no replica of the model answers"}
 	case errors.As(err, &raised):
 		return &Error{Fault: FaultInvalid, Param: "messages", Why: raised.Error()}
 	case errors.As(err, &badText):
@@ -71,7 +85,7 @@ func explain(err error) *Error {
 	case errors.Is(err, context.Canceled):
 		return &Error{Fault: FaultCanceled, Why: "the client went away"}
 	case errors.Is(err, context.DeadlineExceeded):
-		return &Error{Fault: FaultUnavailable, Why: "the request's time is over"}
+		return &Error{Fault: FaultTimeout, Why: "the request's time is over"}
 	}
 	return &Error{Fault: FaultInternal, Why: "internal error"}
 }

@@ -25,6 +25,15 @@ type Ask struct {
 	MaxTokens int // 0 = as many as the context leaves
 }
 
+// limit sets MaxTokens to what a client asked for.
+func (a *Ask) limit(n int) error {
+	if n < 1 {
+		return invalid("max_tokens", "max_tokens is %d, want at least 1", n)
+	}
+	a.MaxTokens = n
+	return nil
+}
+
 // Piece is a part of an answer.
 type Piece struct {
 	Text   string
@@ -51,8 +60,11 @@ const (
 // Usage counts tokens.
 type Usage struct{ Prompt, Completion int }
 
-// errStopped ends a generation from this side: a stop string was reached.
-var errStopped = errors.New("gateway: stop string")
+var (
+	errStopped  = errors.New("gateway: stop string") // ends a generation from this side
+	errNoAnswer = errors.New("gateway: no replica answered")
+	errEnded    = errors.New("gateway: the replica's answer has no end")
+)
 
 // generate answers an ask piece by piece. A replica that fails is replaced by another, which continues from the tokens that were given:
 // the caller sees a pause, never an error, never a token twice.
@@ -68,7 +80,11 @@ func (s *Server) generate(ctx context.Context, t *text, a Ask, send func(Piece) 
 	case err != nil:
 		return err
 	}
-	return w.end(w.rest(), finish)
+	rest, hit := w.rest()
+	if hit {
+		finish = FinishStop
+	}
+	return w.end(rest, finish)
 }
 
 func (t *text) decoder() *token.Decoder {
@@ -78,16 +94,22 @@ func (t *text) decoder() *token.Decoder {
 	return t.tokenizer.NewDecoder(true)
 }
 
+// maxStop bounds a stop string in bytes.
+const maxStop = 4096
+
 // check refuses what no replica could answer, and fills in MaxTokens.
 func (s *Server) check(t *text, a *Ask) error {
 	if !t.manifest.Can(model.Generate) {
 		return &Error{Fault: FaultTask, Param: "model", Why: fmt.Sprintf("%s does not generate text", t.version)}
 	}
 	if err := a.Sampling.Validate(); err != nil {
-		return &Error{Fault: FaultInvalid, Why: err.Error()}
+		if bad, ok := errors.AsType[model.Invalid](err); ok {
+			return invalid(bad.What, "%s: %s", bad.What, bad.Why)
+		}
+		return err
 	}
-	if len(a.Stops) > s.cfg.MaxStops || slices.Contains(a.Stops, "") {
-		return invalid("stop", "%d stop strings, at most %d, none empty", len(a.Stops), s.cfg.MaxStops)
+	if len(a.Stops) > s.cfg.MaxStops || slices.ContainsFunc(a.Stops, func(stop string) bool { return stop == "" || len(stop) > maxStop }) {
+		return invalid("stop", "%d stop strings: at most %d, each of 1 to %d bytes", len(a.Stops), s.cfg.MaxStops, maxStop)
 	}
 	if len(a.Stops) > 0 && t.tokenizer == nil {
 		return invalid("stop", "the model has no tokenizer, so it has no text to stop")
@@ -95,15 +117,33 @@ func (s *Server) check(t *text, a *Ask) error {
 	if len(a.Tokens) == 0 {
 		return invalid("prompt", "the prompt is empty")
 	}
-	room := s.context(t) - len(a.Tokens)
-	if room < 1 {
-		return &Error{Fault: FaultContext, Param: "prompt", Why: fmt.Sprintf("the prompt has %d tokens and the context %d: no room for an answer", len(a.Tokens), s.context(t))}
+	if err := t.known(a.Tokens, "prompt"); err != nil {
+		return err
 	}
-	if a.MaxTokens < 0 {
-		return invalid("max_tokens", "max_tokens is %d, want at least 1", a.MaxTokens)
-	}
-	if a.MaxTokens == 0 || a.MaxTokens > room {
+	return s.room(t, a)
+}
+
+// room refuses a prompt that leaves no room for an answer, and an answer that no prompt leaves room for. Otherwise MaxTokens becomes what there is
+// room for at most.
+func (s *Server) room(t *text, a *Ask) error {
+	context := s.context(t)
+	room := context - len(a.Tokens)
+	switch {
+	case room < 1:
+		return &Error{Fault: FaultContext, Param: "prompt", Why: fmt.Sprintf("the prompt has %d tokens and the context %d: no room for an answer", len(a.Tokens), context)}
+	case a.MaxTokens < 0 || a.MaxTokens > context:
+		return invalid("max_tokens", "max_tokens is %d, want 1 to the context of %d", a.MaxTokens, context)
+	case a.MaxTokens == 0 || a.MaxTokens > room:
 		a.MaxTokens = room
+	}
+	return nil
+}
+
+// known refuses token ids that the model does not have.
+func (t *text) known(ids []int32, param string) error {
+	vocab := t.manifest.Config.Vocab
+	if i := slices.IndexFunc(ids, func(id int32) bool { return id < 0 || int(id) >= vocab }); i >= 0 {
+		return invalid(param, "token %d at %d is not in the model's vocabulary of %d", ids[i], i, vocab)
 	}
 	return nil
 }
@@ -122,7 +162,7 @@ func (s *Server) tokens(ctx context.Context, t *text, a Ask, take func(sample.Ch
 	var finish Finish
 	err := s.onReplica(ctx, t.version, func(ctx context.Context, r router.Route) error {
 		req.Replica, req.Epoch = r.Replica, r.Epoch
-		return wire.Read(ctx, s.dialer, cluster.RoleNode, r.Head(), wire.Generate, req, func(res *wire.GenerateResponse) error {
+		err := wire.Read(ctx, s.dialer, cluster.RoleNode, r.Head(), wire.Generate, req, func(res *wire.GenerateResponse) error {
 			for _, c := range res.Tokens {
 				// The journal: what was given is part of the next attempt's prompt.
 				req.Tokens = append(req.Tokens, c.Token)
@@ -134,6 +174,10 @@ func (s *Server) tokens(ctx context.Context, t *text, a Ask, take func(sample.Ch
 			finish = Finish(res.Finish)
 			return nil
 		})
+		if err == nil && finish == "" {
+			err = errEnded
+		}
+		return err
 	}, func() bool { return finish != "" || req.MaxTokens == 0 }, func() int { return len(req.Tokens) })
 	if err == nil && finish == "" {
 		finish = FinishLength // the placement died just after the last token
@@ -158,6 +202,7 @@ type effort struct {
 	version  cluster.VersionID
 	excluded []router.Placed // failed since the last pause
 	last     error
+	begun    bool // an answer is under way: it waits for room rather than fail
 	pause    time.Duration
 	deadline time.Time // Config.Patience after the last progress
 	attempts int       // since the last progress
@@ -192,10 +237,11 @@ func (s *Server) onReplica(ctx context.Context, v cluster.VersionID, call func(c
 		s.log.Debug("replica failed a request", "replica", route.Replica.String(), "epoch", route.Epoch, "err", err)
 		if progress() > before {
 			e.renew()
+			e.begun = true
 		}
 		e.last, e.excluded = err, append(e.excluded, route.Placed())
 		if e.attempts++; e.attempts >= s.cfg.Attempts {
-			return err
+			return fmt.Errorf("%w: %d attempts: %w", errNoAnswer, e.attempts, err)
 		}
 	}
 }
@@ -216,7 +262,7 @@ func (e *effort) route(ctx context.Context) (router.Route, error) {
 			return route, err
 		}
 		var refused *wire.Refused
-		if errors.As(e.last, &refused) && refused.Code == connect.CodeResourceExhausted {
+		if !e.begun && errors.As(e.last, &refused) && refused.Code == connect.CodeResourceExhausted {
 			return route, e.last // every placement is full
 		}
 		if unready.Excluded == 0 {
@@ -254,7 +300,7 @@ func (w *writer) take(c sample.Choice) error {
 		p.Text, hit = w.stop.push(p.Tokens[0].Text)
 	}
 	if err := w.send(p); err != nil {
-		return err
+		return &Error{Fault: FaultCanceled, Why: "the client takes no more: " + err.Error()}
 	}
 	if hit {
 		return errStopped
@@ -262,16 +308,15 @@ func (w *writer) take(c sample.Choice) error {
 	return nil
 }
 
-// rest is the text that was held back when the answer ended.
-func (w *writer) rest() string {
+// rest is the text that was held back when the answer ended. hit says that it ended in a stop string.
+func (w *writer) rest() (text string, hit bool) {
 	if w.decoder == nil {
-		return ""
+		return "", false
 	}
-	out, hit := w.stop.push(w.decoder.Flush())
-	if hit {
-		return out
+	if text, hit = w.stop.push(w.decoder.Flush()); hit {
+		return text, true
 	}
-	return out + w.stop.flush()
+	return text + w.stop.flush(), false
 }
 
 func (w *writer) end(text string, f Finish) error {

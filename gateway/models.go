@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/skein-project/skein/cluster"
@@ -38,4 +40,39 @@ func freshSeed(seed *uint64) uint64 {
 		return *seed
 	}
 	return rand.Uint64()
+}
+
+type modelJSON struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int64  `json:"created"`
+	OwnedBy string `json:"owned_by"`
+	Version string `json:"version"`
+	Ready   int    `json:"ready_replicas"`
+}
+
+func modelOf(m Model) modelJSON {
+	return modelJSON{ID: m.Name, Object: "model", Created: m.Created.Unix(), OwnedBy: "skein", Version: m.Version.String(), Ready: m.Ready}
+}
+
+func (s *Server) listModels(w http.ResponseWriter, _ *http.Request) error {
+	list := []modelJSON{}
+	for _, m := range s.models() {
+		list = append(list, modelOf(m))
+	}
+	w.(*answer).json(http.StatusOK, map[string]any{"object": "list", "data": list})
+	return nil
+}
+
+// getModel answers for every name that can be called: aliases, and versions.
+func (s *Server) getModel(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("model")
+	table, _ := s.table()
+	target, ok := table.Target(name)
+	v, there := s.live.Now().Version(target)
+	if !ok || !there {
+		return &Error{Fault: FaultModel, Param: "model", Why: fmt.Sprintf("the model %.128q does not exist", name)}
+	}
+	w.(*answer).json(http.StatusOK, modelOf(Model{Name: name, Version: target, Ready: len(table.Routes(target)), Created: time.UnixMilli(int64(v.Created))}))
+	return nil
 }

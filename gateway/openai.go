@@ -1,27 +1,41 @@
 package gateway
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/skein-project/skein/wire"
 )
 
 // registerOpenAI adds the OpenAI HTTP API: chat, completions, embeddings, models (OpenAI API reference, 2026).
 func (s *Server) registerOpenAI(mux *http.ServeMux) {
-	mux.HandleFunc("POST /v1/chat/completions", s.openAI(s.chatCompletions))
-	mux.HandleFunc("POST /v1/completions", s.openAI(s.completions))
-	mux.HandleFunc("POST /v1/embeddings", s.openAI(s.embeddings))
-	mux.HandleFunc("GET /v1/models", s.openAI(s.listModels))
-	mux.HandleFunc("GET /v1/models/{model}", s.openAI(s.getModel))
+	for _, e := range []struct {
+		method, path string
+		handler      func(http.ResponseWriter, *http.Request) error
+	}{
+		{http.MethodPost, "/v1/chat/completions", s.chatCompletions},
+		{http.MethodPost, "/v1/completions", s.completions},
+		{http.MethodPost, "/v1/embeddings", s.embeddings},
+		{http.MethodGet, "/v1/models", s.listModels},
+		{http.MethodGet, "/v1/models/{model}", s.getModel},
+	} {
+		mux.HandleFunc(e.method+" "+e.path, s.openAI(e.handler))
+		mux.HandleFunc(e.path, s.openAI(func(w http.ResponseWriter, r *http.Request) error {
+			w.Header().Set("Allow", e.method)
+			return &httpError{http.StatusMethodNotAllowed, &Error{Fault: FaultInvalid, Why: fmt.Sprintf("%.40q is not a method of %s: use %s", r.Method, e.path, e.method)}}
+		}))
+	}
 	mux.HandleFunc("/v1/", s.openAI(func(_ http.ResponseWriter, r *http.Request) error {
-		return &httpError{http.StatusNotFound, &Error{Fault: FaultInvalid, Why: fmt.Sprintf("%s %.200s is not served here", r.Method, r.URL.Path)}}
+		return &httpError{http.StatusNotFound, &Error{Fault: FaultInvalid, Why: fmt.Sprintf("%.200q is not served here", r.URL.Path)}}
 	}))
 }
 
@@ -36,7 +50,7 @@ func (s *Server) openAI(h func(http.ResponseWriter, *http.Request) error) http.H
 			id = newID("req-")
 		}
 		w.Header().Set(requestIDHeader, id)
-		out := &answer{ResponseWriter: w, began: began}
+		out := &answer{ResponseWriter: w, explain: s.explain, began: began}
 		_, err := Authenticate(s.live.Now(), r.Header)
 		if err == nil {
 			r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
@@ -62,6 +76,7 @@ func (e *httpError) Unwrap() error { return e.err }
 // answer is a response that knows whether it has begun: after the first event an error is an event too.
 type answer struct {
 	http.ResponseWriter
+	explain   func(error) *Error
 	began     time.Time
 	streaming bool
 }
@@ -78,7 +93,7 @@ type openAIError struct {
 
 // fail is the one place where errors become OpenAI errors.
 func (a *answer) fail(err error) {
-	e := explain(err)
+	e := a.explain(err)
 	status, kind, code := http.StatusInternalServerError, "server_error", ""
 	switch e.Fault {
 	case FaultInvalid, FaultTask:
@@ -97,6 +112,8 @@ func (a *answer) fail(err error) {
 		status = 499 // nobody reads it
 	case FaultTooLarge:
 		status, kind = http.StatusRequestEntityTooLarge, "invalid_request_error"
+	case FaultTimeout:
+		status = http.StatusGatewayTimeout
 	}
 	var he *httpError
 	if errors.As(err, &he) {
@@ -161,25 +178,29 @@ func (a *answer) done() error {
 
 // read decodes a request's body. Unknown fields are accepted, since clients send new ones; encoding/json bounds the depth.
 func read(r *http.Request, v any) error {
-	d := json.NewDecoder(r.Body)
-	if err := d.Decode(v); err != nil {
-		var tooLarge *http.MaxBytesError
-		var wrong *json.UnmarshalTypeError
-		var e *Error
-		switch {
-		case errors.As(err, &e):
-			return e
-		case errors.As(err, &tooLarge):
-			return &Error{Fault: FaultTooLarge, Why: fmt.Sprintf("the request is larger than %d bytes", tooLarge.Limit)}
-		case errors.As(err, &wrong):
-			return invalid(wrong.Field, "%s: a %s does not fit here", wrong.Field, wrong.Value)
-		}
-		return invalid("", "the request's body is not JSON: %v", err)
+	b, err := io.ReadAll(r.Body) // openAI bounds it
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return &Error{Fault: FaultTooLarge, Why: fmt.Sprintf("the request is larger than %d bytes", tooLarge.Limit)}
+	case err != nil:
+		return &Error{Fault: FaultCanceled, Why: "the request ended early"}
+	case !utf8.Valid(b):
+		return invalid("", "the request's body is not UTF-8")
 	}
-	if d.More() {
-		return invalid("", "the request's body goes on after its JSON value")
+	err = json.Unmarshal(b, v)
+	var wrong *json.UnmarshalTypeError
+	var e *Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &e):
+		return e
+	case errors.As(err, &wrong):
+		field := strings.TrimPrefix(wrong.Field, "params.") // the embedded struct is ours, not the client's
+		return invalid(field, "%s: a %s does not fit here", field, wrong.Value)
 	}
-	return nil
+	return invalid("", "the request's body is not JSON: %v", err)
 }
 
 // params are the fields that chat and text completions share.
@@ -200,6 +221,9 @@ type params struct {
 	LogitBias           map[string]any  `json:"logit_bias"`
 	ResponseFormat      *responseFormat `json:"response_format"`
 	Tools               []any           `json:"tools"`
+	Functions           []any           `json:"functions"`
+	Modalities          []string        `json:"modalities"`
+	Audio               map[string]any  `json:"audio"`
 }
 
 type streamOptions struct {
@@ -230,25 +254,48 @@ func (s *stringOrList) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// ask reads the parameters over the model's defaults. What is not done is refused, never dropped.
+// unsupported names a parameter that asks for what is not done. Such a request is refused: nothing that was asked for is dropped.
+func (p *params) unsupported() string {
+	switch {
+	case p.FrequencyPenalty != 0:
+		return "frequency_penalty"
+	case p.PresencePenalty != 0:
+		return "presence_penalty"
+	case len(p.LogitBias) > 0:
+		return "logit_bias"
+	case p.ResponseFormat != nil && p.ResponseFormat.Type != "text":
+		return "response_format"
+	case len(p.Tools) > 0:
+		return "tools"
+	case len(p.Functions) > 0:
+		return "functions"
+	case slices.ContainsFunc(p.Modalities, func(m string) bool { return m != "text" }):
+		return "modalities"
+	case len(p.Audio) > 0:
+		return "audio"
+	}
+	return ""
+}
+
+// ask reads the parameters over the model's defaults.
 func (p *params) ask(t *text, maxChoices int) (a Ask, n int, err error) {
 	a = Ask{Sampling: t.manifest.Sampling, Stops: p.Stop}
-	for param, unsupported := range map[string]bool{
-		"frequency_penalty": p.FrequencyPenalty != 0, "presence_penalty": p.PresencePenalty != 0, "logit_bias": len(p.LogitBias) > 0,
-		"response_format": p.ResponseFormat != nil && p.ResponseFormat.Type != "text", "tools": len(p.Tools) > 0,
-	} {
-		if unsupported {
-			return a, 0, invalid(param, "%s is not supported by this model", param)
-		}
+	if name := p.unsupported(); name != "" {
+		return a, 0, invalid(name, "%s is not supported by this model", name)
+	}
+	if p.StreamOptions != nil && !p.Stream {
+		return a, 0, invalid("stream_options", "stream_options needs stream")
 	}
 	if p.Temperature != nil {
 		a.Sampling.Temperature = *p.Temperature
 	}
-	if p.TopP != nil {
-		a.Sampling.TopP = *p.TopP
-	}
 	if p.TopK != nil {
 		a.Sampling.TopK = *p.TopK
+	}
+	if p.TopP != nil {
+		if a.Sampling.TopP = *p.TopP; *p.TopP == 0 { // what clients mean by it: the most likely token alone
+			a.Sampling.TopP, a.Sampling.TopK = 1, 1
+		}
 	}
 	var seed *uint64
 	if p.Seed != nil {
@@ -256,13 +303,9 @@ func (p *params) ask(t *text, maxChoices int) (a Ask, n int, err error) {
 		seed = &u
 	}
 	a.Sampling.Seed = freshSeed(seed)
-	limit := p.MaxCompletionTokens
-	if limit == nil {
-		limit = p.MaxTokens
-	}
-	if limit != nil {
-		if a.MaxTokens = *limit; a.MaxTokens < 1 {
-			return a, 0, invalid("max_tokens", "max_tokens is %d, want at least 1", a.MaxTokens)
+	if limit := cmp.Or(p.MaxCompletionTokens, p.MaxTokens); limit != nil {
+		if err := a.limit(*limit); err != nil {
+			return a, 0, err
 		}
 	}
 	n = 1
@@ -289,37 +332,4 @@ type usageJSON struct {
 func usageOf(u Usage) *usageJSON {
 	return &usageJSON{Prompt: u.Prompt, Completion: u.Completion, Total: u.Prompt + u.Completion,
 		PromptMore: map[string]int{"cached_tokens": 0}, More: map[string]int{"reasoning_tokens": 0}}
-}
-
-type modelJSON struct {
-	ID      string `json:"id"`
-	Object  string `json:"object"`
-	Created int64  `json:"created"`
-	OwnedBy string `json:"owned_by"`
-	Version string `json:"version"`
-	Ready   int    `json:"ready_replicas"`
-}
-
-func modelOf(m Model) modelJSON {
-	return modelJSON{ID: m.Name, Object: "model", Created: m.Created.Unix(), OwnedBy: "skein", Version: m.Version.String(), Ready: m.Ready}
-}
-
-func (s *Server) listModels(w http.ResponseWriter, _ *http.Request) error {
-	list := []modelJSON{}
-	for _, m := range s.models() {
-		list = append(list, modelOf(m))
-	}
-	w.(*answer).json(http.StatusOK, map[string]any{"object": "list", "data": list})
-	return nil
-}
-
-func (s *Server) getModel(w http.ResponseWriter, r *http.Request) error {
-	name := r.PathValue("model")
-	for _, m := range s.models() {
-		if m.Name == name {
-			w.(*answer).json(http.StatusOK, modelOf(m))
-			return nil
-		}
-	}
-	return &Error{Fault: FaultModel, Param: "model", Why: fmt.Sprintf("the model %.128q does not exist", strings.ToValidUTF8(name, "?"))}
 }

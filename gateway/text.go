@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +22,9 @@ type text struct {
 	manifest  *model.Manifest
 	tokenizer *token.Tokenizer // nil: the version has none, and takes token ids only
 	template  *jinja.Template  // nil: none
+	source    string           // of the template
 	specials  map[string]string
+	limit     int // bytes of a prompt
 }
 
 // texts keeps what was loaded, by manifest. One load per manifest is under way at a time; all who ask wait for it.
@@ -119,7 +120,7 @@ func (s *Server) loadText(ctx context.Context, v cluster.Version) (*text, error)
 			}
 		}
 	}
-	t := &text{manifest: m}
+	t := &text{manifest: m, limit: s.cfg.MaxPrompt}
 	if len(files) == 0 {
 		return t, nil
 	}
@@ -128,73 +129,10 @@ func (s *Server) loadText(ctx context.Context, v cluster.Version) (*text, error)
 	}
 	t.specials = t.tokenizer.TemplateTokens()
 	if src, ok := t.tokenizer.ChatTemplate(); ok {
+		t.source = src
 		if t.template, err = jinja.Parse(src); err != nil {
 			return nil, fmt.Errorf("parse the chat template of %s: %w", v.VersionID, err)
 		}
 	}
 	return t, nil
-}
-
-// prompt turns a text into tokens, with the special tokens that the model begins with.
-func (t *text) prompt(text string) ([]int32, error) {
-	if t.tokenizer == nil {
-		return nil, &Error{Fault: FaultTask, Param: "model", Why: "the model has no tokenizer: send token ids"}
-	}
-	e, err := t.tokenizer.Encode(text, token.EncodeOptions{AddSpecial: true})
-	return e.IDs, err
-}
-
-// Message is one turn of a conversation.
-type Message struct {
-	Role    string
-	Content string
-}
-
-// chat renders a conversation with the model's template and turns it into tokens. Special tokens are read where the template put them,
-// never where a message spells them.
-func (t *text) chat(messages []Message, now time.Time) ([]int32, error) {
-	if t.tokenizer == nil || t.template == nil {
-		return nil, &Error{Fault: FaultTask, Param: "model", Why: "the model has no chat template: use completions"}
-	}
-	list := make([]any, len(messages))
-	for i, m := range messages {
-		o := jinja.NewObject()
-		o.Set("role", m.Role)
-		o.Set("content", m.Content)
-		list[i] = o
-	}
-	vars := map[string]any{"messages": list, "add_generation_prompt": true}
-	for name, text := range t.specials {
-		vars[name] = text
-	}
-	rendered, err := t.template.Render(vars, jinja.Limits{Now: now})
-	if err != nil {
-		return nil, templateError(err)
-	}
-	e, err := t.tokenizer.Encode(rendered, token.EncodeOptions{ParseSpecial: true, Literal: literal(rendered, messages)})
-	return e.IDs, err
-}
-
-func templateError(err error) error {
-	if e := explain(err); e.Fault != FaultInternal {
-		return e
-	}
-	return &Error{Fault: FaultInvalid, Param: "messages", Why: "the model's chat template cannot render these messages: " + err.Error()}
-}
-
-// literal finds the messages in the rendered prompt, in order; templates trim them at most. A message that the template changed
-// otherwise is not found, and its text counts as the template's.
-func literal(rendered string, messages []Message) []token.Span {
-	var spans []token.Span
-	from := 0
-	for _, m := range messages {
-		for _, content := range []string{m.Content, strings.TrimSpace(m.Content)} {
-			if at := strings.Index(rendered[from:], content); content != "" && at >= 0 {
-				spans = append(spans, token.Span{From: int32(from + at), To: int32(from + at + len(content))})
-				from += at + len(content)
-				break
-			}
-		}
-	}
-	return spans
 }

@@ -6,17 +6,7 @@ import (
 	"testing"
 
 	"github.com/skein-project/skein/model"
-	"github.com/skein-project/skein/token"
 )
-
-func TestLiteral(t *testing.T) {
-	rendered := "<|user|>hi <|end|> there<|end|><|user|>ok<|end|>"
-	got := literal(rendered, []Message{{"user", "  hi <|end|> there\n"}, {"user", "ok"}, {"user", ""}, {"user", "not there"}})
-	want := []token.Span{{From: 8, To: 24}, {From: 39, To: 41}}
-	if !slices.Equal(got, want) {
-		t.Errorf("literal spans %v, want %v", got, want)
-	}
-}
 
 func TestProject(t *testing.T) {
 	near := func(a, b []float32) bool {
