@@ -19,10 +19,17 @@ type Founding struct {
 	authority *wire.Authority
 }
 
-// Found makes a new cluster in an empty directory: its id, its authority, its secrets, and this coordinator's own membership.
+// ErrMember says that a member lives in the directory already.
+var ErrMember = errors.New("coordinator: a member lives there already")
+
+// Found makes a new cluster in an empty directory: its id, its authority, its secrets, and this coordinator's own membership. What is left
+// of a founding that never came to its log (a port in use, say) is made anew. Errors: ErrMember.
 func Found(dir, name string) (*Founding, error) {
-	if _, err := wire.LoadMembership(dir); !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("found a cluster in %s: a member lives there already", dir)
+	m, err := wire.LoadMembership(dir)
+	_, noLog := os.Stat(filepath.Join(dir, raftDir))
+	begun := err == nil && len(m.Coordinators) == 0 && errors.Is(noLog, os.ErrNotExist)
+	if !errors.Is(err, os.ErrNotExist) && !begun {
+		return nil, fmt.Errorf("found a cluster in %s: %w", dir, ErrMember)
 	}
 	id := string(wire.NewID())
 	ca, err := wire.NewAuthority(id, time.Now())
@@ -44,7 +51,7 @@ func Found(dir, name string) (*Founding, error) {
 	}
 	gossipKey := make([]byte, 32)
 	rand.Read(gossipKey)
-	m := wire.Membership{ID: who.ID, Role: who.Role, Name: name, Papers: papers, GossipKey: gossipKey, Secret: wire.NewSecret()}
+	m = wire.Membership{ID: who.ID, Role: who.Role, Name: name, Papers: papers, GossipKey: gossipKey, Secret: wire.NewSecret()}
 	return &Founding{authority: ca}, m.Save(dir)
 }
 

@@ -23,6 +23,9 @@ import (
 	"github.com/skein-project/skein/wire"
 )
 
+// raftDir is the folder of the log in the data directory.
+const raftDir = "raft"
+
 // Server is a running coordinator.
 type Server struct {
 	cfg       Config
@@ -91,7 +94,7 @@ func (s *Server) open(founding *Founding, onFatal func(error)) (err error) {
 	if s.listener, err = wire.Listen(s.cfg.Listen, s.creds, s.log); err != nil {
 		return err
 	}
-	rc := raftstore.Config{ID: string(s.member.ID), Dir: filepath.Join(s.cfg.Dir, "raft"), StreamLayer: s.listener.Raft(),
+	rc := raftstore.Config{ID: string(s.member.ID), Dir: filepath.Join(s.cfg.Dir, raftDir), StreamLayer: s.listener.Raft(),
 		HeartbeatTimeout: s.cfg.Election, ElectionTimeout: s.cfg.Election, OnFatal: onFatal}
 	if founding != nil {
 		rc.Bootstrap = []raftstore.Server{{ID: rc.ID, Addr: s.cfg.Listen}}

@@ -58,10 +58,14 @@ func (o *options) membership(ctx context.Context) (*coordinator.Founding, error)
 	switch {
 	case err != nil:
 		return nil, err
+	case o.Found:
+		founding, err := coordinator.Found(o.Dir, o.Name)
+		if errors.Is(err, coordinator.ErrMember) {
+			return nil, nil
+		}
+		return founding, err
 	case there:
 		return nil, nil
-	case o.Found:
-		return coordinator.Found(o.Dir, o.Name)
 	}
 	return nil, o.Ensure(ctx, o.Dir, o.Name, cluster.RoleCoordinator)
 }

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -82,10 +84,31 @@ func main() {
 	o := &options{}
 	root := daemon.Command("skein-node", "Run stages of models on this machine's devices", o, o.run)
 	root.AddCommand(&cobra.Command{Use: "worker", Short: "Run the stages of one device (started by the node)", Hidden: true, Args: cobra.NoArgs, RunE: runWorker})
+	root.AddCommand(&cobra.Command{Use: "library PATH", Short: "Check the ONNX Runtime library (started by the node)", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, err := ort.Open(args[0])
+			return err
+		}})
 	os.Exit(daemon.Main(root))
 }
 
+// checkLibrary opens the library in a process of its own, where native code can do no harm: a wrong one is said at once, and not
+// when the first stage is loaded.
+func (o *options) checkLibrary(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, o.Executable, "library", o.Library).CombinedOutput()
+	if _, why, ok := strings.Cut(strings.TrimSpace(string(out[:min(len(out), 1000)])), "skein-node: "); ok && err != nil {
+		return errors.New(why)
+	}
+	if err != nil {
+		return fmt.Errorf("check %s: %w", o.Library, err)
+	}
+	return nil
+}
+
 func (o *options) run(ctx context.Context, log *slog.Logger) error {
+	if err := o.checkLibrary(ctx); err != nil {
+		return err
+	}
 	if err := o.Ensure(ctx, o.Dir, o.Name, cluster.RoleNode); err != nil {
 		return err
 	}
