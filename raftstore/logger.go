@@ -37,8 +37,13 @@ func (l raftLogger) Log(level hclog.Level, msg string, args ...any) {
 	}
 	plain := make([]any, len(args))
 	for i, a := range args {
-		if f, ok := a.(hclog.Format); ok && len(f) > 0 {
-			a = fmt.Sprintf(fmt.Sprint(f[0]), f[1:]...)
+		switch v := a.(type) {
+		case hclog.Format:
+			if len(v) > 0 {
+				a = fmt.Sprintf(fmt.Sprint(v[0]), v[1:]...)
+			}
+		case fmt.Stringer: // the library logs itself; as JSON that would be its fields
+			a = v.String()
 		}
 		plain[i] = a
 	}
