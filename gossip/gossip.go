@@ -3,11 +3,13 @@ package gossip
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -25,6 +27,9 @@ const (
 	MaxMeta     = 300 // bytes of a member's static description; memberlist panics beyond 512
 	RejoinEvery = 5 * time.Second
 	leaveWithin = 2 * time.Second
+	idDigits    = 32              // hexadecimal digits of a member's id
+	streamWait  = 2 * time.Second // for a seed that does not answer, and for one exchange of everything
+	maxMet      = 64              // coordinators that are remembered as seeds
 )
 
 // Meta is what a member tells of itself: static facts only. Load and memory travel in reports.
@@ -46,10 +51,11 @@ type Config struct {
 	Key       []byte   // 16, 24 or 32 bytes, AES-GCM
 	Seeds     []string // host:port of members to join, again and again: a long partition never heals by itself
 	Meta      Meta
-	Transport memberlist.Transport // nil = UDP and TCP on Bind
+	Known     func(cluster.NodeID) bool // who may be a member: the key authorises, it does not identify; nil = every id
+	Transport memberlist.Transport      // nil = UDP and TCP on Bind
 }
 
-// Validate checks sizes. Without a key nothing may bind beyond loopback.
+// Validate checks sizes. There is no gossip without a key.
 func (c Config) Validate() error {
 	if b, err := json.Marshal(c.Meta); err != nil || len(b) > MaxMeta {
 		return fmt.Errorf("gossip: description of %d bytes, at most %d", len(b), MaxMeta)
@@ -57,10 +63,15 @@ func (c Config) Validate() error {
 	if n := len(c.Key); n != 16 && n != 24 && n != 32 {
 		return fmt.Errorf("gossip: key of %d bytes, want 16, 24 or 32", n)
 	}
-	if c.ID == "" || c.ClusterID == "" {
+	if !isID(string(c.ID)) || c.ClusterID == "" {
 		return fmt.Errorf("gossip: needs the member's id and the cluster's id")
 	}
 	return nil
+}
+
+func isID(name string) bool {
+	_, err := hex.DecodeString(name)
+	return err == nil && len(name) == idDigits
 }
 
 // Member is somebody who is believed to be there.
@@ -77,10 +88,12 @@ type Members struct {
 	stop context.CancelFunc
 	done sync.WaitGroup
 
+	seeds []string
+	left  chan cluster.NodeID
+
 	mu      sync.Mutex
-	seeds   []string
 	present map[cluster.NodeID]Member
-	left    chan cluster.NodeID
+	met     map[cluster.NodeID]string // gossip addresses of the coordinators that were ever members: seeds too
 }
 
 // Start joins the gossip and keeps joining its seeds until Leave.
@@ -92,7 +105,7 @@ func Start(cfg Config, logger *slog.Logger) (*Members, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gossip: bind address %q: %w", cfg.Bind, err)
 	}
-	m := &Members{log: logger, seeds: cfg.Seeds, present: map[cluster.NodeID]Member{}, left: make(chan cluster.NodeID, 64)}
+	m := &Members{log: logger, seeds: cfg.Seeds, present: map[cluster.NodeID]Member{}, met: map[cluster.NodeID]string{}, left: make(chan cluster.NodeID, 64)}
 	meta, err := json.Marshal(cfg.Meta)
 	if err != nil {
 		return nil, err
@@ -106,7 +119,8 @@ func Start(cfg Config, logger *slog.Logger) (*Members, error) {
 	c.AdvertisePort = c.BindPort
 	c.EnableCompression = false // costs three times the CPU under churn
 	c.DeadNodeReclaimTime = 30 * time.Second
-	c.Delegate, c.Events, c.Alive = delegate{meta}, events{m}, alive{}
+	c.TCPTimeout = streamWait
+	c.Delegate, c.Events, c.Alive = delegate{meta}, events{m}, alive{cfg.ID, cfg.Known}
 	c.Transport = cfg.Transport
 	c.Logger = log.New(lineWriter{logger}, "", 0)
 	if m.list, err = memberlist.Create(c); err != nil {
@@ -123,9 +137,12 @@ func (m *Members) rejoin(ctx context.Context) {
 	tick := time.NewTicker(RejoinEvery)
 	defer tick.Stop()
 	for {
-		if missing := m.missing(); len(missing) > 0 {
-			if _, err := m.list.Join(missing); err != nil {
-				m.log.Debug("gossip: seeds do not answer", "seeds", missing, "err", err)
+		for _, seed := range m.missing() {
+			if ctx.Err() != nil {
+				return
+			}
+			if _, err := m.list.Join([]string{seed}); err != nil {
+				m.log.Debug("gossip: a seed does not answer", "seed", seed, "err", err)
 			}
 		}
 		select {
@@ -139,20 +156,12 @@ func (m *Members) rejoin(ctx context.Context) {
 func (m *Members) missing() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var out []string
-	for _, s := range m.seeds {
-		if !slices.ContainsFunc(m.membersLocked(), func(x Member) bool { return x.Seed == s }) {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// SetSeeds replaces the seeds.
-func (m *Members) SetSeeds(seeds []string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.seeds = seeds
+	seeds := slices.AppendSeq(slices.Clone(m.seeds), maps.Values(m.met))
+	slices.Sort(seeds)
+	here := m.membersLocked()
+	return slices.DeleteFunc(slices.Compact(seeds), func(seed string) bool {
+		return slices.ContainsFunc(here, func(x Member) bool { return x.Seed == seed })
+	})
 }
 
 // List is everybody who is believed to be there, by id.
@@ -177,10 +186,10 @@ func (m *Members) Silent() <-chan cluster.NodeID { return m.left }
 // Leave says goodbye and stops.
 func (m *Members) Leave() error {
 	m.stop()
-	m.done.Wait()
 	if err := m.list.Leave(leaveWithin); err != nil {
 		m.log.Debug("gossip: leave", "err", err)
 	}
+	m.done.Wait()
 	return m.list.Shutdown()
 }
 
@@ -198,14 +207,20 @@ func memberOf(n *memberlist.Node) (Member, error) {
 	return x, json.Unmarshal(n.Meta, &x.Meta)
 }
 
-// alive refuses members whose name is no id or whose description cannot be read.
-type alive struct{}
+// alive refuses members whose name is no id, who are not known, or whose description cannot be read.
+type alive struct {
+	self  cluster.NodeID
+	known func(cluster.NodeID) bool
+}
 
-func (alive) NotifyAlive(n *memberlist.Node) error {
-	if len(n.Name) != 32 || len(n.Meta) > MaxMeta {
+func (a alive) NotifyAlive(n *memberlist.Node) error {
+	if !isID(n.Name) || len(n.Meta) > MaxMeta {
 		return fmt.Errorf("gossip: %.40q is no member", n.Name)
 	}
-	_, err := memberOf(n)
+	x, err := memberOf(n)
+	if err == nil && x.ID != a.self && a.known != nil && !a.known(x.ID) {
+		err = fmt.Errorf("gossip: %s is not enrolled", x.ID)
+	}
 	return err
 }
 
@@ -217,6 +232,9 @@ func (e events) NotifyUpdate(n *memberlist.Node) {
 	if x, err := memberOf(n); err == nil {
 		e.m.mu.Lock()
 		e.m.present[x.ID] = x
+		if _, again := e.m.met[x.ID]; x.Meta.Role == cluster.RoleCoordinator && (again || len(e.m.met) < maxMet) {
+			e.m.met[x.ID] = x.Seed
+		}
 		e.m.mu.Unlock()
 	}
 }

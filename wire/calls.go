@@ -41,12 +41,16 @@ type FollowRequest struct {
 	After cluster.Index `json:"after"`
 }
 
-// LogPiece is a snapshot of the state, or entries that follow what was sent before. A follower that fell behind what is kept gets a
-// snapshot again.
+// MaxPiece is how many bytes of a snapshot, or of entries beyond the first, one LogPiece carries.
+const MaxPiece = 4 << 20
+
+// LogPiece is a part of a snapshot of the state, or entries that follow what was sent before. A follower that fell behind what is kept
+// gets a snapshot again.
 type LogPiece struct {
 	Snapshot []byte     `json:"snapshot,omitempty"`
+	More     bool       `json:"more,omitempty"` // the snapshot goes on in the next piece
 	Entries  []LogEntry `json:"entries,omitempty"`
-	Leader   string     `json:"leader,omitempty"` // address of the leader, when known
+	Leader   string     `json:"leader,omitempty"` // address of the leader; "" = the coordinator knows none and may be cut off
 }
 
 // LogEntry is one committed entry, as encoded in the log.
@@ -100,7 +104,11 @@ func HandleBlobs(m *Mux, src BlobSource) {
 		}
 		b, err := src.ReadChunk(req.Digest, req.Chunk)
 		if err != nil {
-			http.Error(w, err.Error(), http.StatusNotFound)
+			status := http.StatusInternalServerError
+			if errors.Is(err, blob.ErrUnknown) {
+				status = http.StatusNotFound
+			}
+			http.Error(w, err.Error(), status)
 			return
 		}
 		w.Header().Set("Content-Type", "application/octet-stream")
@@ -117,6 +125,8 @@ func notHere(err error) error {
 
 // FetchIndex asks the member at addr for the index of a blob, and verifies it against its name.
 func FetchIndex(ctx context.Context, d *Dialer, addr string, digest blob.Digest) (blob.Index, error) {
+	ctx, cancel := context.WithTimeout(ctx, chunkWait)
+	defer cancel()
 	x, err := Call[BlobRequest, blob.Index](ctx, d, AnyRole, addr, BlobIndex, &BlobRequest{Digest: digest})
 	if err != nil {
 		return blob.Index{}, err
@@ -132,6 +142,8 @@ func FetchIndex(ctx context.Context, d *Dialer, addr string, digest blob.Digest)
 
 // FetchChunk reads one chunk from the member at addr and verifies it.
 func FetchChunk(ctx context.Context, d *Dialer, addr string, x blob.Index, chunk int) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, chunkWait)
+	defer cancel()
 	body, err := json.Marshal(BlobRequest{Digest: x.Digest(), Chunk: chunk})
 	if err != nil {
 		return nil, err

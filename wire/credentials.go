@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -77,16 +78,25 @@ func (c *Credentials) certificate() (*tls.Certificate, error) {
 	return &cert, nil
 }
 
+// RenewGrace is how long after its end a certificate still opens one door, Renew: a machine that was off for a while comes back by itself.
+const RenewGrace = 30 * 24 * time.Hour
+
+// ErrUnreachable says that a member could not be connected to: nothing was sent to it.
+var ErrUnreachable = errors.New("wire: unreachable")
+
 // verify checks a peer's chain against the authority and its identity against this cluster and the roles. Names of hosts do not
-// count: members move.
-func (c *Credentials) verify(cs tls.ConnectionState, roles []cluster.Role) error {
+// count: members move. A certificate may have ended up to grace ago.
+func (c *Credentials) verify(cs tls.ConnectionState, roles []cluster.Role, grace time.Duration) error {
 	if len(cs.PeerCertificates) == 0 {
 		return fmt.Errorf("%w: no certificate", ErrIdentity)
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(c.CA())
-	leaf := cs.PeerCertificates[0]
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
+	leaf, at := cs.PeerCertificates[0], time.Now()
+	if late := at.Sub(leaf.NotAfter); late > 0 && late <= grace {
+		at = leaf.NotAfter
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
 		return fmt.Errorf("%w: %w", ErrIdentity, err)
 	}
 	who, err := identityOf(leaf)
@@ -102,19 +112,20 @@ func (c *Credentials) verify(cs tls.ConnectionState, roles []cluster.Role) error
 	return nil
 }
 
-// server makes the configuration of a listener. A certificate is asked for; joining is the only thing that works without one.
+// server makes the configuration of a listener. A certificate is asked for; joining is the only thing that works without one, and
+// renewing the only thing that works with one that ended.
 func (c *Credentials) server() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{alpnRaft, alpnH2, alpnH1}, ClientAuth: tls.RequestClientCert,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.certificate() },
 		VerifyConnection: func(cs tls.ConnectionState) error {
 			if cs.NegotiatedProtocol == alpnRaft {
-				return c.verify(cs, []cluster.Role{cluster.RoleCoordinator})
+				return c.verify(cs, []cluster.Role{cluster.RoleCoordinator}, 0)
 			}
 			if len(cs.PeerCertificates) == 0 {
 				return nil
 			}
-			return c.verify(cs, nil)
+			return c.verify(cs, nil, RenewGrace)
 		},
 	}
 }
@@ -125,7 +136,7 @@ func (c *Credentials) client(alpn []string, roles ...cluster.Role) *tls.Config {
 		MinVersion: tls.VersionTLS13, NextProtos: alpn,
 		InsecureSkipVerify:   true, // host names mean nothing here; VerifyConnection checks chain, cluster and role instead
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.certificate() },
-		VerifyConnection:     func(cs tls.ConnectionState) error { return c.verify(cs, roles) },
+		VerifyConnection:     func(cs tls.ConnectionState) error { return c.verify(cs, roles, 0) },
 	}
 }
 
@@ -135,7 +146,7 @@ func (c *Credentials) dial(ctx context.Context, addr string, cfg *tls.Config) (*
 	defer cancel()
 	conn, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("dial %s: %w", addr, err)
+		return nil, fmt.Errorf("%w: dial %s: %w", ErrUnreachable, addr, err)
 	}
 	return conn.(*tls.Conn), nil
 }

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/skein-project/skein/blob"
 )
 
-// fetchParallel is how many chunks of a blob are on their way at once.
-const fetchParallel = 4
+// Pace of fetching.
+const (
+	fetchParallel = 4           // chunks of a blob that are on their way at once
+	chunkWait     = time.Minute // for one chunk, or an index, from one source
+)
 
 // ErrNoSource says that no source had what was asked for.
 var ErrNoSource = errors.New("wire: no source has the blob")

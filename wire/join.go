@@ -93,8 +93,10 @@ type Membership struct {
 	Papers       Papers         `json:"papers"`
 	GossipKey    []byte         `json:"gossip_key"`
 	Secret       []byte         `json:"secret,omitempty"`
-	Coordinators []string       `json:"coordinators"`    // addresses, for the first contact
-	Seeds        []string       `json:"seeds,omitempty"` // host:port of the coordinators' gossip when this member joined
+	CAKey        []byte         `json:"ca_key,omitempty"`   // coordinators: the authority's key, sealed with Secret
+	Founding     bool           `json:"founding,omitempty"` // the first coordinator, until the cluster is founded
+	Coordinators []string       `json:"coordinators"`       // addresses, for the first contact
+	Seeds        []string       `json:"seeds,omitempty"`    // host:port of the coordinators' gossip when this member joined
 }
 
 const membershipFile = "membership.json"
@@ -109,10 +111,30 @@ func (m Membership) Save(dir string) error {
 		return fmt.Errorf("save membership: %w", err)
 	}
 	tmp := filepath.Join(dir, membershipFile+".tmp")
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+	if err := writeSynced(tmp, b); err != nil {
 		return fmt.Errorf("save membership: %w", err)
 	}
-	return os.Rename(tmp, filepath.Join(dir, membershipFile))
+	if err := os.Rename(tmp, filepath.Join(dir, membershipFile)); err != nil {
+		return fmt.Errorf("save membership: %w", err)
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("save membership: %w", err)
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// writeSynced writes a new file that outlives a power cut: what is in it exists nowhere else.
+func writeSynced(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // LoadMembership reads what Save wrote; os.ErrNotExist if the member never joined.
@@ -152,6 +174,9 @@ func JoinCluster(ctx context.Context, addr string, t Token, id cluster.NodeID, n
 	papers, err := NewPapers(res.Msg.Cert, key, ca)
 	if err != nil {
 		return Membership{}, err
+	}
+	if _, _, who, err := papers.parse(); err != nil || who.ID != id || who.Role != t.Role {
+		return Membership{}, fmt.Errorf("join at %s: %w: it certified %s", addr, ErrIdentity, who.url())
 	}
 	m := Membership{ID: id, Role: t.Role, Name: name, Papers: papers, GossipKey: res.Msg.GossipKey, Seeds: res.Msg.Seeds, Secret: res.Msg.Secret}
 	for _, c := range res.Msg.Coordinators {
@@ -198,5 +223,9 @@ func RenewCluster(ctx context.Context, d *Dialer, addr string) (Papers, error) {
 	if err != nil {
 		return Papers{}, err
 	}
-	return papers, d.creds.Replace(papers)
+	if err := d.creds.Replace(papers); err != nil {
+		return Papers{}, err
+	}
+	d.Close() // what is idle; a listener ends the rest when the old certificate ends
+	return papers, nil
 }

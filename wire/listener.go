@@ -1,8 +1,10 @@
 package wire
 
 import (
+	"container/list"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,8 +18,11 @@ import (
 	"github.com/skein-project/skein/cluster"
 )
 
-// maxHandshakes bounds the connections that are in their TLS handshake at once on one listener.
-const maxHandshakes = 256
+// Limits of strangers: connections of which nobody has proved yet that a member is at the other end.
+const (
+	maxStrangers = 256              // at once on one listener; the oldest makes room for the next
+	strangerLife = 30 * time.Second // of a connection without a valid certificate: enough for one call of Join or Renew
+)
 
 // Listener is the one port of a member: it tells Raft connections from HTTP by ALPN, after mutual TLS.
 type Listener struct {
@@ -28,6 +33,9 @@ type Listener struct {
 	done  chan struct{}
 	once  sync.Once
 	log   *slog.Logger
+
+	mu        sync.Mutex
+	strangers list.List // of *accepted, oldest first
 }
 
 // Listen opens the port. addr is host:port; port 0 takes a free one.
@@ -54,7 +62,7 @@ func (l *Listener) Close() (err error) {
 }
 
 func (l *Listener) accept() {
-	cfg, slots := l.creds.server(), make(chan struct{}, maxHandshakes)
+	cfg := l.creds.server()
 	for {
 		conn, err := l.tcp.Accept()
 		if err != nil {
@@ -65,29 +73,85 @@ func (l *Listener) accept() {
 				continue
 			}
 		}
-		slots <- struct{}{}
-		go func() {
-			defer func() { <-slots }()
-			l.sort(tls.Server(conn, cfg))
-		}()
+		c := l.welcome(conn)
+		go l.sort(c, tls.Server(c, cfg))
 	}
 }
 
-func (l *Listener) sort(conn *tls.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
-	err := conn.HandshakeContext(ctx)
-	cancel()
-	if err != nil {
+// accepted is a connection with the time at which it ends: soon for a stranger, with the certificate for a member.
+type accepted struct {
+	net.Conn
+	listener *Listener
+	end      *time.Timer
+	place    *list.Element // among the strangers; nil for a member
+	closed   bool
+}
+
+// welcome takes a connection among the strangers. A flood of them pushes out its own: a member proves itself within milliseconds.
+func (l *Listener) welcome(conn net.Conn) *accepted {
+	c := &accepted{Conn: conn, listener: l}
+	l.mu.Lock()
+	c.end = time.AfterFunc(handshakeTimeout, func() { c.Close() })
+	c.place = l.strangers.PushBack(c)
+	var oldest *accepted
+	if l.strangers.Len() > maxStrangers {
+		oldest = l.strangers.Front().Value.(*accepted)
+	}
+	l.mu.Unlock()
+	if oldest != nil {
+		oldest.Close()
+	}
+	return c
+}
+
+// Close implements net.Conn.
+func (c *accepted) Close() error {
+	c.listener.mu.Lock()
+	c.closed = true
+	c.end.Stop()
+	c.leaveStrangers()
+	c.listener.mu.Unlock()
+	return c.Conn.Close()
+}
+
+func (c *accepted) leaveStrangers() {
+	if c.place != nil {
+		c.listener.strangers.Remove(c.place)
+		c.place = nil
+	}
+}
+
+// introduce gives the connection its end: that of the certificate which was verified, if there is one.
+func (c *accepted) introduce(peers []*x509.Certificate) {
+	c.listener.mu.Lock()
+	defer c.listener.mu.Unlock()
+	if c.closed {
+		return
+	}
+	life := strangerLife
+	if len(peers) > 0 && time.Now().Before(peers[0].NotAfter) {
+		life = time.Until(peers[0].NotAfter)
+		c.leaveStrangers()
+	}
+	c.end.Reset(life)
+}
+
+func (l *Listener) sort(c *accepted, conn *tls.Conn) {
+	if err := conn.Handshake(); err != nil { // it ends with c at the latest
 		l.log.Debug("handshake refused", "peer", conn.RemoteAddr().String(), "err", err)
 		conn.Close()
 		return
 	}
+	cs := conn.ConnectionState()
+	c.introduce(cs.PeerCertificates)
 	to := l.http
-	if conn.ConnectionState().NegotiatedProtocol == alpnRaft {
+	if cs.NegotiatedProtocol == alpnRaft {
 		to = l.raft
 	}
 	select {
 	case to <- conn:
+	case <-time.After(handshakeTimeout): // nobody serves this protocol here
+		conn.Close()
 	case <-l.done:
 		conn.Close()
 	}
@@ -124,11 +188,14 @@ func (l *Listener) Raft() raft.StreamLayer { return raftLayer{part{l, l.raft}} }
 const (
 	headerTimeout  = 10 * time.Second
 	maxHeaderBytes = 64 << 10
+	idleTimeout    = 5 * time.Minute
+	serverPing     = 5 * time.Second // a client that is gone without a word is noticed within twice this
 )
 
 // Serve answers HTTP until the listener or ctx ends.
 func (l *Listener) Serve(ctx context.Context, h http.Handler) error {
-	s := &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(l.log.Handler(), slog.LevelDebug)}
+	s := &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeaderBytes, IdleTimeout: idleTimeout,
+		ErrorLog: slog.NewLogLogger(l.log.Handler(), slog.LevelDebug), HTTP2: &http.HTTP2Config{SendPingTimeout: serverPing, PingTimeout: serverPing}}
 	s.Protocols = new(http.Protocols)
 	s.Protocols.SetHTTP1(true)
 	s.Protocols.SetHTTP2(true)

@@ -17,8 +17,12 @@ import (
 	"github.com/skein-project/skein/cluster"
 )
 
-// MaxMessage is the largest message of an internal call in bytes. A chunk of a blob does not pass through here.
-const MaxMessage = 16 << 20
+// Limits of the messages of internal calls in bytes. A chunk of a blob does not pass through here.
+const (
+	MaxMessage = 16 << 20
+	MaxReport  = 2 << 20  // of a node: the leader keeps the newest of each
+	MaxJoin    = 64 << 10 // of somebody who has proved nothing yet
+)
 
 // jsonCodec carries plain Go structs. Its name replaces connect's JSON codec, which knows only generated types.
 type jsonCodec struct{}
@@ -27,10 +31,7 @@ func (jsonCodec) Name() string { return "json" }
 
 func (jsonCodec) Marshal(v any) ([]byte, error) { return json.Marshal(v) }
 
-func (jsonCodec) Unmarshal(b []byte, v any) error {
-	d := json.NewDecoder(bytes.NewReader(b))
-	return d.Decode(v)
-}
+func (jsonCodec) Unmarshal(b []byte, v any) error { return json.Unmarshal(b, v) }
 
 // frameCodec carries *Frame without encoding: one copy out, one copy in. Marshal may not return the caller's slice, since connect
 // recycles what it is given.
@@ -113,9 +114,15 @@ func (m *Mux) handle(p Procedure, h http.Handler) {
 			http.Error(w, ErrRole.Error(), http.StatusForbidden)
 			return
 		}
+		if p != Join && p != Renew && time.Now().After(r.TLS.PeerCertificates[0].NotAfter) {
+			http.Error(w, errExpired.Error(), http.StatusForbidden)
+			return
+		}
 		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), peerKey{}, who)))
 	})
 }
+
+var errExpired = errors.New("wire: the certificate has ended: renew it")
 
 type peerKey struct{}
 
@@ -133,9 +140,20 @@ func Peer(ctx context.Context) Identity {
 	return who
 }
 
-func handlerOptions(codec connect.Codec) []connect.HandlerOption {
+// maxRequest is the largest message that a caller of a procedure may send.
+func maxRequest(p Procedure) int {
+	switch p {
+	case Join, Renew:
+		return MaxJoin
+	case Sync:
+		return MaxReport
+	}
+	return MaxMessage
+}
+
+func handlerOptions(p Procedure, codec connect.Codec) []connect.HandlerOption {
 	return []connect.HandlerOption{
-		connect.WithCodec(codec), connect.WithReadMaxBytes(MaxMessage), connect.WithSendMaxBytes(MaxMessage),
+		connect.WithCodec(codec), connect.WithReadMaxBytes(maxRequest(p)), connect.WithSendMaxBytes(MaxMessage),
 		connect.WithCompression("gzip", nil, nil), // 2–3 times the latency of small messages
 	}
 }
@@ -148,28 +166,28 @@ func Handle[Req, Res any](m *Mux, p Procedure, f func(context.Context, *Req) (*R
 			return nil, toConnect(err)
 		}
 		return connect.NewResponse(res), nil
-	}, handlerOptions(jsonCodec{})...))
+	}, handlerOptions(p, jsonCodec{})...))
 }
 
 // HandleStream answers a call with a stream of messages.
 func HandleStream[Req, Res any](m *Mux, p Procedure, f func(context.Context, *Req, func(*Res) error) error) {
 	m.handle(p, connect.NewServerStreamHandler(string(p), func(ctx context.Context, r *connect.Request[Req], s *connect.ServerStream[Res]) error {
 		return toConnect(f(ctx, r.Msg, s.Send))
-	}, handlerOptions(jsonCodec{})...))
+	}, handlerOptions(p, jsonCodec{})...))
 }
 
 // HandleBidi answers a call in which both sides stream.
 func HandleBidi[Req, Res any](m *Mux, p Procedure, f func(context.Context, *connect.BidiStream[Req, Res]) error) {
 	m.handle(p, connect.NewBidiStreamHandler(string(p), func(ctx context.Context, s *connect.BidiStream[Req, Res]) error {
 		return toConnect(f(ctx, s))
-	}, handlerOptions(jsonCodec{})...))
+	}, handlerOptions(p, jsonCodec{})...))
 }
 
 // HandleFrames answers a stage stream.
 func HandleFrames(m *Mux, f func(context.Context, *connect.BidiStream[Frame, Frame]) error) {
 	m.handle(StageLink, connect.NewBidiStreamHandler(string(StageLink), func(ctx context.Context, s *connect.BidiStream[Frame, Frame]) error {
 		return toConnect(f(ctx, s))
-	}, handlerOptions(frameCodec{})...))
+	}, handlerOptions(StageLink, frameCodec{})...))
 }
 
 // Refused is an error that its receiver should tell apart: a code, words, and where to ask instead.

@@ -383,7 +383,7 @@ func TestHalfOpen(t *testing.T) {
 	m := NewMux()
 	Handle(m, Ping, func(context.Context, *Empty) (*Pong, error) { return &Pong{}, nil })
 	_, addr := serve(t, papers(t, ca, member(cluster.RoleCoordinator), time.Now()), m)
-	for range maxHandshakes / 2 {
+	for range maxStrangers - 1 {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
