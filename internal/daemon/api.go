@@ -93,7 +93,7 @@ func (a *API) Serve(ctx context.Context, mux *http.ServeMux, ready func() error)
 		}
 		fmt.Fprintln(w, "ready")
 	})
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: headerWithin, IdleTimeout: idleFor, MaxHeaderBytes: maxHeaderBytes, TLSConfig: a.secure,
+	s := &http.Server{Handler: stalled(stallFor, mux), ReadHeaderTimeout: headerWithin, IdleTimeout: idleFor, MaxHeaderBytes: maxHeaderBytes, TLSConfig: a.secure,
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug), HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams}}
 	s.Protocols = new(http.Protocols)
 	s.Protocols.SetHTTP1(true)
