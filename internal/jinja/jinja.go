@@ -4,7 +4,7 @@
 //
 // The reference is jinja2 3.1.6 on CPython; values print, compare and convert as they do there. What a template
 // cannot do here: import or include, define blocks, recurse through a loop, walk attributes, change a list or a
-// mapping, hold an integer beyond 64 bits.
+// mapping, hold an integer beyond 64 bits or a complex number, or do set arithmetic on the keys of a mapping.
 package jinja
 
 // Template is a parsed template. It is immutable and may be rendered by several goroutines at once.

@@ -16,23 +16,22 @@ type conversion struct {
 
 // percentReader walks a printf-style format and its operand.
 type percentReader struct {
-	r      *run
-	s      string
-	at     int
-	args   []value
-	next   int
-	single bool // the operand is one value, not a tuple
-	dict   *dict
-	used   bool // a mapping key was used
-	show   func(value) string
+	r    *run
+	s    string
+	at   int
+	args []value
+	next int
+	dict *dict
+	used bool // a mapping key was used
+	show func(value) string
 }
 
 // percent is s % operand; show is str().
 func (r *run) percent(s string, operand value, show func(value) string) string {
-	pr := &percentReader{r: r, s: s, args: []value{operand}, single: true, show: show}
+	pr := &percentReader{r: r, s: s, args: []value{operand}, show: show}
 	switch o := operand.(type) {
 	case *tuple:
-		pr.args, pr.single = o.items, false
+		pr.args = o.items
 	case *dict:
 		pr.dict = o
 	}
@@ -47,13 +46,19 @@ func (r *run) percent(s string, operand value, show func(value) string) string {
 		pr.at += i + 1
 		p.str(pr.conversion())
 	}
-	_, isList := operand.(*list)
-	_, undef := operand.(*undefined)
-	unusedIsFine := pr.single && (pr.dict != nil || isList || undef)
-	if pr.next < len(pr.args) && !pr.used && !unusedIsFine {
+	if pr.next < len(pr.args) && !pr.used && !subscripted(operand) {
 		failf("not all arguments converted during string formatting")
 	}
 	return string(p.b)
+}
+
+// subscripted says that CPython takes the operand of a format for a mapping, which may go unused.
+func subscripted(operand value) bool {
+	switch operand.(type) {
+	case *dict, *list, *span, *undefined:
+		return true
+	}
+	return false
 }
 
 func (pr *percentReader) byte() byte {
