@@ -27,6 +27,15 @@ const (
 	killAfter    = 5 * time.Second
 )
 
+// When a worker counts as hung.
+const (
+	quietMost = 10              // times worker.AliveEvery without a word from it: the process is stopped
+	stepMost  = 2 * time.Minute // one forward step on the device: it is stuck in native code
+)
+
+// errHung says that a worker was killed because it did not get on.
+var errHung = errors.New("node: the worker hung")
+
 // process keeps one device's worker process alive. It is the only one that talks to it.
 type process struct {
 	device gpu.Device
@@ -117,6 +126,9 @@ func (p *process) once(ctx context.Context) error {
 		err = p.listen(noticesR)
 		p.set(nil)
 	}
+	if errors.Is(err, errHung) {
+		cmd.Process.Kill()
+	}
 	ordersW.Close()
 	return errors.Join(err, cmd.Wait())
 }
@@ -127,8 +139,35 @@ func (p *process) set(pipe *worker.Pipe) {
 	p.pipe = pipe
 }
 
-// listen passes notices on until the worker closes its pipe.
+// listen passes notices on until the worker closes its pipe, or hangs. Time counts in ticks, so that it does not while this process is
+// stopped itself.
 func (p *process) listen(r io.Reader) error {
+	notices, ended, done := make(chan worker.Notice), make(chan error, 1), make(chan struct{})
+	defer close(done)
+	go func() { ended <- read(r, notices, done) }()
+	tick := time.NewTicker(worker.AliveEvery)
+	defer tick.Stop()
+	for quiet := 0; ; {
+		select {
+		case n := <-notices:
+			quiet = 0
+			if n.Alive == nil {
+				p.events <- workerEvent{device: p.device.ID, notice: &n}
+			} else if n.Alive.Step > stepMost {
+				return fmt.Errorf("%w: a step has been on the device for %s", errHung, n.Alive.Step.Round(time.Second))
+			}
+		case <-tick.C:
+			if quiet++; quiet > quietMost {
+				return fmt.Errorf("%w: it has said nothing for %s", errHung, quietMost*worker.AliveEvery)
+			}
+		case err := <-ended:
+			return err
+		}
+	}
+}
+
+// read takes notices from a pipe until it ends or nobody wants them any more.
+func read(r io.Reader, notices chan<- worker.Notice, done <-chan struct{}) error {
 	dec := json.NewDecoder(r)
 	for {
 		var n worker.Notice
@@ -137,6 +176,10 @@ func (p *process) listen(r io.Reader) error {
 		} else if err != nil {
 			return fmt.Errorf("read notices: %w", err)
 		}
-		p.events <- workerEvent{device: p.device.ID, notice: &n}
+		select {
+		case notices <- n:
+		case <-done:
+			return nil
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/skein-project/skein/agent"
 	"github.com/skein-project/skein/gpu"
@@ -48,6 +49,15 @@ type Notice struct {
 	Loaded   *agent.Loaded  `json:"loaded,omitempty"`
 	Unloaded *agent.Slot    `json:"unloaded,omitempty"`
 	Active   *[]agent.Count `json:"active,omitempty"` // of all heads, whenever it changes
+	Alive    *Alive         `json:"alive,omitempty"`  // every AliveEvery, from the first moment on
+}
+
+// AliveEvery is the pace at which a worker says that it lives.
+const AliveEvery = time.Second
+
+// Alive says that a worker lives, and whether its device does.
+type Alive struct {
+	Step time.Duration `json:"step"` // how long the forward step that is on the device has run; 0 = there is none
 }
 
 // Started says where the worker listens.

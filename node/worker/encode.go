@@ -105,7 +105,7 @@ func (h *head) first(m *message, row wire.EncodeRow) (frame wire.Frame, err erro
 	if len(types) == 0 {
 		types = make([]int32, len(row.IDs))
 	}
-	h.w.device.do(func() {
+	h.w.device.step(func() {
 		if err = h.stage.Embed(row.IDs, pos, types); err != nil {
 			return
 		}

@@ -190,7 +190,7 @@ func (h *head) forward(ctx context.Context, f batch.Forward) {
 	r := batch.Result{Group: f.Group, Number: f.Number}
 	var frame wire.Frame
 	var err error
-	h.w.device.do(func() {
+	h.w.device.step(func() {
 		if err = h.stage.Embed(f.Tokens, positions(f), nil); err != nil {
 			return
 		}

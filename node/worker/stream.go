@@ -98,7 +98,7 @@ func (r *relay) forward(m *message, f wire.Frame) error {
 	}
 	var err error
 	stage := r.d.stage
-	r.w.device.do(func() {
+	r.w.device.step(func() {
 		if err = stage.input(m); err != nil {
 			return
 		}

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"net"
 	"path/filepath"
-	"runtime"
 	"sync"
 
 	"connectrpc.com/connect"
@@ -29,12 +28,13 @@ import (
 func Run(ctx context.Context, orders io.Reader, notices io.Writer, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	dec, pipe := json.NewDecoder(orders), NewPipe(notices)
+	dec, pipe, device := json.NewDecoder(orders), NewPipe(notices), newDevice(ctx)
+	go device.alive(ctx, pipe, log)
 	var first Order
 	if err := dec.Decode(&first); err != nil || first.Setup == nil {
 		return fmt.Errorf("worker: no setup: %w", err)
 	}
-	w, err := start(ctx, *first.Setup, pipe, log)
+	w, err := start(ctx, *first.Setup, device, pipe, log)
 	if err != nil {
 		return err
 	}
@@ -86,8 +86,8 @@ type duty struct {
 	end   context.CancelFunc
 }
 
-func start(ctx context.Context, s Setup, pipe *Pipe, log *slog.Logger) (*worker, error) {
-	w := &worker{ctx: ctx, setup: s, pipe: pipe, log: log, stages: map[agent.Slot]*loaded{}, duties: map[cluster.ReplicaID]*duty{}}
+func start(ctx context.Context, s Setup, device *device, pipe *Pipe, log *slog.Logger) (*worker, error) {
+	w := &worker{ctx: ctx, setup: s, device: device, pipe: pipe, log: log, stages: map[agent.Slot]*loaded{}, duties: map[cluster.ReplicaID]*duty{}}
 	var err error
 	if w.creds, err = wire.NewCredentials(s.Papers); err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func start(ctx context.Context, s Setup, pipe *Pipe, log *slog.Logger) (*worker,
 	if w.runtime, err = ort.Open(s.Library); err != nil {
 		return nil, err
 	}
-	w.dialer, w.device = wire.NewDialer(w.creds), newDevice(ctx)
+	w.dialer = wire.NewDialer(w.creds)
 	if w.listener, err = wire.Listen(net.JoinHostPort(s.Host, "0"), w.creds, log); err != nil {
 		return nil, err
 	}
@@ -275,36 +275,4 @@ func (w *worker) tellActive() {
 	}
 	w.mu.Unlock()
 	w.tell(Notice{Active: &list})
-}
-
-// device runs all calls into the runtime on one locked thread: its state is kept per thread (CUDA handles, captured graphs).
-type device struct {
-	jobs chan func()
-	ctx  context.Context
-}
-
-func newDevice(ctx context.Context) *device {
-	d := &device{jobs: make(chan func()), ctx: ctx}
-	go func() {
-		runtime.LockOSThread()
-		for {
-			select {
-			case f := <-d.jobs:
-				f()
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return d
-}
-
-// do runs f on the device's thread and waits for it; it does nothing once the process ends.
-func (d *device) do(f func()) {
-	done := make(chan struct{})
-	select {
-	case d.jobs <- func() { defer close(done); f() }:
-		<-done
-	case <-d.ctx.Done():
-	}
 }
