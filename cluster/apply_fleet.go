@@ -194,10 +194,17 @@ func (s *State) useJoinToken(c UseJoinToken) error {
 		return reject(ReasonInvalid, subject, "it is for a %s, not a %.40s", t.Role, c.Role)
 	case !validID(string(c.By)):
 		return reject(ReasonInvalid, subject, "malformed id of its user")
+	case s.taken(c.By):
+		return reject(ReasonExists, subject, "%s is a member's id", c.By)
 	}
 	t.UsedBy, t.Rev = c.By, s.index
 	s.tokens = s.tokens.Set(text(t.Hash), t)
 	return nil
+}
+
+// taken says whether an id belongs to somebody: whoever joins with it would be certified to speak for them.
+func (s *State) taken(id NodeID) bool {
+	return s.members.Has(id) || s.nodes.Has(id) || s.Enrolled(id)
 }
 
 func (s *State) putKey(c PutKey) error {

@@ -59,7 +59,8 @@ type PutJoinToken struct {
 	Token JoinToken `json:"token"`
 }
 
-// UseJoinToken spends a token; rejected if it is unknown, expired at the entry's time, used, or for another role.
+// UseJoinToken spends a token; rejected if it is unknown, expired at the entry's time, used, or for another role, or if its user's id is
+// somebody's already.
 type UseJoinToken struct {
 	Hash string `json:"hash"`
 	Role Role   `json:"role"`

@@ -64,6 +64,16 @@ func (s State) JoinToken(hash string) (JoinToken, bool) { return s.tokens.Get(te
 // JoinTokens yields the tokens by hash.
 func (s State) JoinTokens() iter.Seq[JoinToken] { return s.tokens.Values() }
 
+// Enrolled says whether an id joined with a token that is still kept.
+func (s State) Enrolled(id NodeID) bool {
+	for t := range s.JoinTokens() {
+		if t.UsedBy == id {
+			return true
+		}
+	}
+	return false
+}
+
 // Key finds an API key by its visible id.
 func (s State) Key(id string) (Key, bool) { return s.keys.Get(text(id)) }
 
