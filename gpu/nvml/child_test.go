@@ -463,13 +463,32 @@ func TestChildThatCannotBeKilled(t *testing.T) {
 	})
 }
 
-// The child alone: a real driver is probed the same way, by "sleep 2 | skein-node nvml-probe".
+// The child alone. A real driver is looked at the same way: (echo '{"read":1}'; sleep 2) | skein-node nvml-probe
 func TestServeEndsWithItsInput(t *testing.T) {
 	t.Parallel()
 	cmd := newMachine(t, library(t)).child()
-	cmd.Stdin = strings.NewReader(`{"read":1}` + "\n")
-	out, err := cmd.Output()
-	if err != nil || !strings.Contains(string(out), `{"hello":{"driver":"580.159.03"`) {
-		t.Errorf("%v\n%s", err, out)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said []line
+	err = readLines(out, func(l line) error {
+		if said = append(said, l); l.Hello != nil {
+			return newWriter(in).write(ask{7})
+		}
+		return in.Close()
+	})
+	if end := cmd.Wait(); err != nil || end != nil {
+		t.Errorf("%v, %v", err, end)
+	}
+	if len(said) != 2 || said[0].Hello.Driver != "580.159.03" || said[1].Round == nil || said[1].Round.Read != 7 || len(said[1].Round.Devices) != 2 {
+		t.Errorf("it said %+v", said)
 	}
 }
