@@ -65,6 +65,10 @@ arch: ## the layers of ARCHITECTURE.md; never from the cache, which does not see
 race: ## the packages with goroutines, under the race detector
 	go test -race -short ./wire ./gossip ./coordinator ./node/... ./gateway/... ./admin ./client ./blob/disk ./raftstore ./gpu/... ./internal/live
 
+.PHONY: bench
+bench: build ort ## measure the core on this machine into docs/bench, at most 10 minutes (SKEIN_PYTHON adds transformers as a peer)
+	SKEIN_ORT_LIB=$(ORT) go run ./bench/core --out docs/bench
+
 .PHONY: generate
 generate: ## make the Connect code from api/*.proto (needs npm)
 	npm install --silent --no-audit --no-fund --prefix build/npm @bufbuild/buf@1.75.0

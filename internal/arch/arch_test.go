@@ -30,7 +30,7 @@ var layers = [][]string{
 	4: {"scheduler", "agent"},                                                                                                                                                                // loops
 	5: {"raftstore", "internal/live", "wire", "gossip", "convert", "convert/*", "blob/disk", "blob/s3", "gpu/nvml", "gpu/nvml/*", "gpu/host", "engine/ort", "engine", "engine/*", "results"}, // adapters
 	6: {"worker", "worker/*", "gateway", "gateway/*", "admin", "coordinator", "coordinator/*", "node", "node/*", "client"},                                                                   // servers
-	7: {"cmd/*", "sim", "internal/bigmodel", "internal/e2e", "internal/bench", "internal/*", "tools/*"},                                                                                      // programs
+	7: {"cmd/*", "sim", "internal/bigmodel", "internal/e2e", "internal/bench", "internal/*", "bench/*", "tools/*"},                                                                           // programs
 }
 
 // deciders is the first layer that may do I/O. Packages below it decide: they do no I/O, hold no locks, start no goroutines, and

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/skein-project/skein/internal/benchfile"
+)
+
+const (
+	commitsShare = 90 * time.Second
+	entryBytes   = 256
+	syncTimes    = 200 // per round
+)
+
+var proposers = []int{1, 16, 256}
+
+// commits measures the replicated log with the Go benchmark of its package, beside what the disk alone can do.
+func (b *bench) commits(ctx context.Context) ([]benchfile.Section, error) {
+	rate, p50, p99 := map[int]*benchfile.Series{}, map[int]*benchfile.Series{}, map[int]*benchfile.Series{}
+	for _, n := range proposers {
+		rate[n], p50[n], p99[n] = &benchfile.Series{}, &benchfile.Series{}, &benchfile.Series{}
+	}
+	g := goBench{pkg: "raftstore", match: "^BenchmarkCommits$", time: "0.5s"}
+	for _, n := range proposers {
+		for _, metric := range []string{"commits/s", "p50-us", "p99-us"} {
+			g.take = append(g.take, figure{benchmark: fmt.Sprintf("Commits/proposers=%d", n), metric: metric})
+		}
+	}
+	err := b.each(ctx, commitsShare, func(int) error {
+		syncs, err := syncRate(b.dir)
+		if err != nil {
+			return err
+		}
+		got, err := g.run(ctx, b.dir)
+		if err != nil {
+			return err
+		}
+		for _, n := range proposers {
+			name := fmt.Sprintf("Commits/proposers=%d ", n)
+			rate[n].AddPair(got[name+"commits/s"], syncs)
+			p50[n].Add(got[name+"p50-us"] / 1e3)
+			p99[n].Add(got[name+"p99-us"] / 1e3)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := benchfile.Section{Title: "Commits of the replicated log", How: []string{
+		fmt.Sprintf("Three stores in one process, on a real disk, over TCP on loopback without TLS; entries of %d bytes; every commit is synced by two of three.", entryBytes),
+		"Not comparable to a database behind an RPC. The peer is one file on the same disk: append as many bytes, fdatasync, again."}}
+	for _, n := range proposers {
+		s.Records = append(s.Records, rate[n].Record(fmt.Sprintf("log/commits/%d", n), "commits/s", benchfile.Higher, "append and fdatasync"))
+	}
+	for _, n := range proposers {
+		s.Records = append(s.Records, p50[n].Record(fmt.Sprintf("log/latency/%d/p50", n), "ms", benchfile.Lower, ""),
+			p99[n].Record(fmt.Sprintf("log/latency/%d/p99", n), "ms", benchfile.Lower, ""))
+	}
+	return []benchfile.Section{s}, nil
+}
+
+// syncRate is how often per second the disk of dir takes an entry for good, one after the other.
+func syncRate(dir string) (perSecond float64, err error) {
+	f, err := os.Create(filepath.Join(dir, "sync"))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	entry := make([]byte, entryBytes)
+	began := time.Now()
+	for range syncTimes {
+		if _, err := f.Write(entry); err != nil {
+			return 0, err
+		}
+		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
+			return 0, fmt.Errorf("sync %s: %w", f.Name(), err)
+		}
+	}
+	return syncTimes / time.Since(began).Seconds(), nil
+}
