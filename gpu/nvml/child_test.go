@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -435,17 +436,18 @@ func TestChildThatCannotBeKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		killed, release, buried := 0, make(chan error, 1), make(chan error, 1)
+		var killed atomic.Int64
+		release, buried := make(chan error, 1), make(chan error, 1)
 		go func() {
-			buried <- p.bury(ctx, func() { killed++ }, func() error { return <-release }, errHangs, &head{})
+			buried <- p.bury(ctx, func() { killed.Add(1) }, func() error { return <-release }, errHangs, &head{})
 		}()
 		for at, why := range []string{"it hangs", "it hangs; its process is stuck"} {
 			if at > 0 {
 				<-time.After(killWithin)
 			}
 			synctest.Wait()
-			if r := p.Read(nil)[0]; !is(r, gpu.Unknown, why) || killed != at+1 {
-				t.Errorf("reading %+v after %d kills", r, killed)
+			if r := p.Read(nil)[0]; !is(r, gpu.Unknown, why) || killed.Load() != int64(at+1) {
+				t.Errorf("reading %+v after %d kills", r, killed.Load())
 			}
 		}
 		<-time.After(time.Hour)
