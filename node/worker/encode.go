@@ -6,6 +6,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/skein-project/skein/model"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -24,7 +25,7 @@ func (w *worker) encode(ctx context.Context, r *wire.EncodeRequest) (*wire.Encod
 		return nil, &wire.Refused{Code: connect.CodeInvalidArgument, Why: "the model is no encoder"}
 	}
 	for i, row := range r.Rows {
-		if err := checkRow(row, cfg.Vocab, cfg.Types, d.stage.serving.Context); err != nil {
+		if err := checkRow(row, cfg, d.stage.serving.Context); err != nil {
 			return nil, fmt.Errorf("row %d: %w", i, err)
 		}
 	}
@@ -44,17 +45,20 @@ func (w *worker) encode(ctx context.Context, r *wire.EncodeRequest) (*wire.Encod
 	return out, nil
 }
 
-func checkRow(row wire.EncodeRow, vocab, types, context int) error {
-	if n := len(row.IDs); n == 0 || n > context {
+func checkRow(row wire.EncodeRow, cfg model.Config, context int) error {
+	n := len(row.IDs)
+	switch {
+	case n == 0 || n > context:
 		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%d tokens, want 1 to %d", n, context)}
+	case n*cfg.Hidden > maxPayload:
+		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%d tokens of %d numbers are more than the %d between two stages", n, cfg.Hidden, maxPayload)}
+	case len(row.Types) != 0 && len(row.Types) != n:
+		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%d segment ids for %d tokens", len(row.Types), n)}
 	}
-	if err := checkTokens(row.IDs, vocab); err != nil {
+	if err := checkTokens(row.IDs, cfg.Vocab); err != nil {
 		return err
 	}
-	if len(row.Types) != 0 && len(row.Types) != len(row.IDs) {
-		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%d segment ids for %d tokens", len(row.Types), len(row.IDs))}
-	}
-	return checkTokens(row.Types, max(types, 1))
+	return checkTokens(row.Types, max(cfg.Types, 1))
 }
 
 // encodeRow runs a row through stage 0 and waits for the chain's answer.
@@ -80,7 +84,7 @@ func (h *head) encodeRow(ctx, duty context.Context, row wire.EncodeRow, want wir
 	if frame == nil {
 		return m.row(), nil
 	}
-	if err := h.send(frame); err != nil {
+	if err := h.current().send(frame); err != nil {
 		return wire.EncodedRow{}, &wire.Refused{Code: connect.CodeUnavailable, Why: err.Error()}
 	}
 	select {

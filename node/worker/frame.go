@@ -47,8 +47,11 @@ type message struct {
 	payload []float32
 }
 
-// maxHeader bounds the header of a message in bytes.
-const maxHeader = 1 << 20
+// Bounds of a message.
+const (
+	maxHeader  = 1 << 20                           // bytes of the header
+	maxPayload = (wire.MaxMessage - maxHeader) / 4 // floats of the payload
+)
 
 var (
 	errFrame   = errors.New("worker: malformed frame")

@@ -98,8 +98,14 @@ func (h *head) run(ctx context.Context) {
 		h.w.log.Error("no batch loop", "replica", h.id.String(), "err", err)
 		return
 	}
+	release, err := h.stage.own(ctx)
+	if err != nil {
+		return // the duty ended
+	}
+	defer release()
 	t := turn{head: h, loop: loop, out: map[batch.ID]chan outcome{}, flying: map[int]uint64{}}
 	t.run(ctx)
+	t.launched.Wait()
 }
 
 // turn is the shell of batch.Loop: it waits, steps, and does what the loop says.
@@ -108,6 +114,8 @@ type turn struct {
 	loop   *batch.Loop
 	out    map[batch.ID]chan outcome
 	flying map[int]uint64 // number of the forward in flight by group
+
+	launched sync.WaitGroup // forwards that are not sent yet
 }
 
 func (t *turn) run(ctx context.Context) {
@@ -155,6 +163,7 @@ func (t *turn) take(e event, in *batch.Input) {
 		}
 		in.Results = append(in.Results, *e.result)
 	case e.down != "":
+		t.launched.Wait() // what is late would write rows that others have by then
 		for group, number := range t.flying {
 			in.Results = append(in.Results, batch.Result{Group: group, Number: number, Failed: e.down})
 		}
@@ -179,15 +188,24 @@ func (t *turn) do(ctx context.Context, o batch.Output) {
 	}
 	for _, f := range o.Forwards {
 		t.flying[f.Group] = f.Number
-		go t.head.forward(ctx, f)
+		l := t.head.current()
+		t.launched.Add(1)
+		go func() {
+			r, answered := t.head.forward(f, l)
+			t.launched.Done()
+			if answered {
+				t.head.post(ctx, event{result: &r})
+			}
+		}()
 	}
 }
 
-// forward runs a step through stage 0 and sends it on; a replica of one stage answers itself.
-func (h *head) forward(ctx context.Context, f batch.Forward) {
+// forward runs a step through stage 0 and sends it on; a replica of one stage answers itself, as does a failure. The link is the one of the
+// moment in which the loop decided: a later one belongs to other sequences.
+func (h *head) forward(f batch.Forward, l *link) (r batch.Result, answered bool) {
 	m := message{Kind: kindForward, Replica: h.id, Epoch: h.epoch, Stage: 1, Group: f.Group, Number: f.Number,
 		Prefill: f.Prefill, Row: f.Row, Past: f.Past, Count: len(f.Tokens), Wants: f.Wants}
-	r := batch.Result{Group: f.Group, Number: f.Number}
+	r = batch.Result{Group: f.Group, Number: f.Number}
 	var frame wire.Frame
 	var err error
 	h.w.device.step(func() {
@@ -203,14 +221,14 @@ func (h *head) forward(ctx context.Context, f batch.Forward) {
 		}
 	})
 	if err == nil && frame != nil {
-		if err = h.send(frame); err == nil {
-			return // the answer comes over the link
+		if err = l.send(frame); err == nil {
+			return r, false // the answer comes over the link
 		}
 	}
 	if err != nil {
 		r.Failed = err.Error()
 	}
-	h.post(ctx, event{result: &r})
+	return r, true
 }
 
 func positions(f batch.Forward) []int32 {
@@ -233,15 +251,11 @@ func (h *head) post(ctx context.Context, e event) bool {
 	}
 }
 
-// send passes a frame to the link, if there is one.
-func (h *head) send(f wire.Frame) error {
+// current is the link to stage 1, nil while there is none.
+func (h *head) current() *link {
 	h.mu.Lock()
-	l := h.link
-	h.mu.Unlock()
-	if l == nil {
-		return errChain
-	}
-	return l.send(f)
+	defer h.mu.Unlock()
+	return h.link
 }
 
 // ready says whether a new request can be taken now.
@@ -301,6 +315,8 @@ func (d *duty) pass(ctx context.Context, a *arrival, send func(*wire.GenerateRes
 		case o = <-a.out:
 		case <-ctx.Done():
 			return leave(ctx.Err())
+		case <-d.ctx.Done(): // the loop may have ended before it saw the arrival
+			return &wire.Refused{Code: connect.CodeUnavailable, Why: "the placement ended"}
 		}
 		for {
 			if o.refused != nil {

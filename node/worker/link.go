@@ -50,7 +50,11 @@ func (w *worker) dial(ctx context.Context, addr string, hello message) (*link, e
 	return l, nil
 }
 
+// send sends a frame. Without a link it fails.
 func (l *link) send(f wire.Frame) error {
+	if l == nil {
+		return errChain
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.stream.Send(&f); err != nil {
@@ -110,8 +114,8 @@ func (h *head) connect(ctx context.Context) {
 }
 
 // converse opens the link, takes answers from it until it breaks or the next stage moves, and then fails what was on its way.
-func (h *head) converse(ctx context.Context, addr string) error {
-	ctx, cancel := context.WithCancel(ctx)
+func (h *head) converse(duty context.Context, addr string) error {
+	ctx, cancel := context.WithCancel(duty)
 	defer cancel()
 	l, err := h.w.dial(ctx, addr, message{Kind: kindHello, Replica: h.id, Epoch: h.epoch, Stage: 1})
 	if err != nil {
@@ -134,7 +138,8 @@ func (h *head) converse(ctx context.Context, addr string) error {
 		h.answer(ctx, m)
 	}
 	h.setLink(nil)
-	h.lose(ctx, err)
+	l.close() // so that what is being sent fails too
+	h.lose(duty, err)
 	return err
 }
 
@@ -154,7 +159,7 @@ func (h *head) lose(ctx context.Context, why error) {
 		c <- message{Kind: kindFailed, Why: why.Error()}
 	}
 	if h.stage.manifest.Config.Arch.Decoder() {
-		h.post(context.WithoutCancel(ctx), event{down: why.Error()})
+		h.post(ctx, event{down: why.Error()})
 	}
 }
 

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 
@@ -29,6 +30,12 @@ func (w *worker) stream(ctx context.Context, s *connect.BidiStream[wire.Frame, w
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(d.ctx, cancel)()
+	w.supersede(d, cancel)
+	release, err := d.stage.own(ctx)
+	if err != nil {
+		return &wire.Refused{Code: connect.CodeUnavailable, Why: errChain.Error()}
+	}
+	defer release()
 	r := &relay{w: w, d: d, up: s}
 	if chain := w.chain(d); d.Stage < len(chain)-1 {
 		if r.down, err = w.dial(ctx, chain[d.Stage+1], message{Kind: kindHello, Replica: d.Replica, Epoch: d.Epoch, Stage: d.Stage + 1}); err != nil {
@@ -93,7 +100,10 @@ func (r *relay) forward(m *message, f wire.Frame) error {
 	if err := m.decode(f); err != nil {
 		return err
 	}
-	if _, err := r.w.duty(m.Replica, m.Epoch, m.Stage); err != nil || m.Replica != r.d.Replica {
+	if m.Replica != r.d.Replica {
+		return fmt.Errorf("%w: of %s on the stream of %s", errFrame, m.Replica, r.d.Replica)
+	}
+	if _, err := r.w.duty(m.Replica, m.Epoch, m.Stage); err != nil {
 		return err
 	}
 	var err error

@@ -11,6 +11,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -75,15 +76,28 @@ type loaded struct {
 	*engine.Stage
 	manifest *model.Manifest
 	serving  shard.Serving
+	owner    chan struct{} // holds one value while somebody steps the stage
 }
 
-// duty is a stage at work for a replica. Its Chain and Drain change, under worker.mu; the rest does not.
+// own waits until nobody else steps the stage. The caches of a stage know no epochs: what an earlier owner still had under way must be over
+// before another one begins.
+func (s *loaded) own(ctx context.Context) (release func(), err error) {
+	select {
+	case s.owner <- struct{}{}:
+		return func() { <-s.owner }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// duty is a stage at work for a replica. Its Chain, Drain and relay change, under worker.mu; the rest does not.
 type duty struct {
 	agent.Duty
 	stage *loaded
 	head  *head // only for stage 0
 	ctx   context.Context
 	end   context.CancelFunc
+	relay context.CancelFunc // ends the newest stream of the stage before; nil before the first
 }
 
 func start(ctx context.Context, s Setup, device *device, pipe *Pipe, log *slog.Logger) (*worker, error) {
@@ -132,9 +146,12 @@ func (w *worker) obey(o Order) error {
 }
 
 func (w *worker) load(l Load) {
-	n := agent.Loaded{Slot: l.Slot}
+	n, began := agent.Loaded{Slot: l.Slot}, time.Now()
 	if err := w.loadStage(l, &n); err != nil {
 		n.Err = err.Error()
+	} else {
+		key := l.Slot.Key
+		w.log.Info("stage loaded", "manifest", key.Manifest.Short(), "blocks", key.Span, "serving", key.Serving, "used", n.Used, "took", time.Since(began))
 	}
 	w.tell(Notice{Loaded: &n})
 }
@@ -143,6 +160,9 @@ func (w *worker) loadStage(l Load, n *agent.Loaded) error {
 	m, err := model.Decode(l.Manifest)
 	if err != nil {
 		return err
+	}
+	if kind := w.setup.Device.Kind; kind != gpu.Host { // rather than holding in the machine's memory what was promised the device's
+		return fmt.Errorf("%w: %s", errKind, kind)
 	}
 	key := l.Slot.Key
 	if m.Digest() != key.Manifest {
@@ -171,7 +191,7 @@ func (w *worker) loadStage(l Load, n *agent.Loaded) error {
 		return err
 	}
 	w.mu.Lock()
-	w.stages[l.Slot] = &loaded{Stage: s, manifest: m, serving: key.Serving}
+	w.stages[l.Slot] = &loaded{Stage: s, manifest: m, serving: key.Serving, owner: make(chan struct{}, 1)}
 	w.mu.Unlock()
 	return nil
 }
@@ -249,6 +269,17 @@ func (w *worker) duty(id cluster.ReplicaID, epoch cluster.Epoch, stage int) (*du
 		return nil, &wire.Refused{Code: connect.CodeFailedPrecondition, Why: fmt.Sprintf("stage %d of %s is not held here at epoch %d", stage, id, epoch)}
 	}
 	return d, nil
+}
+
+// supersede ends the stream that a duty had from the stage before: that stage opened another one.
+func (w *worker) supersede(d *duty, end context.CancelFunc) {
+	w.mu.Lock()
+	old := d.relay
+	d.relay = end
+	w.mu.Unlock()
+	if old != nil {
+		old()
+	}
 }
 
 // chain is where the stages of a duty's replica are now.
