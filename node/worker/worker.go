@@ -20,10 +20,14 @@ import (
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/engine"
 	"github.com/skein-project/skein/engine/ort"
+	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/model"
 	"github.com/skein-project/skein/shard"
 	"github.com/skein-project/skein/wire"
 )
+
+// errKind says that stages cannot run on a device of this kind.
+var errKind = errors.New("worker: the engine has no backend for this kind of device")
 
 // Run is the worker process: it obeys orders until they end (the node closed the pipe, or died).
 func Run(ctx context.Context, orders io.Reader, notices io.Writer, log *slog.Logger) error {
