@@ -10,13 +10,16 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/engine/ort"
+	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/gpu/host"
+	"github.com/skein-project/skein/gpu/nvml"
 	"github.com/skein-project/skein/internal/daemon"
 	"github.com/skein-project/skein/internal/settings"
 	"github.com/skein-project/skein/internal/version"
@@ -42,8 +45,11 @@ func (o *options) Validate() error {
 	if o.Library == "" {
 		o.Library, err = findLibrary(filepath.Dir(o.Executable))
 	}
-	_, devices := probe("", o.Devices)
-	return errors.Join(err, devices, o.Config.Validate())
+	if !usesGPUs(o.Devices) {
+		_, wrong := hostDevices("", o.Devices)
+		err = errors.Join(err, wrong)
+	}
+	return errors.Join(err, o.Config.Validate())
 }
 
 // libraryName is the file that holds ONNX Runtime.
@@ -60,30 +66,38 @@ func findLibrary(beside string) (string, error) {
 	return "", fmt.Errorf("%s is not installed beside this program: name it with --ort-lib or %s (\"make ort\" fetches it)", libraryName, ort.Variable)
 }
 
-// errNVML says what to do on this build.
-var errNVML = errors.New("the device \"nvml\" (the default) is not available in this build: name --device host:SIZE, for example --device host:2GiB")
+// allGPUs is the --device that stands for the machine's NVIDIA GPUs. It is the default, and stands alone.
+const allGPUs = "nvml"
 
-// probe composes what reads the devices. Names of devices come from the member's id, which nobody else has.
-func probe(id cluster.NodeID, specs []string) (node.Probe, error) {
-	if len(specs) == 0 {
-		return nil, errNVML
+func usesGPUs(specs []string) bool { return len(specs) == 0 || slices.Equal(specs, []string{allGPUs}) }
+
+// hostDevices makes the devices of a machine without GPUs. Their names come from the member's id, which nobody else has.
+func hostDevices(id cluster.NodeID, specs []string) (gpu.Inventory, error) {
+	if slices.Contains(specs, allGPUs) {
+		return nil, fmt.Errorf("--device %s stands alone: it is all of this machine's GPUs", allGPUs)
 	}
-	for _, spec := range specs {
-		if spec == "nvml" {
-			return nil, errNVML
+	return host.Devices(string(id)[:min(len(id), 12)], specs)
+}
+
+// probe composes what reads the devices, and what ends it.
+func (o *options) probe(ctx context.Context, log *slog.Logger, id cluster.NodeID) (node.Probe, func(), error) {
+	if usesGPUs(o.Devices) {
+		p, err := nvml.Child(ctx, log, o.Executable)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w; on a machine without GPUs name --device host:SIZE, for example --device host:2GiB", err)
 		}
+		return p, p.Close, nil
 	}
-	devices, err := host.Devices(string(id)[:min(len(id), 12)], specs)
-	if err != nil {
-		return nil, err
-	}
-	return host.New(devices), nil
+	devices, err := hostDevices(id, o.Devices)
+	return host.New(devices), func() {}, err
 }
 
 func main() {
 	o := &options{}
 	root := daemon.Command("skein-node", "Run stages of models on this machine's devices", o, o.run)
-	root.AddCommand(&cobra.Command{Use: "worker", Short: "Run the stages of one device (started by the node)", Hidden: true, Args: cobra.NoArgs, RunE: runWorker})
+	root.AddCommand(
+		&cobra.Command{Use: "worker", Short: "Run the stages of one device (started by the node)", Hidden: true, Args: cobra.NoArgs, RunE: runWorker},
+		&cobra.Command{Use: nvml.Subcommand, Short: "Read this machine's NVIDIA GPUs (started by the node)", Hidden: true, Args: cobra.NoArgs, RunE: runProbe})
 	root.AddCommand(&cobra.Command{Use: "library PATH", Short: "Check the ONNX Runtime library (started by the node)", Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := ort.Open(args[0])
@@ -116,10 +130,11 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	devices, err := probe(member.ID, o.Devices)
+	devices, end, err := o.probe(ctx, log, member.ID)
 	if err != nil {
 		return err
 	}
+	defer end()
 	for name, value := range map[string]string{"LOG_LEVEL": o.LogLevel, "LOG_FORMAT": o.LogFormat} { // workers log as the node does
 		if err := os.Setenv(settings.Prefix+name, value); err != nil {
 			return err
@@ -132,6 +147,12 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 	log.Info("node", "id", member.ID, "name", o.Name, "devices", o.Devices)
 	<-ctx.Done()
 	return s.Close()
+}
+
+// runProbe answers the node until it closes the pipe or kills it.
+func runProbe(cmd *cobra.Command, _ []string) error {
+	signal.Ignore(os.Interrupt)
+	return nvml.Serve(cmd.Context(), os.Stdin, os.Stdout, os.Getenv(nvml.Variable))
 }
 
 // runWorker obeys the node until it closes the pipe. Ctrl-C in a terminal reaches the whole group; here the node alone says when it ends.
