@@ -46,16 +46,24 @@ func newFleet() *fleet {
 func (f *fleet) put(r cluster.Report, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if old, ok := f.reports[r.Node]; ok && old.Session == r.Session && old.Seq >= r.Seq {
+	old, ok := f.reports[r.Node]
+	if ok && old.Session == r.Session && old.Seq >= r.Seq {
 		return
 	}
 	f.reports[r.Node] = timedReport{r, now}
 	f.fresh = append(f.fresh, r)
-	f.reindex()
+	if !slices.EqualFunc(old.Held, r.Held, sameEndpoint) {
+		f.reindex()
+	}
 	select {
 	case f.news <- struct{}{}:
 	default:
 	}
+}
+
+// sameEndpoint says that two held stages mean the same to whoever looks for endpoints.
+func sameEndpoint(a, b cluster.Held) bool {
+	return a.Replica == b.Replica && a.Epoch == b.Epoch && a.Stage == b.Stage && a.Status == b.Status && a.Endpoint == b.Endpoint
 }
 
 // reindex derives the endpoints of held stages, and wakes who waits if they changed.
@@ -181,7 +189,7 @@ func (s *Server) ping(context.Context, *wire.Empty) (*wire.Pong, error) {
 
 // probeNode answers wire.ProbeNode: the leader wants a second opinion on a silent node.
 func (s *Server) probeNode(ctx context.Context, r *wire.ProbeNodeRequest) (*wire.ProbeNodeResponse, error) {
-	if err := s.probe(ctx, r.Node, r.Addr); err != nil {
+	if err := s.probe(ctx, cluster.RoleNode, r.Node, r.Addr); err != nil {
 		return &wire.ProbeNodeResponse{Why: err.Error()}, nil
 	}
 	return &wire.ProbeNodeResponse{Answered: true}, nil
@@ -190,11 +198,11 @@ func (s *Server) probeNode(ctx context.Context, r *wire.ProbeNodeRequest) (*wire
 // probeWait bounds one probe.
 const probeWait = 1500 * time.Millisecond
 
-// probe asks the node at addr who it is.
-func (s *Server) probe(ctx context.Context, id cluster.NodeID, addr string) error {
+// probe asks the member at addr who it is.
+func (s *Server) probe(ctx context.Context, role cluster.Role, id cluster.NodeID, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, probeWait)
 	defer cancel()
-	pong, err := wire.Call[wire.Empty, wire.Pong](ctx, s.dialer, cluster.RoleNode, addr, wire.Ping, &wire.Empty{})
+	pong, err := wire.Call[wire.Empty, wire.Pong](ctx, s.dialer, role, addr, wire.Ping, &wire.Empty{})
 	if err == nil && pong.ID != id {
 		err = wire.ErrIdentity
 	}

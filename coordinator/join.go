@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"connectrpc.com/connect"
@@ -11,25 +10,66 @@ import (
 	"github.com/skein-project/skein/wire"
 )
 
-// join answers wire.Join: it spends the token in the log, and then certifies the member.
+// tokenWait is how long a token that was made a moment ago may take to be known here.
+const tokenWait = 2 * time.Second
+
+// join answers wire.Join: it spends the token in the log, and then hands out the certificate. Whoever has no token gets nothing into the
+// log, and a request that is malformed does not cost the token.
 func (s *Server) join(ctx context.Context, r *wire.JoinRequest) (*wire.JoinResponse, error) {
-	who := wire.Identity{Cluster: s.cluster(), Role: r.Role, ID: r.ID}
+	who, hash := wire.Identity{Cluster: s.cluster(), Role: r.Role, ID: r.ID}, wire.SecretHash(r.Secret)
 	if err := who.Validate(); err != nil {
 		return nil, &wire.Refused{Code: connect.CodeInvalidArgument, Why: err.Error()}
 	}
-	rejected, err := s.Propose(ctx, cluster.Txn{Do: []cluster.Command{cluster.UseJoinToken{Hash: wire.SecretHash(r.Secret), Role: r.Role, By: r.ID}}})
+	if !s.hasToken(ctx, hash) {
+		unknown := cluster.Rejected{Reason: cluster.ReasonNotFound, Subject: "join token", Why: "it does not exist"}
+		return nil, &wire.Refused{Code: connect.CodePermissionDenied, Why: unknown.Error()}
+	}
+	res, err := s.certify(who, r.CSR)
+	if err != nil {
+		return nil, err
+	}
+	rejected, err := s.Propose(ctx, cluster.Txn{Do: []cluster.Command{cluster.UseJoinToken{Hash: hash, Role: r.Role, By: r.ID}}})
 	if err != nil {
 		return nil, &wire.Refused{Code: connect.CodeUnavailable, Why: err.Error()}
 	}
 	if rejected[0] != nil {
 		return nil, &wire.Refused{Code: connect.CodePermissionDenied, Why: rejected[0].Error()}
 	}
+	return res, nil
+}
+
+func (s *Server) hasToken(ctx context.Context, hash string) bool {
+	ctx, cancel := context.WithTimeout(ctx, tokenWait)
+	defer cancel()
+	for {
+		state, changed := s.live.Load()
+		if _, ok := state.JoinToken(hash); ok {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// renew answers wire.Renew: the certificate of the connection is the permission, for the same member only, and as long as it is one.
+// Stand-alone gateways are in no record.
+func (s *Server) renew(ctx context.Context, r *wire.JoinRequest) (*wire.JoinResponse, error) {
+	who := wire.Peer(ctx)
+	if who.Role != cluster.RoleGateway && !s.enrolled(who.ID) {
+		return nil, &wire.Refused{Code: connect.CodePermissionDenied, Why: string(who.ID) + " is no member"}
+	}
 	return s.certify(who, r.CSR)
 }
 
-// renew answers wire.Renew: the certificate of the connection is the permission, for the same member only.
-func (s *Server) renew(ctx context.Context, r *wire.JoinRequest) (*wire.JoinResponse, error) {
-	return s.certify(wire.Peer(ctx), r.CSR)
+// enrolled says whether an id belongs to a member. While nothing is known here, everybody may be one.
+func (s *Server) enrolled(id cluster.NodeID) bool {
+	state := s.live.Now()
+	_, member := state.Member(id)
+	_, node := state.Node(id)
+	return member || node || state.Cluster().ID == "" || state.Enrolled(id)
 }
 
 func (s *Server) certify(who wire.Identity, csr []byte) (*wire.JoinResponse, error) {
@@ -43,19 +83,9 @@ func (s *Server) certify(who wire.Identity, csr []byte) (*wire.JoinResponse, err
 	}
 	res := &wire.JoinResponse{Cert: cert, CA: ca.Cert.Raw, Coordinators: s.coordinators(), GossipKey: s.member.GossipKey, Seeds: s.seeds()}
 	if who.Role == cluster.RoleCoordinator {
-		res.Secret = s.member.Secret
+		res.Secret, res.CAKey = s.member.Secret, s.sealedKey()
 	}
 	return res, nil
-}
-
-// authority opens the cluster's authority out of the state.
-func (s *Server) authority() (*wire.Authority, error) {
-	c := s.live.Now().Cluster()
-	key, err := wire.Open(s.member.Secret, c.CAKey)
-	if err != nil {
-		return nil, fmt.Errorf("open the authority's key: %w", err)
-	}
-	return wire.OpenAuthority(c.CACert, key)
 }
 
 // cluster is the cluster's id. It is in the member's own certificate, so it is known before the state is.

@@ -140,7 +140,7 @@ func (s *Server) probeEverywhere(ctx context.Context, p scheduler.ProbeRequest) 
 		defer mu.Unlock()
 		out = append(out, scheduler.ProbeResult{Node: p.Node, By: by, Round: p.Round, Alive: alive})
 	}
-	wg.Go(func() { add(s.member.ID, s.probe(ctx, p.Node, p.Addr) == nil) })
+	wg.Go(func() { add(s.member.ID, s.probe(ctx, cluster.RoleNode, p.Node, p.Addr) == nil) })
 	for _, m := range s.others() {
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, 2*probeWait)
@@ -166,13 +166,21 @@ func (s *Server) voters(ctx context.Context) {
 		if slices.Contains(servers, want) {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, proposeWait)
-		if err := s.store.AddVoter(ctx, want); err != nil {
+		if err := s.addVoter(ctx, want); err != nil {
 			s.log.Warn("coordinator is no voter yet", "name", m.Name, "err", err)
 		}
-		cancel()
 		return // one at a time: the next step takes the next
 	}
+}
+
+// addVoter makes a voter of a coordinator that answers: one that cannot be reached would only raise the number of votes that are needed.
+func (s *Server) addVoter(ctx context.Context, v raftstore.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, proposeWait)
+	defer cancel()
+	if err := s.probe(ctx, cluster.RoleCoordinator, cluster.NodeID(v.ID), v.Addr); err != nil {
+		return err
+	}
+	return s.store.AddVoter(ctx, v)
 }
 
 // reasons are the scheduler's, for readers outside of its goroutine.
@@ -202,6 +210,8 @@ type preview struct {
 
 // Preview says where the replicas of a deployment would go, changing nothing. Only the leader's scheduler knows enough to answer well.
 func (s *Server) Preview(ctx context.Context, d cluster.Deployment) (placement.Solution, error) {
+	ctx, cancel := context.WithTimeout(ctx, proposeWait)
+	defer cancel()
 	p := preview{d, make(chan placement.Solution, 1)}
 	select {
 	case s.previews <- p:

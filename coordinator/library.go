@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/blob/disk"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/convert"
 	"github.com/skein-project/skein/model"
@@ -22,9 +23,6 @@ import (
 
 // maxManifest bounds what a converter may answer, in bytes.
 const maxManifest = 64 << 20
-
-// ErrReplication says that no other coordinator could take a copy of a version's blobs.
-var ErrReplication = errors.New("coordinator: no second copy")
 
 // BeginBlob announces a blob and tells which of its chunks are missing.
 func (s *Server) BeginBlob(x blob.Index) (missing []int, err error) { return s.blobs.Begin(x) }
@@ -63,22 +61,23 @@ func (s *Server) otherAddrs() []string {
 }
 
 // Publish makes a version of files that were uploaded: it converts them, copies every blob to another coordinator, and commits.
-// step is told what is done, for people. Errors: convert.Refused, *cluster.Rejected, ErrReplication, blob errors.
+// step is told what is done, for people. Errors: convert.Refused, *cluster.Rejected, *wire.Refused, blob errors.
 func (s *Server) Publish(ctx context.Context, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error) {
 	none := cluster.VersionID{}
 	if !cluster.ValidName(name) {
 		return none, &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%.80q is no name for a model", name)}
 	}
-	sizes := map[string]int64{}
 	for file, d := range files {
+		if err := s.blobs.Flush(d); err != nil {
+			return none, fmt.Errorf("file %.80q: %w", file, err)
+		}
 		st, err := s.blobs.Stat(d)
 		if err != nil {
 			return none, fmt.Errorf("file %.80q: %w", file, err)
 		}
-		if err := s.blobs.Flush(d); err != nil {
-			return none, fmt.Errorf("file %.80q: %w", file, err)
+		if !st.Complete {
+			return none, fmt.Errorf("file %.80q: %w: %d of %d bytes were uploaded", file, blob.ErrUnknown, st.Present, st.Size)
 		}
-		sizes[file] = st.Size
 	}
 	step("converting")
 	manifest, err := s.convert(ctx, files)
@@ -155,28 +154,34 @@ func (s *Server) commitVersion(ctx context.Context, name string, v cluster.Versi
 
 // replicate lets another coordinator fetch the blobs, and tells who holds them now. A cluster of one coordinator has one holder.
 func (s *Server) replicate(ctx context.Context, blobs []blob.Digest) ([]cluster.NodeID, error) {
-	holders := []cluster.NodeID{s.member.ID}
 	others := s.others()
-	errs := []error{ErrReplication}
+	if len(others) == 0 {
+		return []cluster.NodeID{s.member.ID}, nil
+	}
+	failed := &wire.Refused{Code: connect.CodeUnavailable, Why: "no other coordinator takes a copy"}
 	for _, m := range others {
 		_, err := wire.Call[wire.HoldRequest, wire.Empty](ctx, s.dialer, cluster.RoleCoordinator, m.Addr, wire.Hold, &wire.HoldRequest{Blobs: blobs, Sources: []string{s.cfg.Listen}})
 		if err == nil {
-			holders = append(holders, m.ID)
-			slices.Sort(holders)
-			return holders, nil
+			return slices.Sorted(slices.Values([]cluster.NodeID{s.member.ID, m.ID})), nil
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", m.Name, err))
+		var said *wire.Refused
+		if errors.As(err, &said) {
+			failed.Code = said.Code
+		}
+		failed.Why += fmt.Sprintf("; %s: %v", m.Name, err)
 	}
-	if len(others) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	return holders, nil
+	return nil, failed
 }
 
 // hold answers wire.Hold.
 func (s *Server) hold(ctx context.Context, r *wire.HoldRequest) (*wire.Empty, error) {
 	for _, d := range r.Blobs {
-		if err := wire.Fetch(ctx, s.dialer, r.Sources, d, nil, s.blobs, nil); err != nil {
+		err := wire.Fetch(ctx, s.dialer, r.Sources, d, nil, s.blobs, nil)
+		var full disk.Full
+		if errors.As(err, &full) {
+			return nil, &wire.Refused{Code: connect.CodeResourceExhausted, Why: err.Error()}
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

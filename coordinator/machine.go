@@ -11,8 +11,11 @@ import (
 	"github.com/skein-project/skein/wire"
 )
 
-// keptEntries is how many applied entries are kept for followers that come back; one that missed more gets a snapshot.
-const keptEntries = 1024
+// What is kept of the applied entries for followers that come back; one that missed more gets a snapshot.
+const (
+	keptEntries = 1024
+	keptBytes   = 16 << 20
+)
 
 // machine is cluster.State as the state machine of the log.
 type machine struct {
@@ -20,6 +23,7 @@ type machine struct {
 
 	mu   sync.Mutex
 	kept []wire.LogEntry // consecutive, the newest last
+	size int             // of their bytes
 }
 
 // Apply implements raftstore.Machine. The result is []error, one per transaction. An entry that this program does not know
@@ -30,14 +34,21 @@ func (m *machine) Apply(index uint64, entry []byte) any {
 		panic(fmt.Errorf("coordinator: entry %d: %w", index, err))
 	}
 	state, errs := cluster.Apply(m.live.Now(), cluster.Index(index), e)
-	m.mu.Lock()
-	if len(m.kept) == keptEntries {
-		m.kept = append(m.kept[:0], m.kept[keptEntries/2:]...)
-	}
-	m.kept = append(m.kept, wire.LogEntry{Index: cluster.Index(index), Entry: entry})
-	m.mu.Unlock()
+	m.keep(wire.LogEntry{Index: cluster.Index(index), Entry: entry})
 	m.live.Store(state)
 	return errs
+}
+
+func (m *machine) keep(e wire.LogEntry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kept = append(m.kept, e)
+	m.size += len(e.Entry)
+	for len(m.kept) > 1 && (len(m.kept) > keptEntries || m.size > keptBytes) {
+		m.size -= len(m.kept[0].Entry)
+		m.kept[0] = wire.LogEntry{}
+		m.kept = m.kept[1:]
+	}
 }
 
 // Snapshot implements raftstore.Machine: the state is a value already.
@@ -56,24 +67,27 @@ func (m *machine) Restore(r io.Reader) error {
 		return err
 	}
 	m.mu.Lock()
-	m.kept = nil
+	m.kept, m.size = nil, 0
 	m.mu.Unlock()
 	m.live.Store(state)
 	return nil
 }
 
-// after gives the entries after an index; ok is false if some of them are not kept any more.
-func (m *machine) after(index cluster.Index) (entries []wire.LogEntry, ok bool) {
+// between gives the entries after one index up to another; ok is false if some of them are not kept any more. Raft's own entries have
+// indexes too, so the first kept entry may lie beyond after+1 without one of ours missing: that is known only where an entry at or
+// before after is kept as well.
+func (m *machine) between(after, upTo cluster.Index) (entries []wire.LogEntry, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i, e := range m.kept {
-		if e.Index > index {
-			// Raft's own entries have indexes too, so the first kept entry may lie beyond index+1 without one of ours missing;
-			// that is known only where an entry at or before index is kept as well.
-			return append(entries, m.kept[i:]...), i > 0
+	for _, e := range m.kept {
+		switch {
+		case e.Index <= after:
+			ok = true
+		case e.Index <= upTo:
+			entries = append(entries, e)
 		}
 	}
-	return nil, len(m.kept) > 0
+	return entries, ok
 }
 
 // rejections takes the *cluster.Rejected out of a result of Apply, nil for what was applied.

@@ -30,7 +30,7 @@ const raftDir = "raft"
 type Server struct {
 	cfg       Config
 	log       *slog.Logger
-	member    wire.Membership
+	member    wire.Membership // as it was at the start
 	session   uint64
 	creds     *wire.Credentials
 	dialer    *wire.Dialer
@@ -45,14 +45,15 @@ type Server struct {
 	reasons   reasons
 	previews  chan preview
 	enlisting atomic.Bool // a voter is being added
+	keeping   sync.Mutex
+	kept      wire.Membership // as it is on the disk
 	stopping  chan struct{}
 	running   sync.WaitGroup
 	stop      context.CancelFunc
 }
 
-// Start starts the coordinator whose membership is in cfg.Dir. founding is given once, by the first coordinator of a new cluster.
-// onFatal is called when the process must not go on; it should end it.
-func Start(cfg Config, founding *Founding, onFatal func(error), log *slog.Logger) (*Server, error) {
+// Start starts the coordinator whose membership is in cfg.Dir. onFatal is called when the process must not go on; it should end it.
+func Start(cfg Config, onFatal func(error), log *slog.Logger) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -60,12 +61,12 @@ func Start(cfg Config, founding *Founding, onFatal func(error), log *slog.Logger
 	if err != nil {
 		return nil, fmt.Errorf("start coordinator: %w", err)
 	}
-	s := &Server{cfg: cfg, log: log, member: member, live: live.New(), fleet: newFleet(), previews: make(chan preview), stopping: make(chan struct{})}
+	s := &Server{cfg: cfg, log: log, member: member, kept: member, live: live.New(), fleet: newFleet(), previews: make(chan preview), stopping: make(chan struct{})}
 	s.machine = &machine{live: s.live}
 	var b [8]byte
 	rand.Read(b[:])
 	s.session = binary.LittleEndian.Uint64(b[:])
-	if err := s.open(founding, onFatal); err != nil {
+	if err := s.open(onFatal); err != nil {
 		return nil, errors.Join(err, s.closeParts())
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -77,17 +78,22 @@ func Start(cfg Config, founding *Founding, onFatal func(error), log *slog.Logger
 		}
 	})
 	s.running.Go(func() { s.lead(ctx) })
-	s.running.Go(func() { s.enlist(ctx, founding) })
+	s.running.Go(func() { s.enlist(ctx) })
 	s.running.Go(func() { s.renewPapers(ctx) })
 	return s, nil
 }
 
 // open opens what the server is made of, in the order in which the parts need each other.
-func (s *Server) open(founding *Founding, onFatal func(error)) (err error) {
+func (s *Server) open(onFatal func(error)) (err error) {
 	if s.creds, err = wire.NewCredentials(s.member.Papers); err != nil {
 		return err
 	}
 	s.dialer = wire.NewDialer(s.creds)
+	if time.Now().After(s.creds.RenewAt()) {
+		if err := s.certifyItself(); err != nil {
+			s.log.Warn("certificate not renewed", "err", err)
+		}
+	}
 	if s.blobs, err = disk.Open(filepath.Join(s.cfg.Dir, "blobs"), disk.Options{}); err != nil {
 		return err
 	}
@@ -96,14 +102,15 @@ func (s *Server) open(founding *Founding, onFatal func(error)) (err error) {
 	}
 	rc := raftstore.Config{ID: string(s.member.ID), Dir: filepath.Join(s.cfg.Dir, raftDir), StreamLayer: s.listener.Raft(),
 		HeartbeatTimeout: s.cfg.Election, ElectionTimeout: s.cfg.Election, OnFatal: onFatal}
-	if founding != nil {
+	if s.member.Founding {
 		rc.Bootstrap = []raftstore.Server{{ID: rc.ID, Addr: s.cfg.Listen}}
 	}
 	if s.store, err = raftstore.Open(rc, s.machine, s.log); err != nil {
 		return err
 	}
 	meta := gossip.Meta{Role: cluster.RoleCoordinator, Addr: s.cfg.Listen, Name: s.cfg.Name, Software: s.cfg.Software}
-	s.gossip, err = gossip.Start(gossip.Config{ID: s.member.ID, ClusterID: s.cluster(), Bind: s.cfg.Gossip, Key: s.member.GossipKey, Seeds: slices.Concat(s.cfg.Seeds, s.member.Seeds), Meta: meta}, s.log)
+	s.gossip, err = gossip.Start(gossip.Config{ID: s.member.ID, ClusterID: s.cluster(), Bind: s.cfg.Gossip, Key: s.member.GossipKey,
+		Seeds: slices.Concat(s.cfg.Seeds, s.member.Seeds), Meta: meta, Known: s.enrolled}, s.log)
 	return err
 }
 
@@ -166,67 +173,14 @@ func (s *Server) Leader() string {
 	return addr
 }
 
+// LeaderID is who leads as this coordinator knows it, "" if nobody does.
+func (s *Server) LeaderID() cluster.NodeID {
+	id, _ := s.store.Leader()
+	return cluster.NodeID(id)
+}
+
 // Software is the version of this program.
 func (s *Server) Software() string { return s.cfg.Software }
-
-// enlistEvery is the pace at which a coordinator makes sure that the cluster knows it.
-const enlistEvery = time.Second
-
-// enlist makes this coordinator known: the first one founds the cluster, every one keeps its own record right. The leader makes a
-// voter of each coordinator in the state.
-func (s *Server) enlist(ctx context.Context, founding *Founding) {
-	if founding != nil {
-		if err := s.found(ctx, founding); err != nil {
-			s.log.Error("cannot found the cluster", "err", err)
-			return
-		}
-	}
-	for ctx.Err() == nil {
-		old, known := s.live.Now().Member(s.member.ID)
-		want := s.self()
-		want.Rev = old.Rev
-		if known && old == want {
-			if !s.wait(ctx, 10*enlistEvery) {
-				return
-			}
-			continue
-		}
-		if err := s.enlistAt(ctx, cluster.PutMember{Member: s.self(), Was: old.Rev}); err != nil {
-			s.log.Warn("not enlisted yet", "err", err)
-		}
-		if !s.wait(ctx, enlistEvery) {
-			return
-		}
-	}
-}
-
-// enlistAt proposes through whichever coordinator can: a newcomer has no log of its own yet that could tell the leader.
-func (s *Server) enlistAt(ctx context.Context, c cluster.Command) error {
-	entry, err := cluster.Encode(cluster.Envelope{V: cluster.EnvelopeFormat, At: s.now(), Txns: []cluster.Txn{{Do: []cluster.Command{c}}}})
-	if err != nil {
-		return err
-	}
-	addrs := s.member.Coordinators
-	if leader := s.Leader(); leader != "" {
-		addrs = append([]string{leader}, addrs...)
-	}
-	errs := []error{errors.New("no coordinator takes the entry")}
-	for _, addr := range addrs {
-		for range 2 { // a follower names the leader
-			var refused *wire.Refused
-			_, err := wire.Call[wire.ProposeRequest, wire.ProposeResponse](ctx, s.dialer, cluster.RoleCoordinator, addr, wire.Propose, &wire.ProposeRequest{Envelope: entry})
-			if err == nil {
-				return nil
-			}
-			errs = append(errs, err)
-			if !errors.As(err, &refused) || refused.Addr == "" {
-				break
-			}
-			addr = refused.Addr
-		}
-	}
-	return errors.Join(errs...)
-}
 
 func (s *Server) wait(ctx context.Context, d time.Duration) bool {
 	select {
@@ -234,23 +188,5 @@ func (s *Server) wait(ctx context.Context, d time.Duration) bool {
 		return true
 	case <-ctx.Done():
 		return false
-	}
-}
-
-// renewPapers replaces the certificate at half its life.
-func (s *Server) renewPapers(ctx context.Context) {
-	for s.wait(ctx, max(time.Until(s.creds.RenewAt()), time.Minute)) {
-		addr := s.Leader()
-		if addr == "" {
-			continue
-		}
-		papers, err := wire.RenewCluster(ctx, s.dialer, addr)
-		if err == nil {
-			s.member.Papers = papers
-			err = s.member.Save(s.cfg.Dir)
-		}
-		if err != nil {
-			s.log.Warn("certificate not renewed", "err", err)
-		}
 	}
 }

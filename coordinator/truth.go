@@ -33,12 +33,13 @@ func (s *Server) Propose(ctx context.Context, txns ...cluster.Txn) ([]*cluster.R
 		switch {
 		case errors.As(err, &not), errors.Is(err, raftstore.ErrRefused):
 		case errors.As(err, &refused) && refused.Code == connect.CodeUnavailable:
+		case errors.Is(err, wire.ErrUnreachable): // the leader is gone, and nothing was sent to it
 		default:
 			return rejected, err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("propose: no leader: %w", ctx.Err())
+			return nil, fmt.Errorf("propose: no leader: %w: %w", ctx.Err(), err)
 		case <-time.After(leaderPoll):
 		}
 	}
@@ -62,6 +63,9 @@ func (s *Server) proposeOnce(ctx context.Context, txns []cluster.Txn) ([]*cluste
 	if err != nil {
 		return nil, err
 	}
+	if len(res.Rejected) != len(txns) {
+		return nil, fmt.Errorf("propose: %d answers for %d transactions", len(res.Rejected), len(txns))
+	}
 	// What was applied there is waited for here, so that the caller reads what it wrote.
 	return res.Rejected, s.reached(ctx, res.Index)
 }
@@ -76,7 +80,7 @@ func (s *Server) reached(ctx context.Context, index cluster.Index) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for entry %d: %w", index, ctx.Err())
+			return fmt.Errorf("entry %d is committed and not here yet: %w", index, ctx.Err())
 		}
 	}
 }
@@ -99,38 +103,27 @@ func (s *Server) propose(ctx context.Context, r *wire.ProposeRequest) (*wire.Pro
 	if errors.As(err, &not) || errors.Is(err, raftstore.ErrRefused) {
 		return nil, &wire.Refused{Code: connect.CodeUnavailable, Why: err.Error(), Addr: not.LeaderAddr}
 	}
+	if errors.Is(err, raftstore.ErrOutcomeUnknown) {
+		return nil, &wire.Refused{Code: connect.CodeUnknown, Why: err.Error()}
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &wire.ProposeResponse{Index: cluster.Index(index), Rejected: rejections(result)}, nil
 }
 
-// follow answers wire.Follow: a snapshot where needed, then entries as they are applied.
+// follow answers wire.Follow: a snapshot where needed, then entries as they are applied, and a sign of life at least every followIdle.
 func (s *Server) follow(ctx context.Context, r *wire.FollowRequest, send func(*wire.LogPiece) error) error {
 	at := r.After
 	for {
 		state, changed := s.live.Load()
-		_, leader := s.store.Leader()
-		p := wire.LogPiece{Leader: leader}
-		if state.Index() > at || at > state.Index() {
-			entries, ok := s.machine.after(at)
-			if ok && at > 0 && at <= state.Index() {
-				p.Entries = entries
-			} else {
-				var b bytes.Buffer
-				if _, err := state.WriteTo(&b); err != nil {
-					return fmt.Errorf("write a snapshot: %w", err)
-				}
-				p.Snapshot = b.Bytes()
-			}
-			at = state.Index()
-			if n := len(p.Entries); n > 0 {
-				at = p.Entries[n-1].Index
-			}
+		if at > state.Index() {
+			return &wire.Refused{Code: connect.CodeUnavailable, Why: fmt.Sprintf("entry %d is not here yet", at)}
 		}
-		if err := send(&p); err != nil {
+		if err := s.sendNews(at, state, send); err != nil {
 			return err
 		}
+		at = state.Index()
 		select {
 		case <-changed:
 		case <-time.After(followIdle):
@@ -140,4 +133,38 @@ func (s *Server) follow(ctx context.Context, r *wire.FollowRequest, send func(*w
 			return ctx.Err()
 		}
 	}
+}
+
+// sendNews sends what leads from an index to a state.
+func (s *Server) sendNews(at cluster.Index, state cluster.State, send func(*wire.LogPiece) error) error {
+	p := wire.LogPiece{Leader: s.Leader()}
+	if at == state.Index() {
+		return send(&p)
+	}
+	entries, ok := s.machine.between(at, state.Index())
+	if !ok || at == 0 {
+		var b bytes.Buffer
+		if _, err := state.WriteTo(&b); err != nil {
+			return fmt.Errorf("write a snapshot: %w", err)
+		}
+		for p.More = true; p.More; {
+			p.Snapshot = b.Next(wire.MaxPiece)
+			p.More = b.Len() > 0
+			if err := send(&p); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	size := 0
+	for _, e := range entries {
+		if size += len(e.Entry); size > wire.MaxPiece && len(p.Entries) > 0 {
+			if err := send(&p); err != nil {
+				return err
+			}
+			p.Entries, size = nil, len(e.Entry)
+		}
+		p.Entries = append(p.Entries, e)
+	}
+	return send(&p)
 }

@@ -29,7 +29,8 @@ func (c Config) Validate() error {
 		}
 	}
 	for what, addr := range map[string]string{"listen": c.Listen, "gossip": c.Gossip} {
-		if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "0" {
+		host, port, err := net.SplitHostPort(addr)
+		if ip := net.ParseIP(host); err != nil || host == "" || port == "0" || ip != nil && ip.IsUnspecified() {
 			errs = append(errs, fmt.Errorf("%s address %q: want host:port that others can dial", what, addr))
 		}
 	}

@@ -83,6 +83,7 @@ type JoinResponse struct {
 	GossipKey    []byte           `json:"gossip_key"`
 	Seeds        []string         `json:"seeds"`            // host:port of the coordinators' gossip
 	Secret       []byte           `json:"secret,omitempty"` // coordinators: opens the sealed key of the authority
+	CAKey        []byte           `json:"ca_key,omitempty"` // coordinators: that key
 }
 
 // Membership is what a member keeps on its disk between starts.
@@ -178,7 +179,7 @@ func JoinCluster(ctx context.Context, addr string, t Token, id cluster.NodeID, n
 	if _, _, who, err := papers.parse(); err != nil || who.ID != id || who.Role != t.Role {
 		return Membership{}, fmt.Errorf("join at %s: %w: it certified %s", addr, ErrIdentity, who.url())
 	}
-	m := Membership{ID: id, Role: t.Role, Name: name, Papers: papers, GossipKey: res.Msg.GossipKey, Seeds: res.Msg.Seeds, Secret: res.Msg.Secret}
+	m := Membership{ID: id, Role: t.Role, Name: name, Papers: papers, GossipKey: res.Msg.GossipKey, Seeds: res.Msg.Seeds, Secret: res.Msg.Secret, CAKey: res.Msg.CAKey}
 	for _, c := range res.Msg.Coordinators {
 		m.Coordinators = append(m.Coordinators, c.Addr)
 	}

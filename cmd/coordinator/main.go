@@ -52,22 +52,16 @@ func main() {
 	os.Exit(daemon.Main(root))
 }
 
-// membership makes sure that a member lives in the data directory. The founding is for coordinator.Start.
-func (o *options) membership(ctx context.Context) (*coordinator.Founding, error) {
+// membership makes sure that a member lives in the data directory.
+func (o *options) membership(ctx context.Context) error {
 	there, err := daemon.Joined(o.Dir, cluster.RoleCoordinator)
-	switch {
-	case err != nil:
-		return nil, err
-	case o.Found:
-		founding, err := coordinator.Found(o.Dir, o.Name)
-		if errors.Is(err, coordinator.ErrMember) {
-			return nil, nil
-		}
-		return founding, err
-	case there:
-		return nil, nil
+	if err != nil || there {
+		return err
 	}
-	return nil, o.Ensure(ctx, o.Dir, o.Name, cluster.RoleCoordinator)
+	if o.Found {
+		return coordinator.Found(o.Dir, o.Name)
+	}
+	return o.Ensure(ctx, o.Dir, o.Name, cluster.RoleCoordinator)
 }
 
 // run composes the coordinator: its port first, so that a port in use is found before anything starts; the client API last and closed first.
@@ -79,15 +73,14 @@ func (o *options) run(ctx context.Context, log *slog.Logger) (err error) {
 		}
 		defer api.Close()
 	}
-	founding, err := o.membership(ctx)
-	if err != nil {
+	if err := o.membership(ctx); err != nil {
 		return err
 	}
 	fatal := func(err error) {
 		log.Error("the coordinator must not go on", "err", err)
 		os.Exit(daemon.ExitFatal)
 	}
-	s, err := coordinator.Start(o.Config, founding, fatal, log)
+	s, err := coordinator.Start(o.Config, fatal, log)
 	if err != nil {
 		return err
 	}
