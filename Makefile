@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 export CGO_CFLAGS ?= -O2 -Wno-deprecated-declarations
+# go-nvml's symbols are bound when they are first called: a toolchain that links with -z now by default would kill skein-node at start.
+export CGO_LDFLAGS ?= -O2 -g -Wl,-z,lazy
 ORT := $(if $(SKEIN_ORT_LIB),$(SKEIN_ORT_LIB),$(CURDIR)/build/ort/libonnxruntime.so.1)
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X github.com/skein-project/skein/internal/version.Version=$(VERSION)
