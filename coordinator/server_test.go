@@ -28,6 +28,7 @@ func has(c *fleettest.Coordinator, n string) bool {
 
 // A cluster of three survives the loss of its leader, takes it back from its disk, and then survives the loss of the next one.
 func TestLeaderLoss(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, 3, "")
 	first := f.Coordinators[0]
 	if k, ok := first.Live().Now().KeyByHash(wire.SecretHash(f.Key)); !ok || !k.Admin {
@@ -54,6 +55,7 @@ func TestLeaderLoss(t *testing.T) {
 
 // All off and on again: everything is there, and the same members lead.
 func TestRestartOfAll(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, 3, "")
 	f.Do(f.Leader(), newKey("1"))
 	before := f.Leader().Live().Now().Cluster()
@@ -74,6 +76,7 @@ func TestRestartOfAll(t *testing.T) {
 
 // A coordinator that comes back at another address finds the cluster, and the cluster it: as a voter, for it is needed afterwards.
 func TestMove(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, 3, "")
 	moved := f.Follower()
 	f.Stop(moved)
@@ -97,6 +100,7 @@ func TestMove(t *testing.T) {
 
 // A founding that was cut short after its first step goes on with the next start.
 func TestFoundingGoesOn(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, 1, "")
 	c := f.Coordinators[0]
 	id := c.Live().Now().Cluster().ID
@@ -127,6 +131,7 @@ func TestFoundingGoesOn(t *testing.T) {
 
 // Without a majority a proposal ends with an error that says so, in time.
 func TestNoMajority(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, 3, "")
 	f.Stop(f.Follower())
 	f.Stop(f.Follower())
@@ -147,6 +152,7 @@ func TestNoMajority(t *testing.T) {
 // A token admits one member, whoever comes first, and nobody under an id that is somebody's. A request that cannot be certified does not
 // cost the token.
 func TestJoinTokens(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, 2, "")
 	addr := f.Coordinators[0].Config.Listen
 	token := f.Token(cluster.RoleNode)
@@ -203,6 +209,7 @@ func TestJoinTokens(t *testing.T) {
 
 // Renewing gives a certificate for the same member, whatever is asked for, and only to who is one.
 func TestRenew(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, 1, "")
 	addr := f.Coordinators[0].Config.Listen
 	member := f.Enrol(cluster.RoleNode, "n")
@@ -234,6 +241,7 @@ func TestRenew(t *testing.T) {
 
 // A node reports for itself only, and only the leader takes its reports.
 func TestReportForAnother(t *testing.T) {
+	t.Parallel()
 	f := fleettest.New(t, 2, "")
 	victim := f.Machine("victim", gpu.GiB)
 	d := f.Dialer(f.Enrol(cluster.RoleNode, "n"))

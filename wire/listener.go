@@ -160,19 +160,26 @@ func (l *Listener) sort(c *accepted, conn *tls.Conn) {
 // part is one protocol's share of a Listener, as a net.Listener.
 type part struct {
 	*Listener
-	conns chan net.Conn
+	conns   chan net.Conn
+	stopped <-chan struct{} // nil = it ends with the Listener only
 }
 
 func (p part) Accept() (net.Conn, error) {
 	select {
 	case c := <-p.conns:
 		return c, nil
+	case <-p.stopped:
 	case <-p.done:
-		return nil, net.ErrClosed
 	}
+	return nil, net.ErrClosed
 }
 
-// raftLayer is Raft's share; it dials too.
+// httpLayer is the share of HTTP: the port belongs to the Listener, and Raft may need it longer.
+type httpLayer struct{ part }
+
+func (httpLayer) Close() error { return nil }
+
+// raftLayer is Raft's share; it dials too, and closes the port.
 type raftLayer struct{ part }
 
 func (r raftLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
@@ -182,7 +189,7 @@ func (r raftLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Con
 }
 
 // Raft is the stream layer for Raft's transport: coordinators only, on both ends.
-func (l *Listener) Raft() raft.StreamLayer { return raftLayer{part{l, l.raft}} }
+func (l *Listener) Raft() raft.StreamLayer { return raftLayer{part{l, l.raft, nil}} }
 
 // Limits of the HTTP server.
 const (
@@ -192,7 +199,7 @@ const (
 	serverPing     = 5 * time.Second // a client that is gone without a word is noticed within twice this
 )
 
-// Serve answers HTTP until the listener or ctx ends.
+// Serve answers HTTP until the listener or ctx ends. The port stays open.
 func (l *Listener) Serve(ctx context.Context, h http.Handler) error {
 	s := &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, MaxHeaderBytes: maxHeaderBytes, IdleTimeout: idleTimeout,
 		ErrorLog: slog.NewLogLogger(l.log.Handler(), slog.LevelDebug), HTTP2: &http.HTTP2Config{SendPingTimeout: serverPing, PingTimeout: serverPing}}
@@ -202,7 +209,7 @@ func (l *Listener) Serve(ctx context.Context, h http.Handler) error {
 	// The handshake is done already; the server finds the protocol in the connection's state.
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
-	if err := s.Serve(part{l, l.http}); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+	if err := s.Serve(httpLayer{part{l, l.http, ctx.Done()}}); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return nil

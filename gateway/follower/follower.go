@@ -20,8 +20,11 @@ import (
 // Pace of following.
 const (
 	retryEvery = 250 * time.Millisecond
-	quietAfter = 5 * time.Second // a coordinator that says nothing for so long is left
+	quietAfter = 5 * time.Second // a coordinator that says nothing for so long, or knows no leader, is left
 )
+
+// maxSnapshot bounds a snapshot that is being received, in bytes.
+const maxSnapshot = 1 << 30
 
 // Follower follows the log. It applies entries with the same cluster.Apply as coordinators do, so its state is theirs, a little later.
 type Follower struct {
@@ -74,17 +77,29 @@ func (f *Follower) follow(ctx context.Context, addr string) error {
 	quiet := time.AfterFunc(quietAfter, cancel)
 	defer quiet.Stop()
 	req := &wire.FollowRequest{After: f.live.Now().Index()}
+	var snapshot bytes.Buffer
 	return wire.Read(ctx, f.dialer, cluster.RoleCoordinator, addr, wire.Follow, req, func(p *wire.LogPiece) error {
-		quiet.Reset(quietAfter)
-		return f.take(p)
+		if p.Leader != "" || p.More {
+			quiet.Reset(quietAfter)
+		}
+		if snapshot.Len()+len(p.Snapshot) > maxSnapshot {
+			return fmt.Errorf("a snapshot of more than %d bytes", maxSnapshot)
+		}
+		snapshot.Write(p.Snapshot)
+		if p.More {
+			return nil
+		}
+		err := f.take(&snapshot, p.Entries)
+		snapshot = bytes.Buffer{}
+		return err
 	})
 }
 
 // take applies what came. A snapshot that is older than what is here is ignored: that coordinator lags.
-func (f *Follower) take(p *wire.LogPiece) error {
+func (f *Follower) take(snapshot *bytes.Buffer, entries []wire.LogEntry) error {
 	state := f.live.Now()
-	if len(p.Snapshot) > 0 {
-		s, err := cluster.Read(bytes.NewReader(p.Snapshot))
+	if snapshot.Len() > 0 {
+		s, err := cluster.Read(snapshot)
 		if err != nil {
 			return fmt.Errorf("read a snapshot: %w", err)
 		}
@@ -93,7 +108,7 @@ func (f *Follower) take(p *wire.LogPiece) error {
 		}
 		state = s
 	}
-	for _, e := range p.Entries {
+	for _, e := range entries {
 		env, err := cluster.Decode(e.Entry)
 		if err != nil {
 			return fmt.Errorf("read entry %d: %w", e.Index, err)
