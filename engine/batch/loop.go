@@ -23,7 +23,7 @@ type ID uint64
 
 // Config of a loop.
 type Config struct {
-	Stages  int // stages of the replica: stages+1 groups keep the pipeline full
+	Stages  int // stages of the replica
 	Slots   int // rows of the KV slab
 	Context int // tokens per row
 	Chunk   int // tokens of a prefill forward; 0 = DefaultChunk
@@ -152,16 +152,26 @@ func New(cfg Config) (*Loop, error) {
 	if cfg.Chunk == 0 {
 		cfg.Chunk = DefaultChunk
 	}
-	n := 1
-	if cfg.Stages > 1 {
-		n = min(cfg.Stages+1, cfg.Slots)
-	}
+	n := min(groups(cfg.Stages, cfg.Slots), cfg.Slots)
 	l := &Loop{cfg: cfg, index: map[ID]*sequence{}}
 	for i := range n {
 		first, end := i*cfg.Slots/n, (i+1)*cfg.Slots/n
 		l.groups = append(l.groups, group{first: first, rows: make([]*sequence, end-first)})
 	}
 	return l, nil
+}
+
+// fullGroup is how many rows a group must have before it pays to have one more group than stages.
+const fullGroup = 8
+
+// groups is how many groups the rows are dealt out to. With one group per stage every stage has work, but waits while its answer is on the
+// wire; one group more hides that. Yet every step reads all weights of a stage, however few rows it has, so more groups of fewer rows cost
+// more than the wait as long as steps are bound by reading weights (docs/bench/core.txt: decode/cut).
+func groups(stages, slots int) int {
+	if stages > 1 && slots >= (stages+1)*fullGroup {
+		return stages + 1
+	}
+	return stages
 }
 
 // Active is the number of sequences that wait or run.
