@@ -151,20 +151,8 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 
 // prompts reads a text, a list of texts, a list of token ids, or a list of those; at most MaxInputs.
 func (s *Server) prompts(t *text, raw json.RawMessage, param string) ([][]int32, error) {
-	var one string
-	var many []string
-	var ids []tokenID
-	var rows [][]tokenID
-	switch {
-	case len(raw) == 0 || string(raw) == "null":
-		return nil, invalid(param, "%s is needed", param)
-	case json.Unmarshal(raw, &one) == nil:
-		many = []string{one}
-	case json.Unmarshal(raw, &ids) == nil && len(ids) > 0:
-		rows = [][]tokenID{ids}
-	case json.Unmarshal(raw, &rows) == nil:
-	case json.Unmarshal(raw, &many) == nil && !slices.Contains(many, ""):
-	default:
+	many, rows, ok := textsOrIDs(raw)
+	if !ok {
 		return nil, invalid(param, "%s: want a text, a list of texts that are not empty, or token ids", param)
 	}
 	if n := len(many) + len(rows); n == 0 || n > s.cfg.MaxInputs {
@@ -186,6 +174,26 @@ func (s *Server) prompts(t *text, raw json.RawMessage, param string) ([][]int32,
 		out = append(out, p)
 	}
 	return out, nil
+}
+
+// textsOrIDs reads the forms that an input may have.
+func textsOrIDs(raw json.RawMessage) (texts []string, rows [][]tokenID, ok bool) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return nil, nil, false
+	}
+	var one string
+	if json.Unmarshal(raw, &one) == nil {
+		return []string{one}, nil, true
+	}
+	var ids []tokenID
+	if json.Unmarshal(raw, &ids) == nil {
+		return nil, [][]tokenID{ids}, len(ids) > 0
+	}
+	if json.Unmarshal(raw, &rows) == nil {
+		return nil, rows, true
+	}
+	err := json.Unmarshal(raw, &texts)
+	return texts, nil, err == nil && !slices.Contains(texts, "")
 }
 
 // tokenID is a token id in JSON, where null is none.
