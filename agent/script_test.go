@@ -1,10 +1,7 @@
 package agent
 
 import (
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,36 +10,14 @@ import (
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/internal/golden"
 	"github.com/skein-project/skein/shard"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write the outputs of testdata scripts anew; read the diff")
 
 // TestScripts runs testdata/*.txt. A script is a list of blocks with an empty line between them: input lines, "----", output lines. A
 // block is one step; "+2s" lets time pass before it. The output is what the loop says to do, its report if there is one, and when it
 // wants to wake. The node has devices g1 and g2 of 10 GiB.
-func TestScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			old, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := runScript(t, string(old))
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != string(old) {
-				t.Errorf("output differs; run with -rewrite and read the diff. Got:\n%s", got)
-			}
-		})
-	}
-}
+func TestScripts(t *testing.T) { golden.Scripts(t, runScript) }
 
 func twoDevices() Config {
 	return Config{Node: "n1", Session: 7, Addr: "n1:1", Devices: gpu.Inventory{{ID: "g1", Kind: gpu.Host, Memory: 10 * gpu.GiB}, {ID: "g2", Kind: gpu.Host, Memory: 10 * gpu.GiB}}}

@@ -3,47 +3,22 @@ package cluster
 import (
 	"bytes"
 	"crypto/sha256"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/internal/golden"
 	"github.com/skein-project/skein/shard"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write the outputs of testdata scripts anew; read the diff")
 
 // TestScripts runs testdata/*.txt. A script is a list of blocks with an empty line between them: input lines, "----", output lines.
 // A block of commands is one log entry: each line is a transaction, its commands are separated by " ; ". Its output is what became
 // of each transaction and which records changed. Was and epochs are read from the state unless they are given. Every entry passes
 // through Encode and Decode.
-func TestScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			old, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := runScript(t, string(old))
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != string(old) {
-				t.Errorf("output differs; run with -rewrite and read the diff. Got:\n%s", got)
-			}
-		})
-	}
-}
+func TestScripts(t *testing.T) { golden.Scripts(t, runScript) }
 
 func runScript(t *testing.T, script string) string {
 	var out []string

@@ -14,6 +14,7 @@ import (
 
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/convert/safetensors"
+	"github.com/skein-project/skein/internal/golden"
 	"github.com/skein-project/skein/model"
 )
 
@@ -77,8 +78,7 @@ func summary(m *model.Manifest) string {
 	return fmt.Sprintf("%s tied=%v tensors=%v files=%v", model.Encode(&short), m.Tied(), types, m.Names())
 }
 
-// The manifests of the fixtures are as written down in testdata/fixtures.txt, which people have compared with the configs; a run with
-// UPDATE=1 writes it anew.
+// The manifests of the fixtures are as written down in testdata/fixtures.txt, which people have compared with the configs.
 func TestFixtures(t *testing.T) {
 	entries, err := os.ReadDir(filepath.Join("..", "testdata", "models"))
 	if err != nil {
@@ -100,16 +100,7 @@ func TestFixtures(t *testing.T) {
 		}
 		fmt.Fprintf(&got, "%s %s\n", e.Name(), summary(m))
 	}
-	golden := filepath.Join("testdata", "fixtures.txt")
-	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile(golden, []byte(got.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil || got.String() != string(want) {
-		t.Errorf("%v\n%s", err, got.String())
-	}
+	golden.Equal(t, filepath.Join("testdata", "fixtures.txt"), got.String())
 }
 
 // The bytes that a manifest names are those of the checkpoint's tensors, found by the names that the reference gives them.

@@ -2,48 +2,21 @@ package placement
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/internal/golden"
 	"github.com/skein-project/skein/shard"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what is seen into testdata instead of comparing")
-
 // TestGolden replays testdata/*.txt. Lines starting with # are comments. "device", "model" and "demand" lines describe the fleet, "place" solves
 // and takes the memory that the solution uses, "lose" makes a device unusable and turns the replicas that had a stage there into demands; the lines
-// after ---- are what was decided. -rewrite writes them.
-func TestGolden(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no data files: %v", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := replay(t, string(want))
-			if *rewrite {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if !bytes.Equal(got, want) {
-				t.Errorf("got:\n%s", got)
-			}
-		})
-	}
-}
+// after ---- are what was decided.
+func TestGolden(t *testing.T) { golden.Scripts(t, replay) }
 
 type script struct {
 	t       *testing.T
@@ -54,7 +27,7 @@ type script struct {
 	asked   map[cluster.ReplicaID]Demand
 }
 
-func replay(t *testing.T, text string) []byte {
+func replay(t *testing.T, text string) string {
 	s := &script{t: t, models: map[string]shard.Profile{}, asked: map[cluster.ReplicaID]Demand{}}
 	var out bytes.Buffer
 	skip := false
@@ -90,7 +63,7 @@ func replay(t *testing.T, text string) []byte {
 			t.Fatalf("unknown line %q", line)
 		}
 	}
-	return out.Bytes()
+	return out.String()
 }
 
 func (s *script) bytes(text string) gpu.Bytes {

@@ -1,11 +1,7 @@
 package scheduler
 
 import (
-	"bytes"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,52 +9,33 @@ import (
 
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/internal/golden"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what is seen into testdata instead of comparing")
-
 // TestGolden replays testdata/*.txt. Lines starting with # are comments; the other lines are verbs (see play), and the indented lines after
-// one are what the loop decided. -rewrite writes them.
+// one are what the loop decided.
 func TestGolden(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no data files: %v", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
+	golden.Scripts(t, func(t *testing.T, text string) string {
+		r := newRig(t)
+		var out strings.Builder
+		for _, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
+			if strings.HasPrefix(line, "  ") {
+				continue
 			}
-			r := newRig(t)
-			var out bytes.Buffer
-			for _, line := range strings.Split(strings.TrimRight(string(want), "\n"), "\n") {
-				if strings.HasPrefix(line, "  ") {
-					continue
-				}
-				fmt.Fprintln(&out, line)
-				if fields := strings.Fields(line); len(fields) > 0 && !strings.HasPrefix(line, "#") {
-					r.log.Reset()
-					r.play(fields)
-					for l := range strings.Lines(r.log.String()) {
-						out.WriteString("  " + l)
-					}
+			fmt.Fprintln(&out, line)
+			if fields := strings.Fields(line); len(fields) > 0 && !strings.HasPrefix(line, "#") {
+				r.log.Reset()
+				r.play(fields)
+				for l := range strings.Lines(r.log.String()) {
+					out.WriteString("  " + l)
 				}
 			}
-			if outs := Replay(r.loop.Recording()); fmt.Sprint(outs[len(outs)-1]) != fmt.Sprint(r.last) {
-				t.Errorf("the last step, replayed, is another:\n%+v\n%+v", outs[len(outs)-1], r.last)
-			}
-			if *rewrite {
-				if err := os.WriteFile(file, out.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if got := out.Bytes(); !bytes.Equal(got, want) {
-				t.Errorf("got:\n%s", got)
-			}
-		})
-	}
+		}
+		if outs := Replay(r.loop.Recording()); fmt.Sprint(outs[len(outs)-1]) != fmt.Sprint(r.last) {
+			t.Errorf("the last step, replayed, is another:\n%+v\n%+v", outs[len(outs)-1], r.last)
+		}
+		return out.String()
+	})
 }
 
 // play runs one line:

@@ -1,47 +1,25 @@
 package sim
 
 import (
-	"bytes"
 	"errors"
-	"flag"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/skein-project/skein/internal/golden"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what is seen into testdata instead of comparing")
-
 // TestScripts replays testdata/*.txt. Lines starting with # are comments; the other lines are verbs of Script, and the indented lines after one are
-// what happened. -rewrite writes them.
+// what happened.
 func TestScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scripts: %v", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := Script(Config{Seed: 1}, bytes.NewReader(want))
-			if err != nil {
-				t.Fatalf("%v\n%s", err, got)
-			}
-			if *rewrite {
-				if err := os.WriteFile(file, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if !bytes.Equal(got, want) {
-				t.Errorf("got:\n%s", got)
-			}
-		})
-	}
+	golden.Scripts(t, func(t *testing.T, text string) string {
+		got, err := Script(Config{Seed: 1}, strings.NewReader(text))
+		if err != nil {
+			t.Fatalf("%v\n%s", err, got)
+		}
+		return string(got)
+	})
 }
 
 // TestScriptRefuses: a script that is wrong, or whose assertions do not hold, says on which line.
