@@ -14,10 +14,12 @@ import (
 
 	"github.com/skein-project/skein/api/skein/admin/v1/adminv1connect"
 	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/blob/disk"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/convert"
 	"github.com/skein-project/skein/internal/live"
 	"github.com/skein-project/skein/placement"
+	"github.com/skein-project/skein/raftstore"
 	"github.com/skein-project/skein/scheduler"
 	"github.com/skein-project/skein/wire"
 )
@@ -26,7 +28,7 @@ import (
 type Coordinator interface {
 	Live() *live.State
 	Leads() bool
-	Leader() string
+	LeaderID() cluster.NodeID
 	ToLeader() http.Handler
 	Software() string
 	Propose(ctx context.Context, txns ...cluster.Txn) ([]*cluster.Rejected, error)
@@ -55,7 +57,7 @@ func New(c Coordinator, log *slog.Logger) *Handler { return &Handler{c: c, log: 
 // Register adds the services to the mux of a client API. A coordinator that does not lead passes every call on: the leader alone knows
 // what nodes report, and one place keeps uploads together.
 func (h *Handler) Register(mux *http.ServeMux) {
-	local, forward := h.Local(), h.c.ToLeader()
+	local, forward := h.local(), h.c.ToLeader()
 	for _, path := range paths {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			if h.c.Leads() {
@@ -72,8 +74,20 @@ var paths = []string{
 	"/" + adminv1connect.NodeServiceName + "/", "/" + adminv1connect.ClusterServiceName + "/",
 }
 
-// Local answers without passing on.
-func (h *Handler) Local() http.Handler {
+// Forwarded answers what other coordinators passed on, as long as this one leads.
+func (h *Handler) Forwarded() http.Handler {
+	local := h.local()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !h.c.Leads() {
+			http.Error(w, "this coordinator does not lead any more", http.StatusServiceUnavailable)
+			return
+		}
+		local.ServeHTTP(w, r)
+	})
+}
+
+// local answers without passing on.
+func (h *Handler) local() http.Handler {
 	mux := http.NewServeMux()
 	opts := []connect.HandlerOption{connect.WithReadMaxBytes(maxRequest), connect.WithInterceptors(keyCheck{h}), connect.WithCompressMinBytes(4 << 10)}
 	mux.Handle(adminv1connect.NewModelServiceHandler(models{h}, opts...))
@@ -130,6 +144,7 @@ func (h *Handler) explain(err error) error {
 	var rejected *cluster.Rejected
 	var refused convert.Refused
 	var said *wire.Refused
+	var full disk.Full
 	switch {
 	case err == nil || errors.As(err, &ce):
 		return err
@@ -139,8 +154,14 @@ func (h *Handler) explain(err error) error {
 		return connect.NewError(connect.CodeInvalidArgument, err)
 	case errors.Is(err, blob.ErrUnknown):
 		return connect.NewError(connect.CodeNotFound, err)
+	case errors.As(err, &full):
+		return connect.NewError(connect.CodeResourceExhausted, err)
+	case errors.Is(err, raftstore.ErrOutcomeUnknown):
+		return connect.NewError(connect.CodeUnknown, err)
 	case errors.As(err, &said):
 		return connect.NewError(said.Code, err)
+	case errors.Is(err, context.Canceled):
+		return connect.NewError(connect.CodeCanceled, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return connect.NewError(connect.CodeUnavailable, err)
 	}
@@ -175,6 +196,12 @@ func (h *Handler) do(ctx context.Context, commands ...cluster.Command) error {
 		err = rejected[0]
 	}
 	return err
+}
+
+// would asks the truth what it would say to a command now: limits are its business. Nothing is proposed.
+func would(s cluster.State, c cluster.Command) error {
+	_, errs := cluster.Apply(s, s.Index()+1, cluster.Envelope{V: cluster.EnvelopeFormat, At: s.At(), Txns: []cluster.Txn{{Do: []cluster.Command{c}}}})
+	return errs[0]
 }
 
 // retries bounds how often a change is proposed again because somebody else changed the record in between.

@@ -31,6 +31,9 @@ const (
 func (h deployments) Serve(ctx context.Context, r *connect.Request[adminv1.ServeRequest]) (*connect.Response[adminv1.ServeResponse], error) {
 	s := h.c.Live().Now()
 	d, err := wanted(s, r.Msg)
+	if err == nil {
+		err = would(s, cluster.PutDeployment{Deployment: d, Was: d.Rev})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -44,6 +47,10 @@ func (h deployments) Serve(ctx context.Context, r *connect.Request[adminv1.Serve
 	}
 	if r.Msg.ValidateOnly {
 		return connect.NewResponse(res), nil
+	}
+	// Where some replicas have no place, or none at the moment, the wish stands. A new one that fits nowhere is a mistake.
+	if old, ok := s.Deployment(d.Version); len(plan.Placed) == 0 && len(res.Refused) > 0 && (!ok || old.Serving != d.Serving) {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("%s fits nowhere: %s", d.Version, strings.Join(res.Refused, "\n")))
 	}
 	return connect.NewResponse(res), h.change(ctx, func(s cluster.State) (cluster.Command, error) {
 		d, err := wanted(s, r.Msg)
@@ -201,21 +208,40 @@ func (h deployments) Pin(ctx context.Context, r *connect.Request[adminv1.PinRequ
 	}
 	s := h.c.Live().Now()
 	d, err := pin(s)
+	if err == nil {
+		err = would(s, cluster.PutDeployment{Deployment: d, Was: d.Rev})
+	}
+	if err == nil && r.Msg.Device != "" {
+		err = h.breaks(ctx, s, d, int(r.Msg.Replica))
+	}
 	if err != nil {
 		return nil, err
-	}
-	plan, err := h.c.Preview(ctx, d)
-	if err != nil {
-		return nil, err
-	}
-	if why := refusals(s, plan); len(why) > 0 && r.Msg.Device != "" {
-		return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("the pin is refused: %s", strings.Join(why, "\n")))
 	}
 	err = h.change(ctx, func(s cluster.State) (cluster.Command, error) {
 		d, err = pin(s)
 		return cluster.PutDeployment{Deployment: d, Was: d.Rev}, err
 	})
 	return connect.NewResponse(&adminv1.PinResponse{Pins: pinViews(d.Pins)}), err
+}
+
+// breaks says what a pin of a replica would leave without a place: that replica, or one that has a place without it.
+func (h deployments) breaks(ctx context.Context, s cluster.State, pinned cluster.Deployment, ordinal int) error {
+	present, _ := s.Deployment(pinned.Version)
+	without, err := h.c.Preview(ctx, present)
+	if err != nil {
+		return err
+	}
+	with, err := h.c.Preview(ctx, pinned)
+	if err != nil {
+		return err
+	}
+	with.Refused = slices.DeleteFunc(with.Refused, func(r placement.Refusal) bool {
+		return r.Replica.Ordinal != ordinal && slices.ContainsFunc(without.Refused, func(o placement.Refusal) bool { return o.Replica == r.Replica })
+	})
+	if why := refusals(s, with); len(why) > 0 {
+		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("the pin is refused: %s", strings.Join(why, "\n")))
+	}
+	return nil
 }
 
 func pinViews(pins []cluster.Pin) []*adminv1.PinView {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"connectrpc.com/connect"
@@ -65,9 +66,15 @@ func (h nodes) Resume(ctx context.Context, r *connect.Request[adminv1.ResumeRequ
 	return connect.NewResponse(&adminv1.ResumeResponse{}), h.setStatus(ctx, r.Msg.Node, cluster.NodeReady, "")
 }
 
+// reporting is the age of a report up to which a node counts as running.
+const reporting = 3 * time.Second
+
 func (h nodes) RemoveNode(ctx context.Context, r *connect.Request[adminv1.RemoveNodeRequest]) (*connect.Response[adminv1.RemoveNodeResponse], error) {
 	err := h.change(ctx, func(s cluster.State) (cluster.Command, error) {
 		n, err := node(s, r.Msg.Node)
+		if _, age, ok := h.c.Report(n.ID); err == nil && ok && age < reporting {
+			err = connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("the node %s still reports, so it would be back at once: stop it first", n.Name))
+		}
 		return cluster.DeleteNode{ID: n.ID, Was: n.Rev}, err
 	})
 	return connect.NewResponse(&adminv1.RemoveNodeResponse{}), err
@@ -96,9 +103,9 @@ var _ adminv1connect.ClusterServiceHandler = clusters{}
 func (h clusters) GetStatus(context.Context, *connect.Request[adminv1.GetStatusRequest]) (*connect.Response[adminv1.GetStatusResponse], error) {
 	s := h.c.Live().Now()
 	res := &adminv1.GetStatusResponse{Cluster: s.Cluster().ID, Index: uint64(s.Index()), Software: h.c.Software()}
-	leader := h.c.Leader()
+	leader := h.c.LeaderID()
 	for m := range s.Members() {
-		res.Members = append(res.Members, &adminv1.MemberView{Id: string(m.ID), Name: m.Name, Role: string(m.Role), Addr: m.Addr, Api: m.API, Leader: m.Addr == leader})
+		res.Members = append(res.Members, &adminv1.MemberView{Id: string(m.ID), Name: m.Name, Role: string(m.Role), Addr: m.Addr, Api: m.API, Leader: m.ID == leader})
 	}
 	return connect.NewResponse(res), nil
 }
@@ -120,11 +127,24 @@ func (h clusters) RevokeKey(ctx context.Context, r *connect.Request[adminv1.Revo
 	err := h.change(ctx, func(s cluster.State) (cluster.Command, error) {
 		k, ok := s.Key(r.Msg.Id)
 		if !ok {
-			return nil, invalid("there is no key %.80q", r.Msg.Id)
+			return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("the key %.80q does not exist", r.Msg.Id))
+		}
+		if k.Admin && !k.Revoked && admins(s) == 1 {
+			return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("%s is the last admin key: nobody could make another", k.ID))
 		}
 		was := k.Rev
 		k.Revoked = true
 		return cluster.PutKey{Key: k, Was: was}, nil
 	})
 	return connect.NewResponse(&adminv1.RevokeKeyResponse{}), err
+}
+
+// admins counts the admin keys that are valid.
+func admins(s cluster.State) (n int) {
+	for k := range s.Keys() {
+		if k.Admin && !k.Revoked {
+			n++
+		}
+	}
+	return n
 }

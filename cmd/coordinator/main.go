@@ -86,7 +86,7 @@ func (o *options) run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	operator := admin.New(s, log)
-	s.Forwarded(operator.Local())
+	s.Forwarded(operator.Forwarded())
 	if api == nil {
 		<-ctx.Done()
 		return nil
