@@ -55,7 +55,7 @@ func (s *Stage) Encode(batch EncodeBatch) (Encoded, error) {
 	if s.scores != nil {
 		io = append(io, connection{name: graph.Scores, buffer: s.scores, elem: ort.Float32, shape: append(perRow, int64(s.graph.Labels)), out: true})
 	}
-	if err := s.run(s.plain, io, n); err != nil {
+	if err := s.run(s.plain, io, n, batch.Length); err != nil {
 		return Encoded{}, err
 	}
 	e := Encoded{Hidden: s.out.Float32s()[:n*c.Hidden], Labels: s.graph.Labels}
@@ -138,33 +138,5 @@ func unit(v []float32) {
 	scale := 1 / math.Sqrt(sum)
 	for i := range v {
 		v[i] = float32(float64(v[i]) * scale)
-	}
-}
-
-// Project turns a classifier's logits into scores, in place: rows of width labels each, by softmax, sigmoid, or as they are.
-func Project(logits []float32, labels int, how model.Problem) {
-	switch how {
-	case model.SingleLabel:
-		for ; labels > 0 && len(logits) >= labels; logits = logits[labels:] {
-			softmax(logits[:labels])
-		}
-	case model.MultiLabel:
-		for i, x := range logits {
-			logits[i] = float32(1 / (1 + math.Exp(-float64(x))))
-		}
-	}
-}
-
-func softmax(x []float32) {
-	top := math.Inf(-1)
-	for _, v := range x {
-		top = max(top, float64(v))
-	}
-	var sum float64
-	for _, v := range x {
-		sum += math.Exp(float64(v) - top)
-	}
-	for i, v := range x {
-		x[i] = float32(math.Exp(float64(v)-top) / sum)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/skein-project/skein/cluster"
@@ -119,31 +118,13 @@ func (s *Server) classify(ctx context.Context, t *text, rows []wire.EncodeRow) (
 	}
 	out := make([][]Label, len(encoded))
 	for i, e := range encoded {
-		scores := project(e.Logits, t.manifest.Problem)
-		for j, score := range scores {
+		if len(e.Logits) != len(t.manifest.Labels) {
+			return nil, fmt.Errorf("gateway: %d logits for %d labels", len(e.Logits), len(t.manifest.Labels))
+		}
+		for j, score := range t.manifest.Problem.Scores(e.Logits) {
 			out[i] = append(out[i], Label{Name: t.manifest.Labels[j], Score: score})
 		}
 		slices.SortStableFunc(out[i], func(a, b Label) int { return cmp.Compare(b.Score, a.Score) })
 	}
 	return out, nil
-}
-
-// project turns classifier logits into scores, as problem_type says.
-func project(logits []float32, p model.Problem) []float32 {
-	out := slices.Clone(logits)
-	switch p {
-	case model.SingleLabel:
-		top, sum := slices.Max(out), float64(0)
-		for _, x := range out {
-			sum += math.Exp(float64(x - top))
-		}
-		for i, x := range out {
-			out[i] = float32(math.Exp(float64(x-top)) / sum)
-		}
-	case model.MultiLabel:
-		for i, x := range out {
-			out[i] = float32(1 / (1 + math.Exp(-float64(x))))
-		}
-	}
-	return out
 }
