@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/shard"
 )
 
 // Limits of the state. Apply enforces them, so they are part of the replicated arithmetic: changing one needs a new feature level,
@@ -37,7 +38,8 @@ const (
 	MaxTasks       = 16      // tasks of a version
 	MaxLayers      = 4096    // blocks of a model
 	MaxWidth       = 1 << 24 // hidden size, inner size, vocabulary and positions of a model
-	MaxSlots       = 4096    // sequences at once on a replica
+
+	MaxSlots = shard.MaxSlots // sequences at once on a replica
 
 	TokenKept = 24 * 60 * 60 * 1000 // milliseconds that an expired join token stays visible
 )
