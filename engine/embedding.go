@@ -130,7 +130,7 @@ func (s *Stage) Embed(tokens, positions, types []int32) error {
 	if err := s.fits(len(tokens)); err != nil {
 		return err
 	}
-	if s.embed.position != nil && len(positions) != len(tokens) || s.embed.segment != nil && len(types) != len(tokens) {
+	if (s.embed.position != nil || positions != nil) && len(positions) != len(tokens) || s.embed.segment != nil && len(types) != len(tokens) {
 		return fmt.Errorf("%w: %d tokens with %d positions and %d types", ErrStep, len(tokens), len(positions), len(types))
 	}
 	h := s.config.Hidden

@@ -10,8 +10,9 @@ import (
 // rows is a contiguous range of rows of the KV slabs.
 type rows struct{ first, count int }
 
-// maxViews bounds how many bindings a stage keeps. A stage in steady use needs one per row (prefill) and one per group (decode).
-const maxViews = 4096
+// rowViews bounds how many bindings a stage keeps, per row of its slabs. A stage in steady use needs two: to prefill the row, and to
+// decode from the first row of its group up to it.
+const rowViews = 4
 
 // kvView is a binding of the session with the KV slabs bound, as past and as present, to a range of rows.
 type kvView struct {
@@ -24,7 +25,7 @@ func (s *Stage) view(at rows) (*kvView, error) {
 	if v, ok := s.views[at]; ok {
 		return v, nil
 	}
-	if len(s.views) >= maxViews { // rows are in use in an unusual number of ways: begin again
+	if len(s.views) >= rowViews*s.serving.Slots { // rows are in use in an unusual number of ways: begin again
 		for k, v := range s.views {
 			if err := v.close(); err != nil {
 				return nil, err

@@ -35,14 +35,11 @@ type StageSpec struct {
 	Manifest *model.Manifest
 	Span     shard.Span
 	Serving  shard.Serving
-	Threads  int // of one run; 0 = 1
+	Threads  int // of one run; 0 = 1, more than MaxThreads are not used
 }
 
-// Limits of a StageSpec.
-const (
-	MaxSlots   = 1024 // rows of a KV slab
-	MaxThreads = 256  // of one run
-)
+// MaxThreads is how many threads one run uses.
+const MaxThreads = 256
 
 // Stage is a loaded span of a model.
 type Stage struct {
@@ -56,11 +53,11 @@ type Stage struct {
 	session *ort.Session
 	embed   *embedding // first stage
 	buffers
-	views  map[rows]*kvView // decoders
-	plain  *ort.Binding     // encoders
-	saved  []float32        // keys and values that idle rows must find again
-	native gpu.Bytes        // malloc memory of the runtime: at load, and by the largest steps so far
-	most   int              // tokens of the largest step so far
+	views  map[rows]*kvView             // decoders
+	plain  *ort.Binding                 // encoders
+	saved  []float32                    // keys and values that idle rows must find again
+	native gpu.Bytes                    // malloc memory of the runtime: at load, and by the largest steps so far
+	most   struct{ tokens, length int } // of the largest steps so far: tokens, and of the longest row with its cache
 }
 
 // buffers are the inputs and outputs of a run, each made for the largest step; untouched pages cost nothing.
@@ -101,7 +98,6 @@ func (s *Stage) load(rt *ort.Runtime, spec StageSpec, files func(blob.Digest) (s
 	if err := spec.validate(); err != nil {
 		return err
 	}
-	before := ort.Allocated()
 	weights, err := locate(spec.Manifest, spec.Span, files)
 	if err != nil {
 		return err
@@ -111,31 +107,28 @@ func (s *Stage) load(rt *ort.Runtime, spec StageSpec, files func(blob.Digest) (s
 		return err
 	}
 	s.session, err = rt.NewSession(s.graph.Model, s.graph.Inputs, s.graph.Outputs, ort.Options{
-		Threads: max(spec.Threads, 1),
+		Threads: min(max(spec.Threads, 1), MaxThreads),
 		Folder:  weights.folder,
 	})
 	if err != nil {
 		return fmt.Errorf("engine: loading blocks %d to %d: %w", spec.Span.From, spec.Span.To, err)
 	}
+	s.native = s.session.Native()
 	if spec.Span.From == 0 {
 		if s.embed, err = openEmbedding(spec.Manifest, weights); err != nil {
 			return err
 		}
 	}
-	if err := s.allocate(); err != nil {
-		return err
-	}
-	s.native = ort.Allocated() - before
-	return nil
+	return s.allocate()
 }
 
 func (spec StageSpec) validate() error {
 	v := spec.Serving
-	if v.Slots < 1 || v.Slots > MaxSlots || v.Context < 1 || v.Context > spec.Manifest.Config.Positions {
-		return fmt.Errorf("%w: %d slots (1 to %d) of %d tokens (1 to %d)", ErrServing, v.Slots, MaxSlots, v.Context, spec.Manifest.Config.Positions)
+	if v.Slots < 1 || v.Slots > shard.MaxSlots || v.Context < 1 || v.Context > spec.Manifest.Config.Positions {
+		return fmt.Errorf("%w: %d slots (1 to %d) of %d tokens (1 to %d)", ErrServing, v.Slots, shard.MaxSlots, v.Context, spec.Manifest.Config.Positions)
 	}
-	if spec.Threads < 0 || spec.Threads > MaxThreads {
-		return fmt.Errorf("%w: %d threads (0 to %d)", ErrServing, spec.Threads, MaxThreads)
+	if spec.Threads < 0 {
+		return fmt.Errorf("%w: %d threads", ErrServing, spec.Threads)
 	}
 	return nil
 }
@@ -143,10 +136,7 @@ func (spec StageSpec) validate() error {
 // allocate makes the buffers.
 func (s *Stage) allocate() error {
 	c, v := s.config, s.serving
-	s.capacity = v.Slots * v.Context
-	if c.Arch.Decoder() {
-		s.capacity = max(v.Slots, min(shard.Chunk, v.Context))
-	}
+	s.capacity = v.Step(c.Arch.Decoder())
 	const f32, i32, i64 = 4, 4, 8
 	last := s.span.To == c.Layers
 	slab := int64(v.Slots) * int64(s.rowSize()) * f32
@@ -187,12 +177,7 @@ func (s *Stage) allocate() error {
 		*w.at = b
 	}
 	if s.graph.Rope {
-		cos, sin, err := graph.Rope(c, v.Context)
-		if err != nil {
-			return err
-		}
-		copy(s.cos.Float32s(), cos)
-		copy(s.sin.Float32s(), sin)
+		return graph.Rope(c, s.cos.Float32s(), s.sin.Float32s())
 	}
 	return nil
 }
@@ -214,9 +199,8 @@ func (b *buffers) all() []*ort.Buffer {
 	return list[:n]
 }
 
-// Used is the memory that the stage really holds now: what the runtime allocated at load (weights) and for its largest steps, the
-// touched pages of its buffers, and those of the embedding tables. The runtime's part is measured process-wide, so loading two stages at
-// the same time blurs it.
+// Used is the memory that the stage holds now: what the runtime allocated at load (weights) and for its largest steps, the touched pages
+// of its buffers, and those pages of the embedding tables that are in memory, by whomever.
 func (s *Stage) Used() gpu.Bytes {
 	used := s.native
 	for _, b := range s.all() {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/skein-project/skein/blob"
@@ -107,6 +108,10 @@ func TestBadBatches(t *testing.T) {
 	}
 	if err := s.Embed([]int32{1}, []int32{0}, nil); !errors.Is(err, engine.ErrStep) {
 		t.Errorf("no types: %v", err)
+	}
+	rotary := open(t, "llama")
+	if err := rotary.load(t, rotary.whole(), serving).Embed([]int32{1, 2}, []int32{0}, nil); !errors.Is(err, engine.ErrStep) {
+		t.Errorf("positions that a rotary decoder does not need, and too few of them: %v", err)
 	}
 	if err := s.Embed([]int32{1}, []int32{0}, []int32{2}); !errors.Is(err, engine.ErrStep) {
 		t.Errorf("unknown type: %v", err)
@@ -305,6 +310,41 @@ func TestUsed(t *testing.T) {
 		pipeline{s}.prefill(t, r, words(uint64(r), v.Context, c.Vocab), shard.Chunk)
 	}
 	check("three rows full", 3)
+}
+
+// TestUsedTogether: stages that load and serve at the same time say the same as one that is alone.
+func TestUsedTogether(t *testing.T) {
+	rt := runtimeOf(t)
+	f := synthetic(t, wideLlama, model.BF16)
+	v := shard.Serving{Slots: 1, Context: 64}
+	use := func() (gpu.Bytes, error) {
+		s, err := engine.Load(rt, engine.StageSpec{Manifest: f.manifest, Span: f.whole(), Serving: v}, f.files)
+		if err != nil {
+			return 0, err
+		}
+		for past := range v.Context {
+			if err := s.Embed([]int32{1}, nil, nil); err != nil {
+				return 0, err
+			}
+			if _, err := s.Run(engine.Step{Prefill: true, Past: past, Count: 1}); err != nil {
+				return 0, err
+			}
+		}
+		return s.Used(), s.Close()
+	}
+	alone, err := use()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			if used, err := use(); err != nil || max(used-alone, alone-used) > gpu.MiB {
+				t.Errorf("uses %s beside others, %s alone: %v", used, alone, err)
+			}
+		})
+	}
+	group.Wait()
 }
 
 // TestSparse: a stage needs the byte ranges of its own blocks only. Its file here has the right length and holes everywhere else.

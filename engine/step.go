@@ -21,11 +21,13 @@ type Rows struct {
 // Step is one forward pass of a decoder's stage: a piece of a prompt into one row, or one token for each of a range of rows.
 type Step struct {
 	Prefill bool
-	Row     int   // prefill: row of the KV slab
-	Past    int   // prefill: tokens already in the row
-	Count   int   // prefill: tokens in this piece (≤ shard.Chunk)
-	Rows    Rows  // decode
-	Want    []int // last stage: indices into the step's tokens whose logits are wanted, ascending or not; may be empty
+	Row     int  // prefill: row of the KV slab
+	Past    int  // prefill: tokens already in the row
+	Count   int  // prefill: tokens in this piece (≤ shard.Chunk)
+	Rows    Rows // decode
+	// Want is for the last stage: indices into the step's tokens whose logits are wanted, ascending or not; may be empty. More than one
+	// per row of the cache take memory beyond what shard.Foot promises.
+	Want []int
 }
 
 // Tokens is the number of tokens of the step.
@@ -117,7 +119,7 @@ func (s *Stage) Run(step Step) (out []float32, err error) {
 		io = append(io, connection{name: graph.Out, buffer: s.out, elem: ort.Float32, shape: []int64{int64(batch), int64(length), h}, out: true})
 	}
 	restore := s.keep(step)
-	err = s.run(view.binding, io, n)
+	err = s.run(view.binding, io, n, longest)
 	restore()
 	switch {
 	case err != nil:
@@ -140,8 +142,8 @@ type connection struct {
 }
 
 // run binds what changes from step to step and runs the graph. Memory of the runtime grows with the largest step, so the growth of each
-// new largest one is added to what the stage uses.
-func (s *Stage) run(b *ort.Binding, io []connection, tokens int) (err error) {
+// new largest one is added to what the stage uses. length is that of the longest row, with its cache.
+func (s *Stage) run(b *ort.Binding, io []connection, tokens, length int) (err error) {
 	tensors := make([]*ort.Tensor, 0, len(io))
 	defer func() {
 		for _, t := range tensors {
@@ -162,16 +164,16 @@ func (s *Stage) run(b *ort.Binding, io []connection, tokens int) (err error) {
 			return fmt.Errorf("%w: %w", ErrRun, err)
 		}
 	}
-	var before gpu.Bytes
-	if tokens > s.most {
-		before = ort.Allocated()
+	if tokens > s.most.tokens || length > s.most.length {
+		s.most.tokens, s.most.length = max(s.most.tokens, tokens), max(s.most.length, length)
+		var grown gpu.Bytes
+		grown, err = b.RunMeasured()
+		s.native += grown
+	} else {
+		err = b.Run()
 	}
-	if err := b.Run(); err != nil {
+	if err != nil {
 		return fmt.Errorf("%w: blocks %d to %d, %d tokens: %w", ErrRun, s.span.From, s.span.To, tokens, err)
-	}
-	if tokens > s.most {
-		s.most = tokens
-		s.native += max(ort.Allocated()-before, 0)
 	}
 	return nil
 }

@@ -28,6 +28,9 @@ var (
 func synthetic(t testing.TB, c model.Config, dtype model.DType) fixture {
 	t.Helper()
 	m := &model.Manifest{Format: model.Format, Config: c, Tasks: []model.Task{model.Generate}, BOS: -1, Pad: -1}
+	if !c.Arch.Decoder() {
+		m.Tasks, m.Pooling = []model.Task{model.EmbedTask}, model.PoolMean
+	}
 	var body []byte
 	body = append(body, "odd"...) // tensors need not be aligned
 	for block := model.Embed; block <= c.Layers; block++ {
@@ -52,7 +55,12 @@ func synthetic(t testing.TB, c model.Config, dtype model.DType) fixture {
 					body = binary.LittleEndian.AppendUint32(body, v)
 				}
 			}
-			m.Tensors = append(m.Tensors, model.Tensor{Name: slot.Name, Block: block, DType: dtype, Shape: slot.Shape, Ref: blob.Ref{Off: off, Len: int64(len(body)) - off}})
+			ref := blob.Ref{Off: off, Len: int64(len(body)) - off}
+			if slot.Name == "head.weight" && c.Arch == model.GPT2 { // tied, as GPT-2's is
+				token, _ := m.Tensor(model.Embed, "embed.token")
+				ref, body = token.Ref, body[:off]
+			}
+			m.Tensors = append(m.Tensors, model.Tensor{Name: slot.Name, Block: block, DType: dtype, Shape: slot.Shape, Ref: ref})
 		}
 	}
 	d := blob.Of(body).Digest()

@@ -7,9 +7,11 @@ import (
 	"github.com/skein-project/skein/gpu"
 )
 
-// What the formulas of Foot assume about the engine.
+// What the formulas of Foot assume about the engine, which keeps to the limits among them.
 const (
-	Chunk = 256 // tokens: the longest piece of a prompt that one forward step takes
+	MaxSlots = 1024 // sequences at once
+	Chunk    = 256  // tokens: the longest piece of a prompt that one forward step takes
+	Batch    = 1024 // tokens of a batch of an encoder, padding included; one sequence may be longer
 
 	hostOverhead = 32 * gpu.MiB  // of one stage: runtime session, its graph, allocator
 	cudaOverhead = 800 * gpu.MiB // 500 MiB context and libraries of the process + 300 MiB of the session
@@ -18,18 +20,28 @@ const (
 	element      = 4             // bytes of an activation (fp32)
 )
 
+// Step is the largest number of tokens that one forward step of a stage takes, padding included.
+func (s Serving) Step(decoder bool) int {
+	if decoder {
+		return max(s.Slots, min(Chunk, s.Context))
+	}
+	return int(max(int64(s.Context), min(mul(int64(s.Slots), int64(s.Context)), Batch)))
+}
+
 // Foot says what the stage that holds span needs on a device of a kind. Formulas (per stage, n blocks, T tokens in the largest step,
 // B slots, C context):
 //
-//	Weights    embed + (Σ blocks + tail)·expand, a tied head held once; all ·(1 + 1/50)
+//	Weights    embed + (Σ blocks + tail)·expand, all ·(1 + 1/50)
 //	KV         n · KVToken · B · C  (half of it on CUDA, where the cache is fp16)
-//	Workspace  live·T·(4·hidden + 2·inner)·4 + attention scores T·heads·C·4 + logits B·vocab·8 on a decoder's last stage
-//	Overhead   a constant by kind, and a tenth of the workspace for the arena
+//	Workspace  live·T·(4·hidden + 2·inner)·4 + attention scores T·heads·C·4 + rotary tables C·KVToken/2
+//	           + logits B·vocab·8 on a decoder's last stage
+//	Overhead   a constant by kind, and half of the workspace without logits for the arena, which grows by doubling
 //
-// T is max(B, min(Chunk, C)) for decoders and B·C for encoders, whose batches are padded. On host devices the graph computes in fp32,
-// so weights stored in 16 bits grow by Profile.Expand, except the embedding table, whose rows are read from the stored bytes; pages that
-// stay file-backed count fully. A head cast to fp32 is a copy of its own: only a head used as stored is shared with the table.
-// Amounts saturate far above any device instead of overflowing.
+// T is Serving.Step. On host devices the graph computes in fp32, so weights stored in 16 bits grow by Profile.Expand, except the
+// embedding table, whose rows are read from the stored bytes; pages that stay file-backed count fully. The runtime keeps weights in a
+// layout of its own, so a tied head is held a second time there. While it casts and packs, one matrix is there twice: where cache and
+// workspace, which come later, are less than the largest matrix, Workspace makes up for it. Amounts saturate far above any device instead
+// of overflowing.
 func Foot(p Profile, span Span, s Serving, kind gpu.Kind) Footprint {
 	m := newMeter(p, s, kind)
 	return m.foot(span)
@@ -54,6 +66,8 @@ type meter struct {
 	kv     int64   // KV cache of one block
 	work   int64   // workspace of any stage
 	logits int64   // workspace more on the last stage
+	matrix int64   // the largest matrix of a block that is cast; 0 = none is
+	head   int64   // the same of the tail
 	fixed  int64   // overhead of any stage
 }
 
@@ -72,30 +86,32 @@ func newMeter(p Profile, s Serving, kind gpu.Kind) meter {
 	for i, b := range p.Blocks {
 		m.prefix[i+1] = add(m.prefix[i], mul(int64(b), expand)/100)
 	}
-	if expand == 100 {
-		m.shared = int64(min(p.Shared, p.Embed, p.Tail))
+	if expand > 100 {
+		m.matrix = mul(mul(int64(p.Hidden), int64(p.Inner)), element)
+		m.head = mul(p.TailCost, element)
 	}
-	slots, context := int64(max(s.Slots, 1)), int64(max(s.Context, 1))
+	s.Slots, s.Context = max(s.Slots, 1), max(s.Context, 1)
+	slots, context := int64(s.Slots), int64(s.Context)
 	m.kv = mul(mul(slots, context), int64(p.KVToken))
 	if kind == gpu.Host {
 		m.fixed = int64(hostOverhead)
 	} else {
 		m.kv /= 2
+		m.shared = int64(min(p.Shared, p.Embed, p.Tail))
 	}
-	tokens := mul(slots, context)
+	tokens := int64(s.Step(p.Decoder))
 	if p.Decoder {
-		tokens = max(slots, min(Chunk, context))
 		m.logits = mul(mul(slots, int64(p.Vocab)), 2*element)
 	}
 	activations := mul(tokens, mul(live*element, 4*int64(p.Hidden)+2*int64(p.Inner)))
 	scores := mul(mul(tokens, int64(p.Heads)), mul(context, element))
-	m.work = add(activations, scores)
+	m.work = add(add(activations, scores), mul(context, int64(p.KVToken))/2)
 	return m
 }
 
 func (m *meter) foot(span Span) Footprint {
 	weights := m.prefix[span.To] - m.prefix[span.From]
-	work := m.work
+	work, matrix := m.work, m.matrix
 	first, last := span.From == 0, span.To == len(m.p.Blocks)
 	if first {
 		weights = add(weights, m.embed)
@@ -103,15 +119,17 @@ func (m *meter) foot(span Span) Footprint {
 	if last {
 		weights = add(weights, m.tail)
 		work = add(work, m.logits)
+		matrix = max(matrix, m.head)
 	}
 	if first && last {
 		weights -= m.shared
 	}
+	kv := mul(int64(span.To-span.From), m.kv)
 	return Footprint{
 		Weights:   gpu.Bytes(add(weights, weights/slack)),
-		KV:        gpu.Bytes(mul(int64(span.To-span.From), m.kv)),
-		Workspace: gpu.Bytes(work),
-		Overhead:  gpu.Bytes(add(m.fixed, work/10)),
+		KV:        gpu.Bytes(kv),
+		Workspace: gpu.Bytes(max(work, matrix-kv)),
+		Overhead:  gpu.Bytes(add(m.fixed, m.work/2)),
 	}
 }
 

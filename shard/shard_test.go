@@ -53,7 +53,7 @@ func TestProfileOf(t *testing.T) {
 func TestFoot(t *testing.T) {
 	s := Serving{Slots: 2, Context: 10}
 	p := ProfileOf(tiny(model.F32))
-	const workspace = 2*4*10*(4*8+2*32) + 10*2*10*4
+	const workspace = 2*4*10*(4*8+2*32) + 10*2*10*4 + 10*64/2
 	for _, c := range []struct {
 		name    string
 		span    Span
@@ -62,7 +62,7 @@ func TestFoot(t *testing.T) {
 		kv      gpu.Bytes
 		work    gpu.Bytes
 	}{
-		{"whole: the tied head once", Span{0, 3}, gpu.Host, 3200 + 3*864, 3 * 64 * 20, workspace + 2*100*8},
+		{"whole: the tied head packed beside the table", Span{0, 3}, gpu.Host, 2*3200 + 3*864, 3 * 64 * 20, workspace + 2*100*8},
 		{"first stage", Span{0, 1}, gpu.Host, 3200 + 864, 64 * 20, workspace},
 		{"last stage has its own head", Span{1, 3}, gpu.Host, 3200 + 2*864, 2 * 64 * 20, workspace + 2*100*8},
 		{"middle", Span{1, 2}, gpu.CUDA, 864, 32 * 20, workspace},
@@ -79,6 +79,21 @@ func TestFoot(t *testing.T) {
 	}
 	if f, want := Foot(half, Span{0, 3}, s, gpu.CUDA), gpu.Bytes(1600+3*432); f.Weights != want+want/50 {
 		t.Errorf("16-bit on CUDA: %+v, want weights %d", f, want+want/50)
+	}
+	// A head larger than all that comes later: it is there twice while it is packed.
+	wide := half
+	wide.TailCost = 1 << 20
+	if f := Foot(wide, Span{2, 3}, s, gpu.Host); f.KV+f.Workspace != 4<<20 {
+		t.Errorf("a wide head: %+v", f)
+	}
+	if f := Foot(wide, Span{1, 2}, s, gpu.Host); f.Workspace != workspace {
+		t.Errorf("a stage without the wide head: %+v", f)
+	}
+	if got := (Serving{Slots: 8, Context: 512}).Step(false); got != Batch {
+		t.Errorf("an encoder's largest step has %d tokens", got)
+	}
+	if got := (Serving{Slots: 8, Context: 4096}).Step(false); got != 4096 {
+		t.Errorf("the largest step of an encoder with a long context has %d tokens", got)
 	}
 	huge := Profile{Decoder: true, Hidden: 1 << 40, Vocab: 1 << 50, Heads: 1 << 40, Inner: 1 << 40, Blocks: []gpu.Bytes{1 << 62}, KVToken: 1 << 50, Expand: 200}
 	if f := Foot(huge, Span{0, 1}, Serving{Slots: 1 << 40, Context: 1 << 40}, gpu.Host); f.Total() < gpu.TiB {

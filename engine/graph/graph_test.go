@@ -153,7 +153,7 @@ func TestRefusals(t *testing.T) {
 		{Kind: "llama3", Factor: 8, LowFreqFactor: 4, HighFreqFactor: 1, OriginalPosition: 64}} {
 		c := shapes[model.Llama]
 		c.RopeScaling = &s
-		if _, _, err := Rope(c, 8); !errors.Is(err, ErrUnsupported) {
+		if err := Rope(c, nil, nil); !errors.Is(err, ErrUnsupported) {
 			t.Errorf("rope scaling %+v: %v", s, err)
 		}
 	}
@@ -163,10 +163,14 @@ func TestRefusals(t *testing.T) {
 // alone and slows the slowest by its factor.
 func TestRope(t *testing.T) {
 	c := model.Config{HeadDim: 64, RopeTheta: 10000}
-	cos, sin, err := Rope(c, 100)
-	if err != nil {
-		t.Fatal(err)
+	tables := func(positions int) (cos, sin []float32) {
+		cos, sin = make([]float32, positions*32), make([]float32, positions*32)
+		if err := Rope(c, cos, sin); err != nil {
+			t.Fatal(err)
+		}
+		return cos, sin
 	}
+	cos, sin := tables(100)
 	close := func(a float32, b float64) bool { return math.Abs(float64(a)-b) < 1e-5 }
 	for p := range 100 {
 		for i := range 32 {
@@ -177,12 +181,12 @@ func TestRope(t *testing.T) {
 		}
 	}
 	c.RopeScaling = &model.RopeScaling{Kind: "linear", Factor: 4}
-	linear, _, _ := Rope(c, 400)
+	linear, _ := tables(400)
 	if !slices.Equal(linear[4*50*32:][:32], cos[50*32:][:32]) {
 		t.Error("linear scaling by 4: position 200 is not what 50 was")
 	}
 	c.RopeScaling = &model.RopeScaling{Kind: "llama3", Factor: 8, LowFreqFactor: 1, HighFreqFactor: 4, OriginalPosition: 8192}
-	_, scaled, _ := Rope(c, 400)
+	_, scaled := tables(400)
 	slow := 8 * math.Asin(float64(scaled[399*32+31])) / 399
 	if scaled[7*32] != sin[7*32] || math.Abs(slow/math.Pow(10000, -62.0/64)-1) > 1e-3 {
 		t.Errorf("llama3 scaling: fastest pair %g, was %g; slowest frequency times 8 %g", scaled[7*32], sin[7*32], slow)

@@ -7,23 +7,19 @@ import (
 	"github.com/skein-project/skein/model"
 )
 
-// Rope computes the tables of rotary position embedding ("RoFormer", 2021): cos and sin of position·frequency, row major
-// [context, head dim / 2]. Frequencies are computed in fp32 as the reference implementations do; scaling as the configuration says.
-func Rope(c model.Config, context int) (cos, sin []float32, err error) {
+// Rope fills in the tables of rotary position embedding ("RoFormer", 2021): cos and sin of position·frequency, row major
+// [positions, head dim / 2]. Frequencies are computed in fp32 as the reference implementations do; scaling as the configuration says.
+func Rope(c model.Config, cos, sin []float32) error {
 	freq, err := frequencies(c)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	half := len(freq)
-	cos, sin = make([]float32, context*half), make([]float32, context*half)
-	for p := range context {
-		for i, f := range freq {
-			angle := float64(float32(p) * f)
-			cos[p*half+i] = float32(math.Cos(angle))
-			sin[p*half+i] = float32(math.Sin(angle))
-		}
+	for i := range cos[:len(sin)] {
+		angle := float64(float32(i/half) * freq[i%half])
+		cos[i], sin[i] = float32(math.Cos(angle)), float32(math.Sin(angle))
 	}
-	return cos, sin, nil
+	return nil
 }
 
 // frequencies gives theta^(−2i/d) for each pair of dimensions, scaled.

@@ -46,6 +46,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"github.com/skein-project/skein/gpu"
@@ -76,6 +77,7 @@ func (e *LibraryError) Error() string {
 // Runtime is the loaded library: one per process, because the library keeps its own global state.
 type Runtime struct {
 	version string
+	native  sync.RWMutex // held for reading by what leaves the sum of native memory as it is, for writing by what changes or measures it
 }
 
 // Open loads the library at path and checks its version before anything else of it is used. Errors are *LibraryError.
@@ -139,6 +141,12 @@ func (r *Runtime) Close() error {
 	return nil
 }
 
-// Allocated is what native code in this process holds from malloc: weights that were packed or cast, and the runtime's arenas. Buffers
-// and mapped files are not in it, nor is Go's heap.
-func Allocated() gpu.Bytes { return gpu.Bytes(C.skein_allocated()) }
+// grown runs f while nothing else of the runtime runs, and returns by how much the memory that native code holds from malloc grew:
+// weights that were packed or cast, and the runtime's arenas. Buffers and mapped files are not in it, nor is Go's heap.
+func (r *Runtime) grown(f func() error) (gpu.Bytes, error) {
+	r.native.Lock()
+	defer r.native.Unlock()
+	before := C.skein_allocated()
+	err := f()
+	return max(gpu.Bytes(C.skein_allocated())-gpu.Bytes(before), 0), err
+}

@@ -1,7 +1,7 @@
 // Package ort loads ONNX Runtime and runs sessions over memory outside the Go heap.
 //
 // The Go binding keeps no tensor alive while native code uses it: an input on the Go heap may be collected in the middle of a run,
-// which gives wrong answers without an error (the test in hazard_test.go shows it). So tensors can only be made of a Buffer, which is
+// which gives wrong answers without an error (TestHazard shows it). So tensors can only be made of a Buffer, which is
 // mapped memory, and a Buffer refuses to close while tensors of it are open.
 //
 // The binding is enough for the CPU: with all memory ours, nothing of the C API beyond it is called, except for the version of the
@@ -11,8 +11,8 @@ package ort
 import (
 	"errors"
 	"fmt"
-	"slices"
 
+	"github.com/skein-project/skein/gpu"
 	binding "github.com/yalue/onnxruntime_go"
 )
 
@@ -25,10 +25,11 @@ type Options struct {
 	Folder  string // real path (no symbolic link) of the folder that holds external initializers
 }
 
-// Session is a loaded model. Runs of different bindings may overlap.
+// Session is a loaded model. Runs of different bindings may overlap, but for the measured ones.
 type Session struct {
-	session         *binding.DynamicAdvancedSession
-	inputs, outputs []string
+	runtime *Runtime
+	session *binding.DynamicAdvancedSession
+	native  gpu.Bytes
 }
 
 // settings are the configuration entries of a session.
@@ -86,19 +87,26 @@ func (r *Runtime) NewSession(model []byte, inputs, outputs []string, o Options) 
 		return nil, fmt.Errorf("ort: session options: %w", err)
 	}
 	defer opts.Destroy()
-	s, err := binding.NewDynamicAdvancedSessionWithONNXData(model, inputs, outputs, opts)
+	s := &Session{runtime: r}
+	s.native, err = r.grown(func() (err error) {
+		s.session, err = binding.NewDynamicAdvancedSessionWithONNXData(model, inputs, outputs, opts)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("ort: loading a model of %d bytes: %w", len(model), err)
 	}
-	return &Session{session: s, inputs: slices.Clone(inputs), outputs: slices.Clone(outputs)}, nil
+	return s, nil
 }
+
+// Native is the memory that the session took from malloc at load.
+func (s *Session) Native() gpu.Bytes { return s.native }
 
 // Close frees the session. Bindings must have been closed.
 func (s *Session) Close() error {
 	if s.session == nil {
 		return nil
 	}
-	err := s.session.Destroy()
+	_, err := s.runtime.grown(s.session.Destroy)
 	s.session = nil
 	if err != nil {
 		return fmt.Errorf("ort: closing a session: %w", err)
@@ -149,6 +157,15 @@ func (b *Binding) Output(name string, t *Tensor) error {
 
 // Run runs the model once. All inputs and outputs must be bound.
 func (b *Binding) Run() error {
+	b.session.runtime.native.RLock()
+	defer b.session.runtime.native.RUnlock()
+	return b.run()
+}
+
+// RunMeasured is Run while nothing else of the runtime runs; it returns by how much the memory that the runtime took from malloc grew.
+func (b *Binding) RunMeasured() (gpu.Bytes, error) { return b.session.runtime.grown(b.run) }
+
+func (b *Binding) run() error {
 	if b.bound == nil || b.session.session == nil {
 		return fmt.Errorf("%w: binding", ErrClosed)
 	}
