@@ -16,6 +16,8 @@ import (
 const (
 	retryEvery  = 250 * time.Millisecond
 	leaderQuiet = 6 * time.Second // a leader that says nothing for so long is not one
+	maxHops     = 2               // from a coordinator to the one that it names, without a pause
+	maxKnown    = 64              // addresses of coordinators
 )
 
 // link is the stream to the leader: the newest report goes out, what the node should hold comes in. It looks for the leader among all coordinators that it ever heard of.
@@ -50,7 +52,7 @@ func (l *link) learn(addrs ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range addrs {
-		if a != "" && !slices.Contains(l.known, a) {
+		if a != "" && !slices.Contains(l.known, a) && len(l.known) < maxKnown {
 			l.known = append(l.known, a)
 		}
 	}
@@ -64,7 +66,7 @@ func (l *link) addrs() []string {
 
 // run keeps a stream to the leader until ctx ends.
 func (l *link) run(ctx context.Context) {
-	next := ""
+	next, hops := "", 0
 	for i := 0; ctx.Err() == nil; i++ {
 		addrs := l.addrs()
 		if next == "" && len(addrs) > 0 {
@@ -74,11 +76,13 @@ func (l *link) run(ctx context.Context) {
 			err := l.converse(ctx, next)
 			next = ""
 			var refused *wire.Refused
-			if errors.As(err, &refused) && refused.Addr != "" {
+			if errors.As(err, &refused) && refused.Addr != "" && hops < maxHops {
 				next = refused.Addr
+				hops++
 				l.learn(next)
 				continue
 			}
+			hops = 0
 			l.log.Debug("no leader here", "err", err)
 		}
 		select {

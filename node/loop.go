@@ -29,7 +29,10 @@ func (s *Server) loop(ctx context.Context) {
 	defer read.Stop()
 	wake := time.NewTimer(0)
 	defer wake.Stop()
-	in := agent.Input{Readings: s.probe.Read(nil)}
+	readings := make(chan []gpu.Reading, 1) // capacity for the one reading that may be under way
+	reading := true
+	go func() { readings <- s.probe.Read(nil) }()
+	in := agent.Input{}
 	for {
 		out := l.Step(time.Now(), in)
 		for _, n := range out.Notes {
@@ -49,8 +52,19 @@ func (s *Server) loop(ctx context.Context) {
 		case e := <-s.workers:
 			in = s.worker(e)
 		case in = <-s.ended:
+			for _, f := range in.Fetched {
+				if f.Done {
+					delete(s.fetches, f.Key)
+				}
+			}
+		case in.Readings = <-readings:
+			reading = false
 		case <-read.C:
-			in.Readings = s.probe.Read(s.memory())
+			if !reading { // a driver that does not answer must not hold up the rest
+				reading = true
+				used := s.memory()
+				go func() { readings <- s.probe.Read(used) }()
+			}
 		case <-wake.C:
 		case <-ctx.Done():
 			return
@@ -62,7 +76,6 @@ func (s *Server) loop(ctx context.Context) {
 func (s *Server) worker(e workerEvent) (in agent.Input) {
 	switch n := e.notice; {
 	case n == nil:
-		s.endpoints[e.device] = ""
 		for slot := range s.used {
 			if slot.Device == e.device {
 				delete(s.used, slot)
@@ -70,7 +83,6 @@ func (s *Server) worker(e workerEvent) (in agent.Input) {
 		}
 		in.Workers = []agent.Worker{{Device: e.device, Why: e.died}}
 	case n.Started != nil:
-		s.endpoints[e.device] = n.Started.Endpoint
 		in.Workers = []agent.Worker{{Device: e.device, Endpoint: n.Started.Endpoint}}
 	case n.Loaded != nil:
 		s.used[n.Loaded.Slot] = n.Loaded.Used

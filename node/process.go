@@ -24,7 +24,13 @@ const (
 	restartFirst = 200 * time.Millisecond
 	restartMost  = 10 * time.Second
 	stableAfter  = time.Minute // a worker that lived this long starts anew at restartFirst
-	killAfter    = 5 * time.Second
+	killAfter    = time.Second // after its orders ended
+)
+
+// Limits of the pipes to a worker.
+const (
+	maxOrders = 256     // that a worker has not read yet: one that reads none is killed
+	maxNotice = 1 << 20 // bytes of a notice: a model may have taken the worker over
 )
 
 // When a worker counts as hung.
@@ -45,8 +51,9 @@ type process struct {
 	log    *slog.Logger
 	events chan<- workerEvent
 
-	mu   sync.Mutex
-	pipe *worker.Pipe // nil while no worker runs
+	mu     sync.Mutex
+	orders chan worker.Order // nil while no worker runs
+	kill   func() error      // the worker that runs
 }
 
 // workerEvent is what happened to a worker: one of the two is set.
@@ -59,15 +66,19 @@ type workerEvent struct {
 // errNoWorker says that the device's worker does not run at this moment.
 var errNoWorker = errors.New("node: the worker is not running")
 
-// send gives the worker an order.
+// send gives the worker an order. It never waits: the node goes on though a worker does not.
 func (p *process) send(o worker.Order) error {
 	p.mu.Lock()
-	pipe := p.pipe
-	p.mu.Unlock()
-	if pipe == nil {
+	defer p.mu.Unlock()
+	if p.orders == nil {
 		return fmt.Errorf("%w: device %s", errNoWorker, p.device.ID)
 	}
-	return pipe.Send(o)
+	select {
+	case p.orders <- o:
+		return nil
+	default:
+		return errors.Join(fmt.Errorf("%w: device %s takes no orders", errHung, p.device.ID), p.kill())
+	}
 }
 
 // run starts the worker again and again until ctx ends.
@@ -81,7 +92,7 @@ func (p *process) run(ctx context.Context) {
 			return
 		}
 		p.log.Error("worker ended", "device", p.device.ID, "err", err)
-		p.events <- workerEvent{device: p.device.ID, died: fmt.Sprint(err)}
+		p.tell(ctx, workerEvent{device: p.device.ID, died: fmt.Sprint(err)})
 		if time.Since(began) > stableAfter {
 			pause = restartFirst
 		}
@@ -118,30 +129,54 @@ func (p *process) once(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start worker: %w", err)
 	}
-	pipe := worker.NewPipe(ordersW)
+	orders := make(chan worker.Order, maxOrders)
 	setup := p.setup
 	setup.Papers = p.papers()
-	if err = pipe.Send(worker.Order{Setup: &setup}); err == nil {
-		p.set(pipe)
-		err = p.listen(noticesR)
-		p.set(nil)
-	}
-	if errors.Is(err, errHung) {
+	orders <- worker.Order{Setup: &setup}
+	p.set(orders, cmd.Process.Kill)
+	passed := make(chan struct{})
+	go func() {
+		defer close(passed)
+		pipe := worker.NewPipe(ordersW)
+		for o := range orders {
+			if pipe.Send(o) != nil {
+				return // its death is noticed elsewhere
+			}
+		}
+	}()
+	err = p.listen(ctx, noticesR)
+	p.set(nil, nil)
+	ordersW.Close()
+	<-passed
+	if err != nil {
 		cmd.Process.Kill()
 	}
-	ordersW.Close()
+	late := time.AfterFunc(killAfter, func() { cmd.Process.Kill() })
+	defer late.Stop()
 	return errors.Join(err, cmd.Wait())
 }
 
-func (p *process) set(pipe *worker.Pipe) {
+// set makes orders go to a worker, or to none. What was not passed on is dropped with the worker.
+func (p *process) set(orders chan worker.Order, kill func() error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pipe = pipe
+	if p.orders != nil {
+		close(p.orders)
+	}
+	p.orders, p.kill = orders, kill
+}
+
+// tell passes on what happened to the worker, unless the node ends.
+func (p *process) tell(ctx context.Context, e workerEvent) {
+	select {
+	case p.events <- e:
+	case <-ctx.Done():
+	}
 }
 
 // listen passes notices on until the worker closes its pipe, or hangs. Time counts in ticks, so that it does not while this process is
 // stopped itself.
-func (p *process) listen(r io.Reader) error {
+func (p *process) listen(ctx context.Context, r io.Reader) error {
 	notices, ended, done := make(chan worker.Notice), make(chan error, 1), make(chan struct{})
 	defer close(done)
 	go func() { ended <- read(r, notices, done) }()
@@ -152,7 +187,7 @@ func (p *process) listen(r io.Reader) error {
 		case n := <-notices:
 			quiet = 0
 			if n.Alive == nil {
-				p.events <- workerEvent{device: p.device.ID, notice: &n}
+				p.tell(ctx, workerEvent{device: p.device.ID, notice: &n})
 			} else if n.Alive.Step > stepMost {
 				return fmt.Errorf("%w: a step has been on the device for %s", errHung, n.Alive.Step.Round(time.Second))
 			}
@@ -168,9 +203,11 @@ func (p *process) listen(r io.Reader) error {
 
 // read takes notices from a pipe until it ends or nobody wants them any more.
 func read(r io.Reader, notices chan<- worker.Notice, done <-chan struct{}) error {
-	dec := json.NewDecoder(r)
+	limited := &io.LimitedReader{R: r}
+	dec := json.NewDecoder(limited)
 	for {
 		var n worker.Notice
+		limited.N = maxNotice
 		if err := dec.Decode(&n); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {

@@ -49,7 +49,6 @@ type Server struct {
 	desired   chan cluster.Desired
 	ended     chan agent.Input // what came of fetches, loads and unloads
 	fetches   map[cluster.StageKey]context.CancelFunc
-	endpoints map[gpu.DeviceID]string
 	used      map[agent.Slot]gpu.Bytes
 	running   sync.WaitGroup
 	stop      context.CancelFunc
@@ -68,7 +67,7 @@ func Start(cfg Config, probe Probe, log *slog.Logger) (*Server, error) {
 	rand.Read(b[:])
 	s := &Server{cfg: cfg, log: log, member: member, session: binary.LittleEndian.Uint64(b[:]), probe: probe,
 		processes: map[gpu.DeviceID]*process{}, workers: make(chan workerEvent, 64), desired: make(chan cluster.Desired, 1),
-		ended: make(chan agent.Input, 64), fetches: map[cluster.StageKey]context.CancelFunc{}, endpoints: map[gpu.DeviceID]string{}, used: map[agent.Slot]gpu.Bytes{}}
+		ended: make(chan agent.Input, 64), fetches: map[cluster.StageKey]context.CancelFunc{}, used: map[agent.Slot]gpu.Bytes{}}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.closeParts())
 	}
@@ -125,8 +124,8 @@ func (s *Server) open() (err error) {
 
 // Close stops the node. What it served is placed elsewhere once the cluster notices.
 func (s *Server) Close() error {
-	err := s.gossip.Leave()
 	s.stop()
+	err := s.gossip.Leave()
 	s.running.Wait()
 	return errors.Join(err, s.closeParts())
 }
@@ -164,11 +163,14 @@ func (s *Server) meet(ctx context.Context) {
 	}
 }
 
-// renewPapers replaces the certificate at half its life, here and in the workers.
+// renewRetry is the pause after a certificate could not be replaced.
+const renewRetry = 10 * time.Second
+
+// renewPapers replaces the certificate at half its life, here and in the workers: at once if the machine was off meanwhile.
 func (s *Server) renewPapers(ctx context.Context) {
-	for {
+	for pause := time.Duration(0); ; pause = renewRetry {
 		select {
-		case <-time.After(max(time.Until(s.creds.RenewAt()), time.Minute)):
+		case <-time.After(max(time.Until(s.creds.RenewAt()), pause)):
 		case <-ctx.Done():
 			return
 		}

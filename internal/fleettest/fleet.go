@@ -70,8 +70,8 @@ func New(t testing.TB, n int, executable string) *Fleet {
 	return f
 }
 
-// addr is an address of the loopback network that is nobody else's: not another fleet's, not another test process's.
-func (f *Fleet) addr() string {
+// Addr is an address of the loopback network that is nobody else's: not another fleet's, not another test process's.
+func (f *Fleet) Addr() string {
 	f.next++
 	pid := os.Getpid()
 	return fmt.Sprintf("127.%d.%d.%d", 1+pid/256%250, pid%256, (f.block*16+f.next)%256)
@@ -92,7 +92,7 @@ func (f *Fleet) add(executable string) *Coordinator {
 
 // Move gives a coordinator that does not run another address.
 func (f *Fleet) Move(c *Coordinator) {
-	at := f.addr()
+	at := f.Addr()
 	c.Config.Listen, c.Config.Gossip = fmt.Sprintf("%s:%d", at, listenPort), fmt.Sprintf("%s:%d", at, gossipPort)
 }
 

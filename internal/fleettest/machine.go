@@ -38,7 +38,7 @@ func (f *Fleet) Machine(name string, memory ...gpu.Bytes) *Machine {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	if m.listener, err = wire.Listen(f.addr()+":7000", creds, Log()); err != nil {
+	if m.listener, err = wire.Listen(f.Addr()+":7000", creds, Log()); err != nil {
 		f.t.Fatal(err)
 	}
 	m.report = cluster.Report{Node: m.ID, Session: 1, Addr: m.listener.Addr().String(), Name: name, Software: "test"}
