@@ -2,7 +2,6 @@
 package convert
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,9 +11,10 @@ import (
 	"strings"
 
 	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/engine/graph"
 	"github.com/skein-project/skein/internal/strictjson"
 	"github.com/skein-project/skein/model"
-	"github.com/skein-project/skein/token"
+	"github.com/skein-project/skein/shard"
 )
 
 // Limits of a folder.
@@ -79,7 +79,20 @@ func Folder(files map[string]Source) (*model.Manifest, error) {
 	if err := r.m.Validate(); err != nil {
 		return nil, asRefused("", err)
 	}
-	return r.m, nil
+	return r.m, r.usable()
+}
+
+// usable refuses what is a valid description of a model and yet of no use to anybody: a manifest too long to be read again, or one of
+// which no node could make a graph.
+func (r *reading) usable() error {
+	if n := len(model.Encode(r.m)); n > model.MaxEncoded {
+		return Refused{"", "manifest", fmt.Sprintf("%d bytes are more than %d", n, model.MaxEncoded)}
+	}
+	whole := shard.Span{To: r.m.Config.Layers}
+	if _, err := graph.Build(r.m, whole, graph.Options{Context: r.m.Context()}); err != nil {
+		return Refused{r.config.file, "", err.Error()}
+	}
+	return nil
 }
 
 // architecture reads config.json.
@@ -162,37 +175,4 @@ func (r *reading) carry() error {
 		r.m.Files[name] = src.ref()
 	}
 	return r.tokenizer()
-}
-
-// tokenizer refuses a model whose tokenizer is missing, broken, of an unknown kind, or a program.
-func (r *reading) tokenizer() error {
-	const config = "tokenizer_config.json"
-	if _, ok := r.files[config]; ok {
-		s, err := r.settings(config, MaxConfig)
-		if err != nil {
-			return err
-		}
-		if s.refuseCode(); s.err() != nil {
-			return s.err()
-		}
-	}
-	files := map[string][]byte{}
-	for _, name := range token.Files() {
-		if _, ok := r.files[name]; !ok {
-			continue
-		}
-		b, err := r.bytes(name, MaxTokenizer)
-		if err != nil {
-			return err
-		}
-		files[name] = b
-	}
-	_, err := token.Load(files)
-	if inv, ok := errors.AsType[token.Invalid](err); ok {
-		return Refused{cmp.Or(inv.File, "tokenizer.json"), "", inv.Why}
-	}
-	if un, ok := errors.AsType[token.Unsupported](err); ok {
-		return Refused{"tokenizer.json", un.What, fmt.Sprintf("%.80q is not supported", un.Name)}
-	}
-	return err
 }

@@ -1,0 +1,72 @@
+package convert
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+
+	"github.com/skein-project/skein/internal/jinja"
+	"github.com/skein-project/skein/token"
+)
+
+const (
+	tokenizerName = "tokenizer.json"
+	settingsName  = "tokenizer_config.json"
+	templateName  = "chat_template.jinja"
+)
+
+// tokenizer refuses a model whose tokenizer is missing, broken, of an unknown kind, a program, or one of another model. A gateway then
+// loads it as it was loaded here.
+func (r *reading) tokenizer() error {
+	if _, ok := r.files[settingsName]; ok {
+		s, err := r.settings(settingsName, MaxConfig)
+		if err != nil {
+			return err
+		}
+		if s.refuseCode(); s.err() != nil {
+			return s.err()
+		}
+	}
+	files := map[string][]byte{}
+	for _, name := range token.Files() {
+		if _, ok := r.files[name]; !ok {
+			continue
+		}
+		b, err := r.bytes(name, MaxTokenizer)
+		if err != nil {
+			return err
+		}
+		files[name] = b
+	}
+	t, err := token.Load(files)
+	if inv, ok := errors.AsType[token.Invalid](err); ok {
+		return Refused{cmp.Or(inv.File, tokenizerName), "", inv.Why}
+	}
+	if un, ok := errors.AsType[token.Unsupported](err); ok {
+		return Refused{tokenizerName, un.What, fmt.Sprintf("%.80q is not supported", un.Name)}
+	}
+	if err != nil {
+		return err
+	}
+	// A vocabulary that ends before the model's is usual: the head is padded to a round number of rows.
+	if n, vocab := t.VocabSize(), r.m.Config.Vocab; n > vocab {
+		return Refused{"", "tokenizer", fmt.Sprintf("has token ids up to %d, but the model's vocabulary has %d tokens", n-1, vocab)}
+	}
+	return r.template(t)
+}
+
+// template refuses a chat template that does not parse.
+func (r *reading) template(t *token.Tokenizer) error {
+	text, ok := t.ChatTemplate()
+	if !ok {
+		return nil
+	}
+	_, err := jinja.Parse(text)
+	if err == nil {
+		return nil
+	}
+	if _, ok := r.files[templateName]; ok {
+		return Refused{templateName, "", err.Error()}
+	}
+	return Refused{settingsName, "chat_template", err.Error()}
+}
