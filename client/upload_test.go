@@ -33,12 +33,11 @@ type server struct {
 func start(t *testing.T) *server {
 	t.Helper()
 	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
-	founding, err := coordinator.Found(dir, "one")
-	if err != nil {
+	if err := coordinator.Found(dir, "one"); err != nil {
 		t.Fatal(err)
 	}
 	cfg := coordinator.Config{Dir: dir, Name: "one", Listen: freePort(t), Gossip: freePort(t), Executable: "none", Election: 200 * time.Millisecond}
-	c, err := coordinator.Start(cfg, founding, func(err error) { t.Error(err) }, log)
+	c, err := coordinator.Start(cfg, func(err error) { t.Error(err) }, log)
 	if err != nil {
 		t.Fatal(err)
 	}
