@@ -17,6 +17,7 @@ import (
 	"github.com/skein-project/skein/engine/ort"
 	"github.com/skein-project/skein/model"
 	"github.com/skein-project/skein/shard"
+	"github.com/skein-project/skein/token"
 )
 
 // loaded opens the library once; it is nil where the variable is unset. (The variable is read inside of tests, not in TestMain: only
@@ -68,12 +69,14 @@ type reference struct {
 		IDs    []int32
 		Greedy struct {
 			IDs        []int32
-			LastLogits array `json:"last_logits"`
+			Text       string
+			MinGap     float64 `json:"min_gap"`
+			LastLogits array   `json:"last_logits"`
 		}
 		Logits array // of all positions; nil on all but one prompt
 	}
 	Inputs []struct {
-		Text                           string
+		Text, Pair                     string
 		IDs                            []int32
 		TypeIDs                        []int32 `json:"type_ids"`
 		Hidden, Vector, Logits, Scores array
@@ -89,14 +92,30 @@ type reference struct {
 
 // fixture is a model folder as a store of blobs.
 type fixture struct {
-	manifest *model.Manifest
-	files    func(blob.Digest) (string, error)
+	manifest  *model.Manifest
+	files     func(blob.Digest) (string, error)
+	tokenizer *token.Tokenizer
 	reference
 }
 
+// open reads a folder of testdata/models.
 func open(t testing.TB, name string) fixture {
 	t.Helper()
-	dir, err := filepath.Abs(filepath.Join("..", "testdata", "models", name))
+	f := folder(t, filepath.Join("testdata", "models", name))
+	b, err := os.ReadFile(filepath.Join("..", "testdata", "models", name, "reference.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &f.reference)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// folder reads a model's folder, given by its path from the root of the repository.
+func folder(t testing.TB, dir string) fixture {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("..", dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +150,7 @@ func open(t testing.TB, name string) fixture {
 		t.Fatal(err)
 	}
 	f.files = func(d blob.Digest) (string, error) { return paths[d], nil }
-	if err := json.Unmarshal(bodies["reference.json"], &f.reference); err != nil {
+	if f.tokenizer, err = token.Load(bodies); err != nil {
 		t.Fatal(err)
 	}
 	return f
