@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/skein-project/skein/client"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/coordinator"
+	"github.com/skein-project/skein/gpu"
 )
 
 // Config of a fleet.
@@ -210,7 +212,9 @@ func (f *Fleet) nodes(ctx context.Context) error {
 		}
 		here := 0
 		for _, n := range res.Msg.Nodes {
-			if n.Status == string(cluster.NodeReady) && n.ReportAgeMs >= 0 {
+			// Before a reading of every device nothing can be placed there.
+			unread := slices.ContainsFunc(n.Devices, func(d *adminv1.DeviceView) bool { return d.Health == string(gpu.Unknown) })
+			if n.Status == string(cluster.NodeReady) && n.ReportAgeMs >= 0 && len(n.Devices) > 0 && !unread {
 				here++
 			}
 		}
