@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -12,9 +13,10 @@ import (
 )
 
 const (
-	commitsShare = 90 * time.Second
+	commitsShare = 80 * time.Second
 	entryBytes   = 256
 	syncTimes    = 200 // per round
+	stallsMost   = 5   // rounds that are made again because the disk stalled
 )
 
 var proposers = []int{1, 16, 256}
@@ -31,12 +33,16 @@ func (b *bench) commits(ctx context.Context) ([]benchfile.Section, error) {
 			g.take = append(g.take, figure{benchmark: fmt.Sprintf("Commits/proposers=%d", n), metric: metric})
 		}
 	}
+	stalls := 0
 	err := b.each(ctx, commitsShare, func(int) error {
 		syncs, err := syncRate(b.dir)
 		if err != nil {
 			return err
 		}
 		got, err := g.run(ctx, b.dir)
+		for ; stalled(err) && stalls < stallsMost; stalls++ {
+			got, err = g.run(ctx, b.dir)
+		}
 		if err != nil {
 			return err
 		}
@@ -54,6 +60,9 @@ func (b *bench) commits(ctx context.Context) ([]benchfile.Section, error) {
 	s := benchfile.Section{Title: "Commits of the replicated log", How: []string{
 		fmt.Sprintf("Three stores in one process, on a real disk, over TCP on loopback without TLS; entries of %d bytes; every commit is synced by two of three.", entryBytes),
 		"Not comparable to a database behind an RPC. The peer is one file on the same disk: append as many bytes, fdatasync, again."}}
+	if stalls > 0 {
+		s.How = append(s.How, fmt.Sprintf("%d rounds were made again: the disk was busy for longer than a store waits for it before it halts.", stalls))
+	}
 	for _, n := range proposers {
 		s.Records = append(s.Records, rate[n].Record(fmt.Sprintf("log/commits/%d", n), "commits/s", benchfile.Higher, "append and fdatasync"))
 	}
@@ -63,6 +72,12 @@ func (b *bench) commits(ctx context.Context) ([]benchfile.Section, error) {
 	}
 	return []benchfile.Section{s}, nil
 }
+
+// stallText begins what a raftstore.Stalled says; here it comes out of another process.
+const stallText = "disk stalled: "
+
+// stalled says that a store halted because the disk kept it waiting, which a machine with other users may do.
+func stalled(err error) bool { return err != nil && strings.Contains(err.Error(), stallText) }
 
 // syncRate is how often per second the disk of dir takes an entry for good, one after the other.
 func syncRate(dir string) (perSecond float64, err error) {

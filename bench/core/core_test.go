@@ -1,9 +1,13 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"testing"
 	"time"
+
+	"github.com/skein-project/skein/raftstore"
 )
 
 // Tokens before every stream decodes, and after one has ended, do not count.
@@ -53,5 +57,12 @@ func TestPrompt(t *testing.T) {
 	}
 	if same > 25 {
 		t.Error("streams have the same prompt")
+	}
+}
+
+// What a stalled disk makes a store say is recognised.
+func TestStalled(t *testing.T) {
+	if !stalled(fmt.Errorf("benchmark: %w", raftstore.Stalled{Op: "append", Limit: time.Second})) || stalled(errors.New("disk full")) || stalled(nil) {
+		t.Error("a stall is not told from other errors")
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/skein-project/skein/internal/benchfile"
 )
 
-const decidersShare = 90 * time.Second
+const decidersShare = 80 * time.Second
 
 // decisions are the benchmarks of what decides, and of text.
 var decisions = []goBench{

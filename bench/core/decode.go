@@ -21,7 +21,7 @@ const (
 	prompted    = 128 // tokens of a prompt
 	slots       = 8
 	longest     = 256 // tokens of a sequence at most
-	decodeShare = 200 * time.Second
+	decodeShare = 150 * time.Second
 )
 
 var concurrencies = []int{1, 4, 8}
@@ -75,7 +75,7 @@ func (b *bench) decoding(ctx context.Context) ([]benchfile.Section, error) {
 				m.take(p.name, n, got)
 			}
 			if peer != nil {
-				got, err := peer.decode(n, prompted, b.tokens)
+				got, err := peer.decode(n, prompted, max(2, b.tokens/peerPart))
 				if err != nil {
 					return err
 				}
@@ -92,7 +92,7 @@ func (b *bench) decoding(ctx context.Context) ([]benchfile.Section, error) {
 		fmt.Sprintf("prompts of %d tokens, %d tokens each, asked straight from the head worker. Tokens are counted while all streams decode.", prompted, b.tokens),
 		fmt.Sprintf("whole: one worker with all %d cores. half: one worker with %d. cut: two stages on two nodes, each worker with %d.", runtime.NumCPU(), half, half),
 		"So cut/whole compares the same cores in all; cut/half says what a second device of the same size brings.",
-		"A cut replica steps its sequences in three groups, to keep both stages busy: each step reads the weights for fewer sequences.",
+		"A cut replica steps its sequences in several groups, so that its stages work at the same time: each step is for fewer sequences.",
 	}
 	return []benchfile.Section{{Title: "Decoding of one replica", How: how, Records: m.records(peer != nil)}}, nil
 }

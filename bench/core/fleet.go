@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -103,14 +104,39 @@ func (s *site) push(ctx context.Context, dir, name string) (version string, err 
 	return s.admin.Publish(ctx, name, blobs, func(string) {})
 }
 
+// Placing a model. A node that has just joined is not planned with before it has reported, so an answer that a model fits nowhere is
+// not the last word.
+const (
+	placeWithin = time.Minute
+	placeEvery  = 200 * time.Millisecond
+)
+
+// insist asks to serve until it is not refused.
+func (s *site) insist(ctx context.Context, r *adminv1.ServeRequest) (*adminv1.ServeResponse, error) {
+	for {
+		res, err := s.admin.Deployments.Serve(ctx, connect.NewRequest(r))
+		if err == nil && len(res.Msg.Refused) == 0 {
+			return res.Msg, nil
+		}
+		if err == nil {
+			err = errors.New(strings.Join(res.Msg.Refused, "; "))
+		} else if connect.CodeOf(err) != connect.CodeFailedPrecondition {
+			return nil, err
+		}
+		select {
+		case <-time.After(placeEvery):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("serve %s: %w: %w", r.Model, ctx.Err(), err)
+		}
+	}
+}
+
 // serve deploys a version and waits for the route to its replica.
 func (s *site) serve(ctx context.Context, r *adminv1.ServeRequest) (router.Route, error) {
-	res, err := s.admin.Deployments.Serve(ctx, connect.NewRequest(r))
-	if err != nil {
+	ctx, cancel := context.WithTimeout(ctx, placeWithin)
+	defer cancel()
+	if _, err := s.insist(ctx, r); err != nil {
 		return router.Route{}, err
-	}
-	if len(res.Msg.Refused) > 0 {
-		return router.Route{}, fmt.Errorf("%s is not placed: %s", r.Model, strings.Join(res.Msg.Refused, "; "))
 	}
 	for {
 		state, changed := s.follow.Live().Load()
@@ -128,14 +154,15 @@ func (s *site) serve(ctx context.Context, r *adminv1.ServeRequest) (router.Route
 
 // reserve is the memory in bytes that one device needs to hold a version whole.
 func (s *site) reserve(ctx context.Context, r *adminv1.ServeRequest) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, placeWithin)
+	defer cancel()
 	r.ValidateOnly = true
-	defer func() { r.ValidateOnly = false }()
-	res, err := s.admin.Deployments.Serve(ctx, connect.NewRequest(r))
+	res, err := s.insist(ctx, r)
 	if err != nil {
 		return 0, err
 	}
-	if len(res.Msg.Replicas) != 1 || len(res.Msg.Replicas[0].Stages) != 1 {
-		return 0, fmt.Errorf("want a plan of one replica of one stage: %v", res.Msg)
+	if len(res.Replicas) != 1 || len(res.Replicas[0].Stages) != 1 {
+		return 0, fmt.Errorf("want a plan of one replica of one stage: %v", res)
 	}
-	return res.Msg.Replicas[0].Stages[0].Reserve, nil
+	return res.Replicas[0].Stages[0].Reserve, nil
 }

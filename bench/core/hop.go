@@ -63,7 +63,8 @@ func echo(ctx context.Context, in io.Reader, out io.Writer) error {
 	defer l.Close()
 	mux := wire.NewMux()
 	wire.HandleFrames(mux, echoFrames)
-	go l.Serve(ctx, mux)
+	ended := make(chan error, 2)
+	go func() { ended <- l.Serve(ctx, mux) }()
 	raw, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -73,8 +74,11 @@ func echo(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err := json.NewEncoder(out).Encode(ends{Stage: l.Addr().String(), TCP: raw.Addr().String()}); err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, in)
-	return err
+	go func() {
+		_, err := io.Copy(io.Discard, in)
+		ended <- err
+	}()
+	return <-ended
 }
 
 func echoFrames(_ context.Context, s *connect.BidiStream[wire.Frame, wire.Frame]) error {

@@ -28,11 +28,11 @@ type bench struct {
 // atLeast is how many rounds a section makes even when its time is over.
 const atLeast = 3
 
-// each runs the rounds of a section, fewer of them once the section has taken its share of time.
+// each runs the rounds of a section, fewer of them where the next one would take more than the section's share of time.
 func (b *bench) each(ctx context.Context, share time.Duration, round func(n int) error) error {
 	began := time.Now()
 	for n := range b.rounds {
-		if n >= atLeast && time.Since(began) > share {
+		if n >= atLeast && time.Since(began)*time.Duration(n+1)/time.Duration(n) > share {
 			break
 		}
 		if err := ctx.Err(); err != nil {

@@ -15,8 +15,10 @@ import (
 //go:embed transformers.py
 var transformersScript string
 
-// peerName is the tally's name for the peer.
-const peerName = "transformers"
+const (
+	peerName = "transformers" // in the tally
+	peerPart = 4              // the peer decodes this part of the tokens, for its rate and to keep runs short
+)
 
 // transformers is a Python process that decodes the same model. A nil one is none.
 type transformers struct {
