@@ -38,8 +38,12 @@ func checkServing(want shard.Serving, p shard.Profile, subject string) error {
 	if want.Slots < 1 || want.Slots > MaxSlots {
 		return reject(ReasonLimit, subject, "%d slots, 1 to %d are allowed", want.Slots, MaxSlots)
 	}
-	if want.Context < 1 || want.Context > p.Positions {
-		return reject(ReasonLimit, subject, "a context of %d tokens, 1 to %d are supported", want.Context, p.Positions)
+	least := 1
+	if p.Decoder {
+		least = 2 // a prompt and an answer
+	}
+	if want.Context < least || want.Context > p.Positions {
+		return reject(ReasonLimit, subject, "a context of %d tokens, %d to %d are supported", want.Context, least, p.Positions)
 	}
 	return nil
 }
