@@ -21,7 +21,8 @@ type want struct {
 	own    *cluster.Replica
 	beside []cluster.NodeID
 	why    string
-	move   *stand // a replica that may be moved itself if there is no room for this one beside it
+	move   *stand         // a replica that may be moved itself if there is no room for this one beside it
+	avoid  []gpu.DeviceID // left free for that replica
 }
 
 // fill compares a deployment with its replicas: stops what is too much, and returns what has to be placed.
@@ -193,20 +194,63 @@ func nextOrdinal(dep cluster.Deployment, taken map[int]bool) int {
 
 // place finds devices for all wants together, and places or explains.
 func (d *decision) place(wants []want) {
-	refused := d.solve(wants)
-	var moves []want
-	for _, r := range refused {
-		w := r.want
-		if w.move == nil || slices.ContainsFunc(moves, func(m want) bool { return m.id == w.move.ReplicaID }) {
-			d.refused(w, r.Refusal)
+	var beside, moves []want
+	move := func(w want) {
+		own := w.move.Replica
+		if !slices.ContainsFunc(moves, func(m want) bool { return m.id == own.ReplicaID }) {
+			moves = append(moves, want{id: own.ReplicaID, dep: w.dep, own: &own, beside: w.beside, why: w.move.leaving + ", and there is no room for another beside it"})
+		}
+	}
+	for _, w := range wants {
+		if d.standsIn(&w) {
+			beside = append(beside, w)
+		} else {
+			move(w)
+		}
+	}
+	for _, r := range d.solve(beside) {
+		if r.want.move == nil || slices.ContainsFunc(moves, func(m want) bool { return m.id == r.want.move.ReplicaID }) {
+			d.refused(r.want, r.Refusal)
 			continue
 		}
-		own := w.move.Replica
-		moves = append(moves, want{id: own.ReplicaID, dep: w.dep, own: &own, beside: w.beside, why: w.move.leaving + ", and there is no room for another beside it"})
+		move(r.want)
 	}
 	for _, r := range d.solve(moves) {
 		d.note("replica "+r.id.String(), r.why+": it stays as it is: "+reasons(r.Refusal))
 	}
+}
+
+// standsIn says that a replica can come beside one that is to move to where it is pinned, without taking the room that it needs there.
+func (d *decision) standsIn(w *want) bool {
+	if w.move == nil {
+		return true
+	}
+	var pinned []gpu.DeviceID
+	for _, p := range w.dep.Pins {
+		if p.Replica == w.move.Ordinal {
+			pinned = append(pinned, p.Device)
+		}
+	}
+	if len(pinned) == 0 {
+		return true
+	}
+	own := w.move.Replica
+	for _, avoid := range [][]gpu.DeviceID{pinned, nil} {
+		w.avoid = avoid
+		devices := d.devices()
+		first := placement.Solve(placement.Problem{Devices: devices, Demands: d.demands([]want{*w}, false)})
+		for _, p := range first.Placed {
+			for _, st := range p.Stages {
+				i := slices.IndexFunc(devices, func(dev placement.Device) bool { return dev.ID == st.Device })
+				devices[i].Free -= st.Reserve
+			}
+			then := placement.Solve(placement.Problem{Devices: devices, Demands: d.demands([]want{{id: own.ReplicaID, dep: w.dep, own: &own}}, false)})
+			if len(then.Placed) > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // refusal is a want without a place.
@@ -303,6 +347,9 @@ func (d *decision) demands(wants []want, avoidFailed bool) []placement.Demand {
 		}
 		if w.own != nil {
 			demand.Own = w.own.Stages
+		}
+		if len(w.avoid) > 0 {
+			demand.Avoid = slices.Concat(demand.Avoid, w.avoid)
 		}
 		if f, ok := d.soft.Failures[w.id.String()]; ok && avoidFailed && d.now.Sub(f.Last) < d.FailureKept {
 			demand.Avoid = append(slices.Clone(demand.Avoid), f.Devices...)
