@@ -89,7 +89,7 @@ func New(cfg Config, state *live.State, library Library, dialer *wire.Dialer, lo
 	}
 	s := &Server{cfg: cfg.withDefaults(), live: state, library: library, dialer: dialer, log: log}
 	s.texts.byDigest = map[blob.Digest]*textEntry{}
-	s.load.running = map[router.Placed]int{}
+	s.load.running, s.load.failed = map[router.Placed]int{}, map[router.Placed]time.Time{}
 	return s, nil
 }
 
@@ -116,16 +116,47 @@ func (s *Server) table() (*router.Table, <-chan struct{}) {
 	return s.tables.table, changed
 }
 
-// load counts the requests that this gateway has at each placement.
+// load counts the requests that this gateway has at each placement, and remembers those that did not answer.
 type load struct {
 	mu      sync.Mutex
 	running map[router.Placed]int
+	failed  map[router.Placed]time.Time
 }
+
+// A placement that could not be reached counts as loaded for a while, so that not every request finds out anew, a timeout later, that a
+// worker hangs.
+const (
+	suspectFor = 10 * time.Second
+	suspect    = 1 << 20 // requests
+)
 
 func (l *load) of(p router.Placed) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.running[p]
+	n := l.running[p]
+	if at, ok := l.failed[p]; ok && time.Since(at) < suspectFor {
+		n += suspect
+	}
+	return n
+}
+
+// unreachable notes that a placement did not answer.
+func (l *load) unreachable(p router.Placed) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for old, at := range l.failed {
+		if time.Since(at) >= suspectFor {
+			delete(l.failed, old)
+		}
+	}
+	l.failed[p] = time.Now()
+}
+
+// answered notes that a placement did.
+func (l *load) answered(p router.Placed) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.failed, p)
 }
 
 func (l *load) begin(p router.Placed) (end func()) {

@@ -228,11 +228,15 @@ func (s *Server) onReplica(ctx context.Context, v cluster.VersionID, call func(c
 		case errors.As(err, &f):
 			return f.error
 		case err == nil || done():
+			s.load.answered(route.Placed())
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.As(err, &refused) && refused.Code == connect.CodeInvalidArgument:
 			return err
+		}
+		if refused == nil {
+			s.load.unreachable(route.Placed())
 		}
 		s.log.Debug("replica failed a request", "replica", route.Replica.String(), "epoch", route.Epoch, "err", err)
 		if progress() > before {
