@@ -35,6 +35,7 @@ type Coordinator interface {
 	Report(id cluster.NodeID) (r cluster.Report, age time.Duration, ok bool)
 	Reasons() (standing, all []scheduler.Dated)
 	Preview(ctx context.Context, d cluster.Deployment) (placement.Solution, error)
+	Recording(ctx context.Context) (scheduler.Recording, error)
 	BeginBlob(x blob.Index) (missing []int, err error)
 	WriteChunk(d blob.Digest, chunk int, data []byte) error
 	Publish(ctx context.Context, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error)

@@ -289,3 +289,29 @@ func (h deployments) Why(_ context.Context, r *connect.Request[adminv1.WhyReques
 	}
 	return connect.NewResponse(res), nil
 }
+
+func (h deployments) GetRecording(ctx context.Context, _ *connect.Request[adminv1.GetRecordingRequest], out *connect.ServerStream[adminv1.GetRecordingResponse]) error {
+	r, err := h.c.Recording(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = r.WriteTo(pieces{out})
+	return err
+}
+
+// pieces sends what is written to it in messages of at most pieceSize bytes.
+type pieces struct {
+	out *connect.ServerStream[adminv1.GetRecordingResponse]
+}
+
+const pieceSize = 1 << 20
+
+func (p pieces) Write(b []byte) (n int, err error) {
+	for part := range slices.Chunk(b, pieceSize) {
+		if err := p.out.Send(&adminv1.GetRecordingResponse{Data: part}); err != nil {
+			return n, err
+		}
+		n += len(part)
+	}
+	return n, nil
+}

@@ -25,7 +25,7 @@ func (s *Server) lead(ctx context.Context) {
 	defer wake.Stop()
 	term := uint64(0)
 	for {
-		state, changed := s.live.Load()
+		_, changed := s.live.Load()
 		in := scheduler.Input{}
 		select {
 		case <-ctx.Done():
@@ -38,8 +38,8 @@ func (s *Server) lead(ctx context.Context) {
 			in.Suspects = append(in.Suspects, id)
 		case r := <-results:
 			in = r
-		case p := <-s.previews:
-			p.answer <- loop.Preview(time.Now(), state, p.deployment)
+		case question := <-s.questions:
+			question(loop)
 			continue
 		}
 		for more := true; more; {
@@ -53,8 +53,7 @@ func (s *Server) lead(ctx context.Context) {
 		if term = s.term(ctx, term); term == 0 {
 			s.fleet.forget()
 		}
-		state = s.live.Now()
-		in.State, in.Term, in.Reports = state, term, s.fleet.take()
+		in.State, in.Term, in.Reports = s.live.Now(), term, s.fleet.take()
 		out := loop.Step(time.Now(), in)
 		s.reasons.put(out.Notes)
 		s.carryOut(ctx, out, results)
@@ -202,28 +201,27 @@ func (s *Server) Reasons() (standing, all []scheduler.Dated) {
 	return s.reasons.history.Standing(), s.reasons.history.All()
 }
 
-// preview is a question to the scheduler: what would happen if a deployment were wished.
-type preview struct {
-	deployment cluster.Deployment
-	answer     chan placement.Solution // capacity 1
+// ask puts a question to the scheduler's loop, on the goroutine that owns it.
+func ask[T any](ctx context.Context, s *Server, question func(*scheduler.Loop) T) (answer T, err error) {
+	ctx, cancel := context.WithTimeout(ctx, proposeWait)
+	defer cancel()
+	got := make(chan T, 1)
+	select {
+	case s.questions <- func(l *scheduler.Loop) { got <- question(l) }:
+		return <-got, nil
+	case <-ctx.Done():
+		return answer, ctx.Err()
+	}
 }
 
 // Preview says where the replicas of a deployment would go, changing nothing. Only the leader's scheduler knows enough to answer well.
 func (s *Server) Preview(ctx context.Context, d cluster.Deployment) (placement.Solution, error) {
-	ctx, cancel := context.WithTimeout(ctx, proposeWait)
-	defer cancel()
-	p := preview{d, make(chan placement.Solution, 1)}
-	select {
-	case s.previews <- p:
-	case <-ctx.Done():
-		return placement.Solution{}, ctx.Err()
-	}
-	select {
-	case out := <-p.answer:
-		return out, nil
-	case <-ctx.Done():
-		return placement.Solution{}, ctx.Err()
-	}
+	return ask(ctx, s, func(l *scheduler.Loop) placement.Solution { return l.Preview(time.Now(), s.live.Now(), d) })
+}
+
+// Recording is the last steps of the scheduler with their inputs, from which its decisions can be taken again.
+func (s *Server) Recording(ctx context.Context) (scheduler.Recording, error) {
+	return ask(ctx, s, (*scheduler.Loop).Recording)
 }
 
 // Leads says whether this coordinator leads.

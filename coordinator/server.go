@@ -20,6 +20,7 @@ import (
 	"github.com/skein-project/skein/gossip"
 	"github.com/skein-project/skein/internal/live"
 	"github.com/skein-project/skein/raftstore"
+	"github.com/skein-project/skein/scheduler"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -43,7 +44,7 @@ type Server struct {
 	gossip    *gossip.Members
 	fleet     *fleet
 	reasons   reasons
-	previews  chan preview
+	questions chan func(*scheduler.Loop)
 	enlisting atomic.Bool // a voter is being added
 	keeping   sync.Mutex
 	kept      wire.Membership // as it is on the disk
@@ -61,7 +62,7 @@ func Start(cfg Config, onFatal func(error), log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start coordinator: %w", err)
 	}
-	s := &Server{cfg: cfg, log: log, member: member, kept: member, live: live.New(), fleet: newFleet(), previews: make(chan preview), stopping: make(chan struct{})}
+	s := &Server{cfg: cfg, log: log, member: member, kept: member, live: live.New(), fleet: newFleet(), questions: make(chan func(*scheduler.Loop)), stopping: make(chan struct{})}
 	s.machine = &machine{live: s.live}
 	var b [8]byte
 	rand.Read(b[:])

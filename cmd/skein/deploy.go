@@ -253,10 +253,14 @@ func (a *app) placement() *cobra.Command {
 }
 
 func (a *app) why() *cobra.Command {
-	return &cobra.Command{Use: "why [SUBJECT]", Short: "Say why things are as they are: a model, a replica, a node, or all", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+	var record string
+	c := &cobra.Command{Use: "why [SUBJECT]", Short: "Say why things are as they are: a model, a replica, a node, or all", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		c, err := a.client()
 		if err != nil {
 			return err
+		}
+		if record != "" {
+			return saveRecording(cmd, c, record)
 		}
 		req := &adminv1.WhyRequest{}
 		if len(args) == 1 {
@@ -272,4 +276,6 @@ func (a *app) why() *cobra.Command {
 			}
 		})
 	}}
+	c.Flags().StringVar(&record, "record", "", "save the scheduler's last steps with their inputs to this file, for skein replay")
+	return c
 }

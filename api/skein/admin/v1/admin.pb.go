@@ -1982,6 +1982,86 @@ func (x *WhyResponse) GetNotes() []*Note {
 	return nil
 }
 
+type GetRecordingRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRecordingRequest) Reset() {
+	*x = GetRecordingRequest{}
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRecordingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRecordingRequest) ProtoMessage() {}
+
+func (x *GetRecordingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRecordingRequest.ProtoReflect.Descriptor instead.
+func (*GetRecordingRequest) Descriptor() ([]byte, []int) {
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{35}
+}
+
+type GetRecordingResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRecordingResponse) Reset() {
+	*x = GetRecordingResponse{}
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRecordingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRecordingResponse) ProtoMessage() {}
+
+func (x *GetRecordingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRecordingResponse.ProtoReflect.Descriptor instead.
+func (*GetRecordingResponse) Descriptor() ([]byte, []int) {
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *GetRecordingResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 type ListNodesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1990,7 +2070,7 @@ type ListNodesRequest struct {
 
 func (x *ListNodesRequest) Reset() {
 	*x = ListNodesRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2002,7 +2082,7 @@ func (x *ListNodesRequest) String() string {
 func (*ListNodesRequest) ProtoMessage() {}
 
 func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2015,7 +2095,7 @@ func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListNodesRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 type DeviceView struct {
@@ -2035,7 +2115,7 @@ type DeviceView struct {
 
 func (x *DeviceView) Reset() {
 	*x = DeviceView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2047,7 +2127,7 @@ func (x *DeviceView) String() string {
 func (*DeviceView) ProtoMessage() {}
 
 func (x *DeviceView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2060,7 +2140,7 @@ func (x *DeviceView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceView.ProtoReflect.Descriptor instead.
 func (*DeviceView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DeviceView) GetId() string {
@@ -2144,7 +2224,7 @@ type NodeView struct {
 
 func (x *NodeView) Reset() {
 	*x = NodeView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2156,7 +2236,7 @@ func (x *NodeView) String() string {
 func (*NodeView) ProtoMessage() {}
 
 func (x *NodeView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2169,7 +2249,7 @@ func (x *NodeView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeView.ProtoReflect.Descriptor instead.
 func (*NodeView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *NodeView) GetId() string {
@@ -2244,7 +2324,7 @@ type ListNodesResponse struct {
 
 func (x *ListNodesResponse) Reset() {
 	*x = ListNodesResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2256,7 +2336,7 @@ func (x *ListNodesResponse) String() string {
 func (*ListNodesResponse) ProtoMessage() {}
 
 func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2269,7 +2349,7 @@ func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
 func (*ListNodesResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListNodesResponse) GetNodes() []*NodeView {
@@ -2290,7 +2370,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2302,7 +2382,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2315,7 +2395,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DrainRequest) GetNode() string {
@@ -2340,7 +2420,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2432,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2445,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 type ResumeRequest struct {
@@ -2377,7 +2457,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2389,7 +2469,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2402,7 +2482,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ResumeRequest) GetNode() string {
@@ -2420,7 +2500,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[42]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2432,7 +2512,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[42]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2445,7 +2525,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 type RemoveNodeRequest struct {
@@ -2457,7 +2537,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[43]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2469,7 +2549,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[43]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2482,7 +2562,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -2500,7 +2580,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[44]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2512,7 +2592,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[44]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2525,7 +2605,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 type CreateJoinTokenRequest struct {
@@ -2540,7 +2620,7 @@ type CreateJoinTokenRequest struct {
 
 func (x *CreateJoinTokenRequest) Reset() {
 	*x = CreateJoinTokenRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[45]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2552,7 +2632,7 @@ func (x *CreateJoinTokenRequest) String() string {
 func (*CreateJoinTokenRequest) ProtoMessage() {}
 
 func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[45]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2565,7 +2645,7 @@ func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CreateJoinTokenRequest) GetRole() string {
@@ -2593,7 +2673,7 @@ type CreateJoinTokenResponse struct {
 
 func (x *CreateJoinTokenResponse) Reset() {
 	*x = CreateJoinTokenResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[46]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2605,7 +2685,7 @@ func (x *CreateJoinTokenResponse) String() string {
 func (*CreateJoinTokenResponse) ProtoMessage() {}
 
 func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[46]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2618,7 +2698,7 @@ func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CreateJoinTokenResponse) GetToken() string {
@@ -2643,7 +2723,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[47]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2655,7 +2735,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[47]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2668,7 +2748,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 type MemberView struct {
@@ -2685,7 +2765,7 @@ type MemberView struct {
 
 func (x *MemberView) Reset() {
 	*x = MemberView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[48]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2697,7 +2777,7 @@ func (x *MemberView) String() string {
 func (*MemberView) ProtoMessage() {}
 
 func (x *MemberView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[48]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2710,7 +2790,7 @@ func (x *MemberView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberView.ProtoReflect.Descriptor instead.
 func (*MemberView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *MemberView) GetId() string {
@@ -2767,7 +2847,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[49]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2779,7 +2859,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[49]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2792,7 +2872,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *GetStatusResponse) GetCluster() string {
@@ -2834,7 +2914,7 @@ type CreateKeyRequest struct {
 
 func (x *CreateKeyRequest) Reset() {
 	*x = CreateKeyRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[50]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2846,7 +2926,7 @@ func (x *CreateKeyRequest) String() string {
 func (*CreateKeyRequest) ProtoMessage() {}
 
 func (x *CreateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[50]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2859,7 +2939,7 @@ func (x *CreateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateKeyRequest.ProtoReflect.Descriptor instead.
 func (*CreateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CreateKeyRequest) GetName() string {
@@ -2887,7 +2967,7 @@ type CreateKeyResponse struct {
 
 func (x *CreateKeyResponse) Reset() {
 	*x = CreateKeyResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[51]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2899,7 +2979,7 @@ func (x *CreateKeyResponse) String() string {
 func (*CreateKeyResponse) ProtoMessage() {}
 
 func (x *CreateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[51]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2912,7 +2992,7 @@ func (x *CreateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateKeyResponse.ProtoReflect.Descriptor instead.
 func (*CreateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{51}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CreateKeyResponse) GetId() string {
@@ -2937,7 +3017,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[52]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2949,7 +3029,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[52]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2962,7 +3042,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{52}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{54}
 }
 
 type KeyView struct {
@@ -2978,7 +3058,7 @@ type KeyView struct {
 
 func (x *KeyView) Reset() {
 	*x = KeyView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[53]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2990,7 +3070,7 @@ func (x *KeyView) String() string {
 func (*KeyView) ProtoMessage() {}
 
 func (x *KeyView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[53]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3003,7 +3083,7 @@ func (x *KeyView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyView.ProtoReflect.Descriptor instead.
 func (*KeyView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{53}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *KeyView) GetId() string {
@@ -3050,7 +3130,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[54]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3062,7 +3142,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[54]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3075,7 +3155,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{54}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListKeysResponse) GetKeys() []*KeyView {
@@ -3094,7 +3174,7 @@ type RevokeKeyRequest struct {
 
 func (x *RevokeKeyRequest) Reset() {
 	*x = RevokeKeyRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[55]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3106,7 +3186,7 @@ func (x *RevokeKeyRequest) String() string {
 func (*RevokeKeyRequest) ProtoMessage() {}
 
 func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[55]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3119,7 +3199,7 @@ func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{55}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RevokeKeyRequest) GetId() string {
@@ -3137,7 +3217,7 @@ type RevokeKeyResponse struct {
 
 func (x *RevokeKeyResponse) Reset() {
 	*x = RevokeKeyResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[56]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3149,7 +3229,7 @@ func (x *RevokeKeyResponse) String() string {
 func (*RevokeKeyResponse) ProtoMessage() {}
 
 func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[56]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3162,7 +3242,7 @@ func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyResponse.ProtoReflect.Descriptor instead.
 func (*RevokeKeyResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{56}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{58}
 }
 
 var File_skein_admin_v1_admin_proto protoreflect.FileDescriptor
@@ -3298,7 +3378,10 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x10\n" +
 	"\x03why\x18\x03 \x01(\tR\x03why\"9\n" +
 	"\vWhyResponse\x12*\n" +
-	"\x05notes\x18\x01 \x03(\v2\x14.skein.admin.v1.NoteR\x05notes\"\x12\n" +
+	"\x05notes\x18\x01 \x03(\v2\x14.skein.admin.v1.NoteR\x05notes\"\x15\n" +
+	"\x13GetRecordingRequest\"*\n" +
+	"\x14GetRecordingResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\x12\n" +
 	"\x10ListNodesRequest\"\xd0\x01\n" +
 	"\n" +
 	"DeviceView\x12\x0e\n" +
@@ -3384,14 +3467,15 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\rDeleteVersion\x12$.skein.admin.v1.DeleteVersionRequest\x1a%.skein.admin.v1.DeleteVersionResponse\x12M\n" +
 	"\bSetAlias\x12\x1f.skein.admin.v1.SetAliasRequest\x1a .skein.admin.v1.SetAliasResponse\x12\\\n" +
 	"\rRollbackAlias\x12$.skein.admin.v1.RollbackAliasRequest\x1a%.skein.admin.v1.RollbackAliasResponse\x12V\n" +
-	"\vDeleteAlias\x12\".skein.admin.v1.DeleteAliasRequest\x1a#.skein.admin.v1.DeleteAliasResponse2\xae\x03\n" +
+	"\vDeleteAlias\x12\".skein.admin.v1.DeleteAliasRequest\x1a#.skein.admin.v1.DeleteAliasResponse2\x8b\x04\n" +
 	"\x11DeploymentService\x12D\n" +
 	"\x05Serve\x12\x1c.skein.admin.v1.ServeRequest\x1a\x1d.skein.admin.v1.ServeResponse\x12J\n" +
 	"\aUnserve\x12\x1e.skein.admin.v1.UnserveRequest\x1a\x1f.skein.admin.v1.UnserveResponse\x12A\n" +
 	"\x04List\x12\x1b.skein.admin.v1.ListRequest\x1a\x1c.skein.admin.v1.ListResponse\x12>\n" +
 	"\x03Pin\x12\x1a.skein.admin.v1.PinRequest\x1a\x1b.skein.admin.v1.PinResponse\x12D\n" +
 	"\x05Avoid\x12\x1c.skein.admin.v1.AvoidRequest\x1a\x1d.skein.admin.v1.AvoidResponse\x12>\n" +
-	"\x03Why\x12\x1a.skein.admin.v1.WhyRequest\x1a\x1b.skein.admin.v1.WhyResponse2\xa7\x03\n" +
+	"\x03Why\x12\x1a.skein.admin.v1.WhyRequest\x1a\x1b.skein.admin.v1.WhyResponse\x12[\n" +
+	"\fGetRecording\x12#.skein.admin.v1.GetRecordingRequest\x1a$.skein.admin.v1.GetRecordingResponse0\x012\xa7\x03\n" +
 	"\vNodeService\x12P\n" +
 	"\tListNodes\x12 .skein.admin.v1.ListNodesRequest\x1a!.skein.admin.v1.ListNodesResponse\x12D\n" +
 	"\x05Drain\x12\x1c.skein.admin.v1.DrainRequest\x1a\x1d.skein.admin.v1.DrainResponse\x12G\n" +
@@ -3417,7 +3501,7 @@ func file_skein_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_skein_admin_v1_admin_proto_rawDescData
 }
 
-var file_skein_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_skein_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_skein_admin_v1_admin_proto_goTypes = []any{
 	(*BeginBlobRequest)(nil),        // 0: skein.admin.v1.BeginBlobRequest
 	(*BeginBlobResponse)(nil),       // 1: skein.admin.v1.BeginBlobResponse
@@ -3454,32 +3538,34 @@ var file_skein_admin_v1_admin_proto_goTypes = []any{
 	(*WhyRequest)(nil),              // 32: skein.admin.v1.WhyRequest
 	(*Note)(nil),                    // 33: skein.admin.v1.Note
 	(*WhyResponse)(nil),             // 34: skein.admin.v1.WhyResponse
-	(*ListNodesRequest)(nil),        // 35: skein.admin.v1.ListNodesRequest
-	(*DeviceView)(nil),              // 36: skein.admin.v1.DeviceView
-	(*NodeView)(nil),                // 37: skein.admin.v1.NodeView
-	(*ListNodesResponse)(nil),       // 38: skein.admin.v1.ListNodesResponse
-	(*DrainRequest)(nil),            // 39: skein.admin.v1.DrainRequest
-	(*DrainResponse)(nil),           // 40: skein.admin.v1.DrainResponse
-	(*ResumeRequest)(nil),           // 41: skein.admin.v1.ResumeRequest
-	(*ResumeResponse)(nil),          // 42: skein.admin.v1.ResumeResponse
-	(*RemoveNodeRequest)(nil),       // 43: skein.admin.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),      // 44: skein.admin.v1.RemoveNodeResponse
-	(*CreateJoinTokenRequest)(nil),  // 45: skein.admin.v1.CreateJoinTokenRequest
-	(*CreateJoinTokenResponse)(nil), // 46: skein.admin.v1.CreateJoinTokenResponse
-	(*GetStatusRequest)(nil),        // 47: skein.admin.v1.GetStatusRequest
-	(*MemberView)(nil),              // 48: skein.admin.v1.MemberView
-	(*GetStatusResponse)(nil),       // 49: skein.admin.v1.GetStatusResponse
-	(*CreateKeyRequest)(nil),        // 50: skein.admin.v1.CreateKeyRequest
-	(*CreateKeyResponse)(nil),       // 51: skein.admin.v1.CreateKeyResponse
-	(*ListKeysRequest)(nil),         // 52: skein.admin.v1.ListKeysRequest
-	(*KeyView)(nil),                 // 53: skein.admin.v1.KeyView
-	(*ListKeysResponse)(nil),        // 54: skein.admin.v1.ListKeysResponse
-	(*RevokeKeyRequest)(nil),        // 55: skein.admin.v1.RevokeKeyRequest
-	(*RevokeKeyResponse)(nil),       // 56: skein.admin.v1.RevokeKeyResponse
-	nil,                             // 57: skein.admin.v1.PublishRequest.FilesEntry
+	(*GetRecordingRequest)(nil),     // 35: skein.admin.v1.GetRecordingRequest
+	(*GetRecordingResponse)(nil),    // 36: skein.admin.v1.GetRecordingResponse
+	(*ListNodesRequest)(nil),        // 37: skein.admin.v1.ListNodesRequest
+	(*DeviceView)(nil),              // 38: skein.admin.v1.DeviceView
+	(*NodeView)(nil),                // 39: skein.admin.v1.NodeView
+	(*ListNodesResponse)(nil),       // 40: skein.admin.v1.ListNodesResponse
+	(*DrainRequest)(nil),            // 41: skein.admin.v1.DrainRequest
+	(*DrainResponse)(nil),           // 42: skein.admin.v1.DrainResponse
+	(*ResumeRequest)(nil),           // 43: skein.admin.v1.ResumeRequest
+	(*ResumeResponse)(nil),          // 44: skein.admin.v1.ResumeResponse
+	(*RemoveNodeRequest)(nil),       // 45: skein.admin.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),      // 46: skein.admin.v1.RemoveNodeResponse
+	(*CreateJoinTokenRequest)(nil),  // 47: skein.admin.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil), // 48: skein.admin.v1.CreateJoinTokenResponse
+	(*GetStatusRequest)(nil),        // 49: skein.admin.v1.GetStatusRequest
+	(*MemberView)(nil),              // 50: skein.admin.v1.MemberView
+	(*GetStatusResponse)(nil),       // 51: skein.admin.v1.GetStatusResponse
+	(*CreateKeyRequest)(nil),        // 52: skein.admin.v1.CreateKeyRequest
+	(*CreateKeyResponse)(nil),       // 53: skein.admin.v1.CreateKeyResponse
+	(*ListKeysRequest)(nil),         // 54: skein.admin.v1.ListKeysRequest
+	(*KeyView)(nil),                 // 55: skein.admin.v1.KeyView
+	(*ListKeysResponse)(nil),        // 56: skein.admin.v1.ListKeysResponse
+	(*RevokeKeyRequest)(nil),        // 57: skein.admin.v1.RevokeKeyRequest
+	(*RevokeKeyResponse)(nil),       // 58: skein.admin.v1.RevokeKeyResponse
+	nil,                             // 59: skein.admin.v1.PublishRequest.FilesEntry
 }
 var file_skein_admin_v1_admin_proto_depIdxs = []int32{
-	57, // 0: skein.admin.v1.PublishRequest.files:type_name -> skein.admin.v1.PublishRequest.FilesEntry
+	59, // 0: skein.admin.v1.PublishRequest.files:type_name -> skein.admin.v1.PublishRequest.FilesEntry
 	7,  // 1: skein.admin.v1.ListModelsResponse.versions:type_name -> skein.admin.v1.Version
 	8,  // 2: skein.admin.v1.ListModelsResponse.aliases:type_name -> skein.admin.v1.Alias
 	8,  // 3: skein.admin.v1.SetAliasResponse.alias:type_name -> skein.admin.v1.Alias
@@ -3491,10 +3577,10 @@ var file_skein_admin_v1_admin_proto_depIdxs = []int32{
 	25, // 9: skein.admin.v1.ListResponse.deployments:type_name -> skein.admin.v1.DeploymentView
 	26, // 10: skein.admin.v1.PinResponse.pins:type_name -> skein.admin.v1.PinView
 	33, // 11: skein.admin.v1.WhyResponse.notes:type_name -> skein.admin.v1.Note
-	36, // 12: skein.admin.v1.NodeView.devices:type_name -> skein.admin.v1.DeviceView
-	37, // 13: skein.admin.v1.ListNodesResponse.nodes:type_name -> skein.admin.v1.NodeView
-	48, // 14: skein.admin.v1.GetStatusResponse.members:type_name -> skein.admin.v1.MemberView
-	53, // 15: skein.admin.v1.ListKeysResponse.keys:type_name -> skein.admin.v1.KeyView
+	38, // 12: skein.admin.v1.NodeView.devices:type_name -> skein.admin.v1.DeviceView
+	39, // 13: skein.admin.v1.ListNodesResponse.nodes:type_name -> skein.admin.v1.NodeView
+	50, // 14: skein.admin.v1.GetStatusResponse.members:type_name -> skein.admin.v1.MemberView
+	55, // 15: skein.admin.v1.ListKeysResponse.keys:type_name -> skein.admin.v1.KeyView
 	0,  // 16: skein.admin.v1.ModelService.BeginBlob:input_type -> skein.admin.v1.BeginBlobRequest
 	2,  // 17: skein.admin.v1.ModelService.WriteChunk:input_type -> skein.admin.v1.WriteChunkRequest
 	4,  // 18: skein.admin.v1.ModelService.Publish:input_type -> skein.admin.v1.PublishRequest
@@ -3509,40 +3595,42 @@ var file_skein_admin_v1_admin_proto_depIdxs = []int32{
 	28, // 27: skein.admin.v1.DeploymentService.Pin:input_type -> skein.admin.v1.PinRequest
 	30, // 28: skein.admin.v1.DeploymentService.Avoid:input_type -> skein.admin.v1.AvoidRequest
 	32, // 29: skein.admin.v1.DeploymentService.Why:input_type -> skein.admin.v1.WhyRequest
-	35, // 30: skein.admin.v1.NodeService.ListNodes:input_type -> skein.admin.v1.ListNodesRequest
-	39, // 31: skein.admin.v1.NodeService.Drain:input_type -> skein.admin.v1.DrainRequest
-	41, // 32: skein.admin.v1.NodeService.Resume:input_type -> skein.admin.v1.ResumeRequest
-	43, // 33: skein.admin.v1.NodeService.RemoveNode:input_type -> skein.admin.v1.RemoveNodeRequest
-	45, // 34: skein.admin.v1.NodeService.CreateJoinToken:input_type -> skein.admin.v1.CreateJoinTokenRequest
-	47, // 35: skein.admin.v1.ClusterService.GetStatus:input_type -> skein.admin.v1.GetStatusRequest
-	50, // 36: skein.admin.v1.ClusterService.CreateKey:input_type -> skein.admin.v1.CreateKeyRequest
-	52, // 37: skein.admin.v1.ClusterService.ListKeys:input_type -> skein.admin.v1.ListKeysRequest
-	55, // 38: skein.admin.v1.ClusterService.RevokeKey:input_type -> skein.admin.v1.RevokeKeyRequest
-	1,  // 39: skein.admin.v1.ModelService.BeginBlob:output_type -> skein.admin.v1.BeginBlobResponse
-	3,  // 40: skein.admin.v1.ModelService.WriteChunk:output_type -> skein.admin.v1.WriteChunkResponse
-	5,  // 41: skein.admin.v1.ModelService.Publish:output_type -> skein.admin.v1.PublishResponse
-	9,  // 42: skein.admin.v1.ModelService.ListModels:output_type -> skein.admin.v1.ListModelsResponse
-	11, // 43: skein.admin.v1.ModelService.DeleteVersion:output_type -> skein.admin.v1.DeleteVersionResponse
-	13, // 44: skein.admin.v1.ModelService.SetAlias:output_type -> skein.admin.v1.SetAliasResponse
-	15, // 45: skein.admin.v1.ModelService.RollbackAlias:output_type -> skein.admin.v1.RollbackAliasResponse
-	17, // 46: skein.admin.v1.ModelService.DeleteAlias:output_type -> skein.admin.v1.DeleteAliasResponse
-	21, // 47: skein.admin.v1.DeploymentService.Serve:output_type -> skein.admin.v1.ServeResponse
-	23, // 48: skein.admin.v1.DeploymentService.Unserve:output_type -> skein.admin.v1.UnserveResponse
-	27, // 49: skein.admin.v1.DeploymentService.List:output_type -> skein.admin.v1.ListResponse
-	29, // 50: skein.admin.v1.DeploymentService.Pin:output_type -> skein.admin.v1.PinResponse
-	31, // 51: skein.admin.v1.DeploymentService.Avoid:output_type -> skein.admin.v1.AvoidResponse
-	34, // 52: skein.admin.v1.DeploymentService.Why:output_type -> skein.admin.v1.WhyResponse
-	38, // 53: skein.admin.v1.NodeService.ListNodes:output_type -> skein.admin.v1.ListNodesResponse
-	40, // 54: skein.admin.v1.NodeService.Drain:output_type -> skein.admin.v1.DrainResponse
-	42, // 55: skein.admin.v1.NodeService.Resume:output_type -> skein.admin.v1.ResumeResponse
-	44, // 56: skein.admin.v1.NodeService.RemoveNode:output_type -> skein.admin.v1.RemoveNodeResponse
-	46, // 57: skein.admin.v1.NodeService.CreateJoinToken:output_type -> skein.admin.v1.CreateJoinTokenResponse
-	49, // 58: skein.admin.v1.ClusterService.GetStatus:output_type -> skein.admin.v1.GetStatusResponse
-	51, // 59: skein.admin.v1.ClusterService.CreateKey:output_type -> skein.admin.v1.CreateKeyResponse
-	54, // 60: skein.admin.v1.ClusterService.ListKeys:output_type -> skein.admin.v1.ListKeysResponse
-	56, // 61: skein.admin.v1.ClusterService.RevokeKey:output_type -> skein.admin.v1.RevokeKeyResponse
-	39, // [39:62] is the sub-list for method output_type
-	16, // [16:39] is the sub-list for method input_type
+	35, // 30: skein.admin.v1.DeploymentService.GetRecording:input_type -> skein.admin.v1.GetRecordingRequest
+	37, // 31: skein.admin.v1.NodeService.ListNodes:input_type -> skein.admin.v1.ListNodesRequest
+	41, // 32: skein.admin.v1.NodeService.Drain:input_type -> skein.admin.v1.DrainRequest
+	43, // 33: skein.admin.v1.NodeService.Resume:input_type -> skein.admin.v1.ResumeRequest
+	45, // 34: skein.admin.v1.NodeService.RemoveNode:input_type -> skein.admin.v1.RemoveNodeRequest
+	47, // 35: skein.admin.v1.NodeService.CreateJoinToken:input_type -> skein.admin.v1.CreateJoinTokenRequest
+	49, // 36: skein.admin.v1.ClusterService.GetStatus:input_type -> skein.admin.v1.GetStatusRequest
+	52, // 37: skein.admin.v1.ClusterService.CreateKey:input_type -> skein.admin.v1.CreateKeyRequest
+	54, // 38: skein.admin.v1.ClusterService.ListKeys:input_type -> skein.admin.v1.ListKeysRequest
+	57, // 39: skein.admin.v1.ClusterService.RevokeKey:input_type -> skein.admin.v1.RevokeKeyRequest
+	1,  // 40: skein.admin.v1.ModelService.BeginBlob:output_type -> skein.admin.v1.BeginBlobResponse
+	3,  // 41: skein.admin.v1.ModelService.WriteChunk:output_type -> skein.admin.v1.WriteChunkResponse
+	5,  // 42: skein.admin.v1.ModelService.Publish:output_type -> skein.admin.v1.PublishResponse
+	9,  // 43: skein.admin.v1.ModelService.ListModels:output_type -> skein.admin.v1.ListModelsResponse
+	11, // 44: skein.admin.v1.ModelService.DeleteVersion:output_type -> skein.admin.v1.DeleteVersionResponse
+	13, // 45: skein.admin.v1.ModelService.SetAlias:output_type -> skein.admin.v1.SetAliasResponse
+	15, // 46: skein.admin.v1.ModelService.RollbackAlias:output_type -> skein.admin.v1.RollbackAliasResponse
+	17, // 47: skein.admin.v1.ModelService.DeleteAlias:output_type -> skein.admin.v1.DeleteAliasResponse
+	21, // 48: skein.admin.v1.DeploymentService.Serve:output_type -> skein.admin.v1.ServeResponse
+	23, // 49: skein.admin.v1.DeploymentService.Unserve:output_type -> skein.admin.v1.UnserveResponse
+	27, // 50: skein.admin.v1.DeploymentService.List:output_type -> skein.admin.v1.ListResponse
+	29, // 51: skein.admin.v1.DeploymentService.Pin:output_type -> skein.admin.v1.PinResponse
+	31, // 52: skein.admin.v1.DeploymentService.Avoid:output_type -> skein.admin.v1.AvoidResponse
+	34, // 53: skein.admin.v1.DeploymentService.Why:output_type -> skein.admin.v1.WhyResponse
+	36, // 54: skein.admin.v1.DeploymentService.GetRecording:output_type -> skein.admin.v1.GetRecordingResponse
+	40, // 55: skein.admin.v1.NodeService.ListNodes:output_type -> skein.admin.v1.ListNodesResponse
+	42, // 56: skein.admin.v1.NodeService.Drain:output_type -> skein.admin.v1.DrainResponse
+	44, // 57: skein.admin.v1.NodeService.Resume:output_type -> skein.admin.v1.ResumeResponse
+	46, // 58: skein.admin.v1.NodeService.RemoveNode:output_type -> skein.admin.v1.RemoveNodeResponse
+	48, // 59: skein.admin.v1.NodeService.CreateJoinToken:output_type -> skein.admin.v1.CreateJoinTokenResponse
+	51, // 60: skein.admin.v1.ClusterService.GetStatus:output_type -> skein.admin.v1.GetStatusResponse
+	53, // 61: skein.admin.v1.ClusterService.CreateKey:output_type -> skein.admin.v1.CreateKeyResponse
+	56, // 62: skein.admin.v1.ClusterService.ListKeys:output_type -> skein.admin.v1.ListKeysResponse
+	58, // 63: skein.admin.v1.ClusterService.RevokeKey:output_type -> skein.admin.v1.RevokeKeyResponse
+	40, // [40:64] is the sub-list for method output_type
+	16, // [16:40] is the sub-list for method input_type
 	16, // [16:16] is the sub-list for extension type_name
 	16, // [16:16] is the sub-list for extension extendee
 	0,  // [0:16] is the sub-list for field type_name
@@ -3559,7 +3647,7 @@ func file_skein_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skein_admin_v1_admin_proto_rawDesc), len(file_skein_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   58,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

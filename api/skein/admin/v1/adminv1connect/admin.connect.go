@@ -72,6 +72,9 @@ const (
 	DeploymentServiceAvoidProcedure = "/skein.admin.v1.DeploymentService/Avoid"
 	// DeploymentServiceWhyProcedure is the fully-qualified name of the DeploymentService's Why RPC.
 	DeploymentServiceWhyProcedure = "/skein.admin.v1.DeploymentService/Why"
+	// DeploymentServiceGetRecordingProcedure is the fully-qualified name of the DeploymentService's
+	// GetRecording RPC.
+	DeploymentServiceGetRecordingProcedure = "/skein.admin.v1.DeploymentService/GetRecording"
 	// NodeServiceListNodesProcedure is the fully-qualified name of the NodeService's ListNodes RPC.
 	NodeServiceListNodesProcedure = "/skein.admin.v1.NodeService/ListNodes"
 	// NodeServiceDrainProcedure is the fully-qualified name of the NodeService's Drain RPC.
@@ -372,6 +375,8 @@ type DeploymentServiceClient interface {
 	Avoid(context.Context, *connect.Request[v1.AvoidRequest]) (*connect.Response[v1.AvoidResponse], error)
 	// Why gives the scheduler's reasons about a subject (a deployment, replica or node; empty = all).
 	Why(context.Context, *connect.Request[v1.WhyRequest]) (*connect.Response[v1.WhyResponse], error)
+	// GetRecording gives the scheduler's last steps with their inputs, in pieces: its decisions can be taken again from them.
+	GetRecording(context.Context, *connect.Request[v1.GetRecordingRequest]) (*connect.ServerStreamForClient[v1.GetRecordingResponse], error)
 }
 
 // NewDeploymentServiceClient constructs a client for the skein.admin.v1.DeploymentService service.
@@ -421,17 +426,24 @@ func NewDeploymentServiceClient(httpClient connect.HTTPClient, baseURL string, o
 			connect.WithSchema(deploymentServiceMethods.ByName("Why")),
 			connect.WithClientOptions(opts...),
 		),
+		getRecording: connect.NewClient[v1.GetRecordingRequest, v1.GetRecordingResponse](
+			httpClient,
+			baseURL+DeploymentServiceGetRecordingProcedure,
+			connect.WithSchema(deploymentServiceMethods.ByName("GetRecording")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // deploymentServiceClient implements DeploymentServiceClient.
 type deploymentServiceClient struct {
-	serve   *connect.Client[v1.ServeRequest, v1.ServeResponse]
-	unserve *connect.Client[v1.UnserveRequest, v1.UnserveResponse]
-	list    *connect.Client[v1.ListRequest, v1.ListResponse]
-	pin     *connect.Client[v1.PinRequest, v1.PinResponse]
-	avoid   *connect.Client[v1.AvoidRequest, v1.AvoidResponse]
-	why     *connect.Client[v1.WhyRequest, v1.WhyResponse]
+	serve        *connect.Client[v1.ServeRequest, v1.ServeResponse]
+	unserve      *connect.Client[v1.UnserveRequest, v1.UnserveResponse]
+	list         *connect.Client[v1.ListRequest, v1.ListResponse]
+	pin          *connect.Client[v1.PinRequest, v1.PinResponse]
+	avoid        *connect.Client[v1.AvoidRequest, v1.AvoidResponse]
+	why          *connect.Client[v1.WhyRequest, v1.WhyResponse]
+	getRecording *connect.Client[v1.GetRecordingRequest, v1.GetRecordingResponse]
 }
 
 // Serve calls skein.admin.v1.DeploymentService.Serve.
@@ -464,6 +476,11 @@ func (c *deploymentServiceClient) Why(ctx context.Context, req *connect.Request[
 	return c.why.CallUnary(ctx, req)
 }
 
+// GetRecording calls skein.admin.v1.DeploymentService.GetRecording.
+func (c *deploymentServiceClient) GetRecording(ctx context.Context, req *connect.Request[v1.GetRecordingRequest]) (*connect.ServerStreamForClient[v1.GetRecordingResponse], error) {
+	return c.getRecording.CallServerStream(ctx, req)
+}
+
 // DeploymentServiceHandler is an implementation of the skein.admin.v1.DeploymentService service.
 type DeploymentServiceHandler interface {
 	// Serve sets how many replicas of a version run. With validate_only it only answers with the plan.
@@ -478,6 +495,8 @@ type DeploymentServiceHandler interface {
 	Avoid(context.Context, *connect.Request[v1.AvoidRequest]) (*connect.Response[v1.AvoidResponse], error)
 	// Why gives the scheduler's reasons about a subject (a deployment, replica or node; empty = all).
 	Why(context.Context, *connect.Request[v1.WhyRequest]) (*connect.Response[v1.WhyResponse], error)
+	// GetRecording gives the scheduler's last steps with their inputs, in pieces: its decisions can be taken again from them.
+	GetRecording(context.Context, *connect.Request[v1.GetRecordingRequest], *connect.ServerStream[v1.GetRecordingResponse]) error
 }
 
 // NewDeploymentServiceHandler builds an HTTP handler from the service implementation. It returns
@@ -523,6 +542,12 @@ func NewDeploymentServiceHandler(svc DeploymentServiceHandler, opts ...connect.H
 		connect.WithSchema(deploymentServiceMethods.ByName("Why")),
 		connect.WithHandlerOptions(opts...),
 	)
+	deploymentServiceGetRecordingHandler := connect.NewServerStreamHandler(
+		DeploymentServiceGetRecordingProcedure,
+		svc.GetRecording,
+		connect.WithSchema(deploymentServiceMethods.ByName("GetRecording")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/skein.admin.v1.DeploymentService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case DeploymentServiceServeProcedure:
@@ -537,6 +562,8 @@ func NewDeploymentServiceHandler(svc DeploymentServiceHandler, opts ...connect.H
 			deploymentServiceAvoidHandler.ServeHTTP(w, r)
 		case DeploymentServiceWhyProcedure:
 			deploymentServiceWhyHandler.ServeHTTP(w, r)
+		case DeploymentServiceGetRecordingProcedure:
+			deploymentServiceGetRecordingHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -568,6 +595,10 @@ func (UnimplementedDeploymentServiceHandler) Avoid(context.Context, *connect.Req
 
 func (UnimplementedDeploymentServiceHandler) Why(context.Context, *connect.Request[v1.WhyRequest]) (*connect.Response[v1.WhyResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skein.admin.v1.DeploymentService.Why is not implemented"))
+}
+
+func (UnimplementedDeploymentServiceHandler) GetRecording(context.Context, *connect.Request[v1.GetRecordingRequest], *connect.ServerStream[v1.GetRecordingResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("skein.admin.v1.DeploymentService.GetRecording is not implemented"))
 }
 
 // NodeServiceClient is a client for the skein.admin.v1.NodeService service.
