@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/skein-project/skein/gateway"
 	"github.com/skein-project/skein/internal/daemon"
 	"github.com/skein-project/skein/internal/version"
+	"github.com/skein-project/skein/raftstore"
 )
 
 // options is every setting of the program.
@@ -78,6 +80,11 @@ func (o *options) run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	fatal := func(err error) {
 		log.Error("the coordinator must not go on", "err", err)
+		if errors.Is(err, raftstore.ErrLogConflict) {
+			// Only a new start makes the library forget its log (hashicorp/raft#697); what is in the way on the disk is dropped by it.
+			err = syscall.Exec(o.Executable, os.Args, os.Environ())
+			log.Error("cannot start again", "err", err)
+		}
 		os.Exit(daemon.ExitFatal)
 	}
 	s, err := coordinator.Start(o.Config, fatal, log)
