@@ -75,6 +75,13 @@ func (p *Process) Signal(s syscall.Signal) error {
 	return p.cmd.Process.Signal(s)
 }
 
+// Pid is the process id of the program.
+func (p *Process) Pid() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cmd.Process.Pid
+}
+
 // Kill ends the program without warning (SIGKILL) and waits for it. Its workers die with it.
 func (p *Process) Kill() error {
 	err := p.Signal(syscall.SIGKILL)

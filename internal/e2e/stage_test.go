@@ -207,8 +207,8 @@ func cutModel(t *testing.T) string {
 // nodeMemory holds about half of cutModel, with its KV cache.
 const nodeMemory = "host:96MiB"
 
-// prompts finds prompts whose greedy continuations are clear, and gives those.
-func (s *stage) prompts(n int) map[string]generation {
+// prompts finds prompts whose greedy continuations of so many tokens by "cut" are clear, and gives those.
+func (s *stage) prompts(n int, tokens int32) map[string]generation {
 	s.t.Helper()
 	want := map[string]generation{}
 	for i := 0; len(want) < n; i++ {
@@ -216,11 +216,11 @@ func (s *stage) prompts(n int) map[string]generation {
 			s.t.Fatalf("only %d of %d prompts are clear", len(want), i)
 		}
 		prompt := fmt.Sprintf("question %d: %x", i, uint64(i)*0x9e3779b97f4a7c15)
-		g, err := generate(s.t.Context(), s.ask, "cut", prompt, streamTokens, func() {})
+		g, err := generate(s.t.Context(), s.ask, "cut", prompt, tokens, func() {})
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		if g.gap > clearGap {
+		if g.gap > clearGap && len(g.ids) == int(tokens) {
 			want[prompt] = g
 		}
 	}
@@ -232,7 +232,7 @@ func TestNodeKilledUnderStreams(t *testing.T) {
 	s := raise(t, devfleet.Config{Coordinators: 3, Nodes: 3, Gateway: true, Devices: []string{nodeMemory}})
 	s.push(cutModel(t), "cut")
 	s.serve(&adminv1.ServeRequest{Model: "cut", Slots: 16, Context: 512})
-	want := s.prompts(streams)
+	want := s.prompts(streams, streamTokens)
 	for round := range kills(t) {
 		d := s.ready(1)
 		stages := d.Replicas[0].Stages
