@@ -74,17 +74,7 @@ func (s *Server) generate(ctx context.Context, t *text, a Ask, send func(Piece) 
 	}
 	w := &writer{decoder: t.decoder(), stop: stopper{stops: a.Stops}, send: send, usage: Usage{Prompt: len(a.Tokens)}}
 	finish, err := s.tokens(ctx, t, a, w.take)
-	switch {
-	case errors.Is(err, errStopped):
-		return w.end("", FinishStop)
-	case err != nil:
-		return err
-	}
-	rest, hit := w.rest()
-	if hit {
-		finish = FinishStop
-	}
-	return w.end(rest, finish)
+	return w.finish(err, finish)
 }
 
 func (t *text) decoder() *token.Decoder {
@@ -310,6 +300,21 @@ func (w *writer) take(c sample.Choice) error {
 		return errStopped
 	}
 	return nil
+}
+
+// finish ends the answer: err is what the tokens ended with, and f why they did if that is nil.
+func (w *writer) finish(err error, f Finish) error {
+	switch {
+	case errors.Is(err, errStopped):
+		return w.end("", FinishStop)
+	case err != nil:
+		return err
+	}
+	rest, hit := w.rest()
+	if hit {
+		f = FinishStop
+	}
+	return w.end(rest, f)
 }
 
 // rest is the text that was held back when the answer ended. hit says that it ended in a stop string.
