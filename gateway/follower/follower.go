@@ -20,7 +20,8 @@ import (
 // Pace of following.
 const (
 	retryEvery = 250 * time.Millisecond
-	quietAfter = 5 * time.Second // a coordinator that says nothing for so long, or knows no leader, is left
+	firstWait  = 30 * time.Second // for the first word of a coordinator: it may have a large snapshot to write
+	quietAfter = 5 * time.Second  // a coordinator that says nothing for so long, or knows no leader, is left
 )
 
 // maxSnapshot bounds a snapshot that is being received, in bytes.
@@ -74,7 +75,7 @@ func (f *Follower) addrs() []string {
 func (f *Follower) follow(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	quiet := time.AfterFunc(quietAfter, cancel)
+	quiet := time.AfterFunc(firstWait, cancel)
 	defer quiet.Stop()
 	req := &wire.FollowRequest{After: f.live.Now().Index()}
 	var snapshot bytes.Buffer
