@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	"connectrpc.com/connect"
@@ -155,7 +156,7 @@ func (h *Handler) explain(err error) error {
 		return connect.NewError(connect.CodeInvalidArgument, err)
 	case errors.Is(err, blob.ErrUnknown):
 		return connect.NewError(connect.CodeNotFound, err)
-	case errors.As(err, &full):
+	case errors.As(err, &full), errors.Is(err, syscall.ENOSPC):
 		return connect.NewError(connect.CodeResourceExhausted, err)
 	case errors.Is(err, raftstore.ErrOutcomeUnknown):
 		return connect.NewError(connect.CodeUnknown, err)

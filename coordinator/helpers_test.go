@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -34,4 +35,34 @@ func identity(t *testing.T, der []byte) string {
 		t.Fatal(err)
 	}
 	return cert.URIs[0].Path
+}
+
+// aged makes papers that were signed some time ago.
+func aged(t *testing.T, m wire.Membership, age time.Duration) wire.Papers {
+	t.Helper()
+	caKey, err := wire.Open(m.Secret, m.CAKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := wire.OpenAuthority(caOf(t, m).Raw, caKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	creds, err := wire.NewCredentials(m.Papers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, csr, err := wire.Request()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.Sign(csr, creds.Identity(), time.Now().Add(-age))
+	if err != nil {
+		t.Fatal(err)
+	}
+	papers, err := wire.NewPapers(cert, key, ca.Cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return papers
 }

@@ -129,6 +129,38 @@ func TestFoundingGoesOn(t *testing.T) {
 	}
 }
 
+// Coordinators that were all off for longer than their certificates live come back by themselves.
+func TestLongOff(t *testing.T) {
+	t.Parallel()
+	f := fleettest.New(t, 2, "")
+	f.Do(f.Leader(), newKey("1"))
+	for _, c := range f.Running() {
+		f.Stop(c)
+	}
+	for _, c := range f.Coordinators {
+		m, err := wire.LoadMembership(c.Config.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Papers = aged(t, m, wire.CertLife+time.Hour)
+		if err := m.Save(c.Config.Dir); err != nil {
+			t.Fatal(err)
+		}
+		f.Start(c)
+	}
+	f.Do(f.Follower(), newKey("2"))
+	for _, c := range f.Running() {
+		m, err := wire.LoadMembership(c.Config.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		creds, err := wire.NewCredentials(m.Papers)
+		if err != nil || time.Now().After(creds.RenewAt()) {
+			t.Errorf("%s keeps old papers: %v", c.Config.Name, err)
+		}
+	}
+}
+
 // Without a majority a proposal ends with an error that says so, in time.
 func TestNoMajority(t *testing.T) {
 	t.Parallel()

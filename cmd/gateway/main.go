@@ -14,7 +14,6 @@ import (
 	"github.com/skein-project/skein/gateway"
 	"github.com/skein-project/skein/gateway/follower"
 	"github.com/skein-project/skein/internal/daemon"
-	"github.com/skein-project/skein/internal/live"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -72,7 +71,7 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 	following, stop := context.WithCancel(context.WithoutCancel(ctx)) // requests that end late still need the newest routes
 	defer stop()
 	running.Go(func() { f.Run(following) })
-	running.Go(func() { renew(following, o.Dir, member, creds, dialer, f.Live(), log) })
+	running.Go(func() { renew(following, o.Dir, member, creds, dialer, f, log) })
 	mux := http.NewServeMux()
 	s.Register(mux)
 	return api.Serve(ctx, mux, func() error {
@@ -83,20 +82,22 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 	})
 }
 
-// renew replaces the certificate at half its life.
-func renew(ctx context.Context, dir string, m wire.Membership, creds *wire.Credentials, d *wire.Dialer, state *live.State, log *slog.Logger) {
-	for {
+// renewRetry is the pause after a certificate could not be replaced.
+const renewRetry = 10 * time.Second
+
+// renew replaces the certificate at half its life: at once if the machine was off meanwhile.
+func renew(ctx context.Context, dir string, m wire.Membership, creds *wire.Credentials, d *wire.Dialer, f *follower.Follower, log *slog.Logger) {
+	for pause := time.Duration(0); ; pause = renewRetry {
 		select {
-		case <-time.After(max(time.Until(creds.RenewAt()), time.Minute)):
+		case <-time.After(max(time.Until(creds.RenewAt()), pause)):
 		case <-ctx.Done():
 			return
 		}
 		err := errors.New("no coordinator is known")
-		for c := range state.Now().Members() {
-			if c.Role != cluster.RoleCoordinator {
-				continue
-			}
-			if m.Papers, err = wire.RenewCluster(ctx, d, c.Addr); err == nil {
+		for _, addr := range f.Coordinators() {
+			var papers wire.Papers
+			if papers, err = wire.RenewCluster(ctx, d, addr); err == nil {
+				m.Papers = papers
 				err = m.Save(dir)
 				break
 			}

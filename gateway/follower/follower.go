@@ -48,7 +48,7 @@ func (f *Follower) Live() *live.State { return f.live }
 // Run follows until ctx ends. With every coordinator gone, the last state stays.
 func (f *Follower) Run(ctx context.Context) {
 	for i := 0; ctx.Err() == nil; i++ {
-		addrs := f.addrs()
+		addrs := f.Coordinators()
 		if len(addrs) > 0 {
 			err := f.follow(ctx, addrs[i%len(addrs)])
 			f.log.Debug("following another coordinator", "err", err)
@@ -60,8 +60,8 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
-// addrs are the coordinators in the state, and those that were known first.
-func (f *Follower) addrs() []string {
+// Coordinators are the addresses of those in the state, and those that were known first.
+func (f *Follower) Coordinators() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for m := range f.live.Now().Members() {
@@ -126,11 +126,11 @@ var errBehind = errors.New("follower: the coordinator is behind what is known he
 
 // ReadBlob reads a small range of a blob from a coordinator.
 func (f *Follower) ReadBlob(ctx context.Context, ref blob.Ref) ([]byte, error) {
-	return wire.ReadAny(ctx, f.dialer, f.addrs(), ref)
+	return wire.ReadAny(ctx, f.dialer, f.Coordinators(), ref)
 }
 
 // BlobSize is the size of a blob in bytes.
 func (f *Follower) BlobSize(ctx context.Context, d blob.Digest) (int64, error) {
-	x, err := wire.FetchIndexAny(ctx, f.dialer, f.addrs(), d)
+	x, err := wire.FetchIndexAny(ctx, f.dialer, f.Coordinators(), d)
 	return x.Size, err
 }

@@ -35,7 +35,11 @@ func state(t *testing.T, s cluster.State) string {
 // back after more was written than anybody keeps. Snapshots and entries may be larger than one message.
 func TestFollow(t *testing.T) {
 	f := fleettest.New(t, 3, "")
-	for i := range 18 { // 256 × 4 kB each: 18 MB, more than wire.MaxMessage and than what is kept
+	large := 18 // entries of 1 MiB: more than wire.MaxMessage, and than what is kept
+	if testing.Short() {
+		large = 2 // everything comes as entries, and in one piece
+	}
+	for i := range large {
 		f.Do(f.Leader(), bulk(i*cluster.MaxCommands, cluster.MaxCommands)...)
 	}
 	member := f.Enrol(cluster.RoleGateway, "g")
@@ -68,7 +72,7 @@ func TestFollow(t *testing.T) {
 	stop = follow()
 	same("entries that it missed")
 	stop()
-	for i := range 18 {
+	for i := range large {
 		f.Do(f.Leader(), bulk(200_000+i*cluster.MaxCommands, cluster.MaxCommands)...)
 	}
 	stop = follow()

@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/wire"
 )
@@ -35,8 +37,8 @@ func Joined(dir string, role cluster.Role) (bool, error) {
 	return true, nil
 }
 
-// Ensure makes sure that a member of the role lives in dir: it joins if none does. Only a coordinator that cannot be reached is asked
-// again: what it answers is final.
+// Ensure makes sure that a member of the role lives in dir: it joins if none does. Only a coordinator that cannot be reached, or that knows
+// no leader, is asked again: what else it answers is final.
 func (j Joining) Ensure(ctx context.Context, dir, name string, role cluster.Role) error {
 	if there, err := Joined(dir, role); there || err != nil {
 		return err
@@ -53,14 +55,14 @@ func (j Joining) Ensure(ctx context.Context, dir, name string, role cluster.Role
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinWithin)
 	defer cancel()
-	id := wire.NewID() // the same in every try: a token that was spent by a lost answer is spent by this member
+	id := wire.NewID() // the same in every try, so that the refusal of a token that was spent by a lost answer names this member
 	for {
 		m, err := wire.JoinCluster(ctx, j.Join, token, id, name)
 		if err == nil {
 			return m.Save(dir)
 		}
 		var refused *wire.Refused
-		if errors.As(err, &refused) || errors.Is(err, wire.ErrIdentity) {
+		if errors.As(err, &refused) && refused.Code != connect.CodeUnavailable || errors.Is(err, wire.ErrIdentity) {
 			return err
 		}
 		select {
