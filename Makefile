@@ -36,7 +36,7 @@ demo: build ort ## the same, then stop: exit 0 if every answer was right
 
 .PHONY: test
 test: build ort ## every property, at most 10 minutes on 2 cores
-	SKEIN_ORT_LIB=$(ORT) SKEIN_BIN=$(CURDIR)/bin go test ./...
+	SKEIN_ORT_LIB=$(ORT) SKEIN_BIN=$(CURDIR)/bin go test -timeout 25m ./...
 
 .PHONY: test-full
 test-full: build ort ## test, with longer properties, 20 kills, and what needs Python (SKEIN_PYTHON, default .venv/bin/python)
