@@ -71,12 +71,6 @@ func (w *rewriter) put(text string, i, j int) {
 	}
 }
 
-// putRune appends a character that stands for the bytes [i, j) of the input.
-func (w *rewriter) putRune(r rune, i, j int) {
-	var b [utf8.UTFMax]byte
-	w.put(string(b[:utf8.EncodeRune(b[:], r)]), i, j)
-}
-
 // keep appends the bytes [i, j) of the input as they are.
 func (w *rewriter) keep(i, j int) {
 	for k := i; k < j; {

@@ -11,8 +11,6 @@ import (
 	"github.com/skein-project/skein/token"
 )
 
-var byteLevelFixtures = []string{"gpt2", "llama3", "qwen2", "o200k", "tekken"}
-
 // TestSpecialTextFromUsers is attack case 29: a special token spelt out in a text is not the special token.
 func TestSpecialTextFromUsers(t *testing.T) {
 	for _, name := range fixtureNames {

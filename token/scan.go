@@ -142,14 +142,14 @@ func scanRest(s string, digits int, slash bool) int {
 	c, n := classAt(s, 0)
 	if c == number {
 		for range digits - 1 {
-			d, m := 0, 0
-			if n < len(s) {
-				var k charClass
-				if k, m = classAt(s, n); k == number {
-					d = m
-				}
+			if n == len(s) {
+				break
 			}
-			n += d
+			k, m := classAt(s, n)
+			if k != number {
+				break
+			}
+			n += m
 		}
 		return n
 	}

@@ -36,12 +36,11 @@ func (f form) apply(a aligned) (aligned, error) {
 			_, n := utf8.DecodeRuneInString(a.text[j:])
 			j += n
 		}
-		out := ""
-		if j-i <= shortSegment {
-			out = f.String(a.text[i:j])
-		} else {
-			out = f.long(a.text[i:j])
+		normal := f.String
+		if j-i > shortSegment {
+			normal = f.long
 		}
+		out := normal(a.text[i:j])
 		if out == a.text[i:j] {
 			w.keep(i, j)
 		} else {

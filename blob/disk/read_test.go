@@ -81,10 +81,10 @@ func TestReaderEnds(t *testing.T) {
 	if err != nil || !bytes.Equal(got, data) || r.Size() != 1000 {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	if n, err := r.ReadAt(make([]byte, 5), 998); n != 2 || err != io.EOF {
+	if n, err := r.ReadAt(make([]byte, 5), 998); n != 2 || !errors.Is(err, io.EOF) {
 		t.Errorf("%d, %v", n, err)
 	}
-	if n, err := r.ReadAt(make([]byte, 5), 5000); n != 0 || err != io.EOF {
+	if n, err := r.ReadAt(make([]byte, 5), 5000); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("%d, %v", n, err)
 	}
 	if _, err := r.ReadAt(make([]byte, 5), -1); !errors.Is(err, blob.ErrRange) {

@@ -139,10 +139,13 @@ func (s *Store) recover() error {
 		return fmt.Errorf("disk: open: %w", err)
 	}
 	for _, name := range names {
-		if hex, ok := strings.CutSuffix(name, indexSuffix); ok {
-			if err := s.load(hex); err != nil {
-				return err
-			}
+		hex, ok := strings.CutSuffix(name, indexSuffix)
+		d, err := blob.ParseDigest(hex)
+		if !ok || err != nil {
+			continue // swept away below
+		}
+		if err := s.load(d); err != nil {
+			return err
 		}
 	}
 	keep := func(suffix string) func(string) bool {
@@ -177,17 +180,14 @@ func (s *Store) sweep(dir string, keep func(name string) bool) error {
 }
 
 // load reads one blob's index and bitmap. A blob whose files do not fit together is left out, and swept away.
-func (s *Store) load(hex string) error {
-	d, err := blob.ParseDigest(hex)
-	if err != nil {
-		return nil
-	}
+func (s *Store) load(d blob.Digest) error {
+	hex := d.String()
 	raw, err := s.readFile(s.path(metaDir, hex+indexSuffix), maxIndexFile)
 	if err != nil {
 		return err
 	}
-	x, err := blob.DecodeIndex(raw)
-	if err != nil || x.Digest() != d {
+	x, ok := indexOf(d, raw)
+	if !ok {
 		return nil
 	}
 	stat, err := s.fs.Stat(s.path(blobsDir, hex))
@@ -207,6 +207,12 @@ func (s *Store) load(hex string) error {
 	}
 	s.entries[d] = e
 	return nil
+}
+
+// indexOf reads the index of a blob; ok is false for anything else.
+func indexOf(d blob.Digest, raw []byte) (x blob.Index, ok bool) {
+	x, err := blob.DecodeIndex(raw)
+	return x, err == nil && x.Digest() == d
 }
 
 // Close makes durable what is verified and lets go of the directory.

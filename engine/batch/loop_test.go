@@ -40,10 +40,8 @@ func (s slab) run(f Forward) ([]sample.Choice, error) {
 		return nil
 	}
 	for i, t := range f.Tokens {
-		row, at := f.Row, 0
-		if f.Prefill {
-			at = int(f.Past[0]) + i
-		} else {
+		row, at := f.Row, int(f.Past[0])+i
+		if !f.Prefill {
 			row, at = f.Row+i, int(f.Past[i])
 		}
 		if err := write(row, at, t); err != nil {
@@ -51,10 +49,8 @@ func (s slab) run(f Forward) ([]sample.Choice, error) {
 		}
 	}
 	for _, w := range f.Wants {
-		row, n := f.Row, 0
-		if f.Prefill {
-			n = int(f.Past[0]) + w.Token + 1
-		} else {
+		row, n := f.Row, int(f.Past[0])+w.Token+1
+		if !f.Prefill {
 			row, n = f.Row+w.Token, int(f.Past[w.Token])+1
 		}
 		if n != w.Position {

@@ -64,14 +64,12 @@ func (o Options) build() (*binding.SessionOptions, error) {
 		func() error { return b.SetGraphOptimizationLevel(binding.GraphOptimizationLevelEnableBasic) },
 	} {
 		if err := set(); err != nil {
-			b.Destroy()
-			return nil, err
+			return nil, errors.Join(err, b.Destroy())
 		}
 	}
 	for _, kv := range o.settings() {
 		if err := b.AddSessionConfigEntry(kv[0], kv[1]); err != nil {
-			b.Destroy()
-			return nil, err
+			return nil, errors.Join(err, b.Destroy())
 		}
 	}
 	return b, nil
@@ -86,11 +84,10 @@ func (r *Runtime) NewSession(model []byte, inputs, outputs []string, o Options) 
 	if err != nil {
 		return nil, fmt.Errorf("ort: session options: %w", err)
 	}
-	defer opts.Destroy()
 	s := &Session{runtime: r}
 	s.native, err = r.grown(func() (err error) {
 		s.session, err = binding.NewDynamicAdvancedSessionWithONNXData(model, inputs, outputs, opts)
-		return err
+		return errors.Join(err, opts.Destroy())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ort: loading a model of %d bytes: %w", len(model), err)
