@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -245,8 +246,8 @@ func (e *effort) renew() {
 }
 
 // route finds a placement, and waits for one where there is reason to hope: something is loading, or all placements just failed.
-func (e *effort) route(ctx context.Context) (router.Route, error) {
-	ctx, cancel := context.WithDeadline(ctx, e.deadline)
+func (e *effort) route(client context.Context) (router.Route, error) {
+	ctx, cancel := context.WithDeadline(client, e.deadline)
 	defer cancel()
 	for {
 		table, changed := e.s.table()
@@ -263,7 +264,7 @@ func (e *effort) route(ctx context.Context) (router.Route, error) {
 			select { // nothing to try until the state changes
 			case <-changed:
 			case <-ctx.Done():
-				return route, err
+				return route, cmp.Or(client.Err(), err)
 			}
 			continue
 		}
@@ -271,7 +272,7 @@ func (e *effort) route(ctx context.Context) (router.Route, error) {
 		case <-time.After(e.pause): // then the same ones again: the failure may have passed, or the state changed
 			e.excluded, e.pause = nil, min(2*e.pause, retryMost)
 		case <-ctx.Done():
-			return route, err
+			return route, cmp.Or(client.Err(), err)
 		}
 	}
 }
