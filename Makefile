@@ -53,7 +53,7 @@ vet: ## go vet and gofmt
 
 .PHONY: lint
 lint: build/tools/golangci-lint-$(GOLANGCI) ## golangci-lint with the exceptions of .golangci.yml
-	$< run $$(go list -f '{{.Dir}}' ./... | grep -v '^$(CURDIR)/build/')
+	$< run --allow-parallel-runners $$(go list -f '{{.Dir}}' ./... | grep -v '^$(CURDIR)/build/')
 
 build/tools/golangci-lint-$(GOLANGCI):
 	GOBIN=$(CURDIR)/build/tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
