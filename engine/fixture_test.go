@@ -95,6 +95,7 @@ type fixture struct {
 	manifest  *model.Manifest
 	files     func(blob.Digest) (string, error)
 	tokenizer *token.Tokenizer
+	backend   engine.Backend
 	reference
 }
 

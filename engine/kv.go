@@ -48,7 +48,7 @@ func (s *Stage) newView(at rows) (v *kvView, err error) {
 	}
 	c := s.config
 	slab := func(b *ort.Buffer, past, present string) error {
-		t, err := b.Tensor(ort.Float32, 4*int64(at.first)*int64(s.rowSize()),
+		t, err := b.Tensor(s.elem, s.elem.Size()*int64(at.first)*int64(s.rowSize()),
 			int64(at.count), int64(c.KVHeads), int64(s.serving.Context), int64(c.HeadDim))
 		if err != nil {
 			return err
@@ -65,12 +65,9 @@ func (s *Stage) newView(at rows) (v *kvView, err error) {
 			return v, err
 		}
 	}
-	if err := v.constant(s.longest, ort.Int32, graph.Longest, 1); err != nil {
-		return v, err
-	}
 	if s.graph.Rope {
 		for name, b := range map[string]*ort.Buffer{graph.Cos: s.cos, graph.Sin: s.sin} {
-			if err := v.constant(b, ort.Float32, name, int64(s.serving.Context), int64(c.HeadDim/2)); err != nil {
+			if err := v.constant(b, s.elem, name, int64(s.serving.Context), int64(c.HeadDim/2)); err != nil {
 				return v, err
 			}
 		}
@@ -100,7 +97,7 @@ func (v *kvView) close() error {
 }
 
 // keep saves what a decode step would spoil in idle rows. The kernel has no way to skip a row: an idle one runs as a row of length 1,
-// which writes its position 0. The function it returns puts the keys and values of that position back.
+// which writes its position 0. The function it returns puts the keys and values of that position back. (On a device no idle row runs.)
 func (s *Stage) keep(step Step) (restore func()) {
 	s.saved = s.saved[:0]
 	s.idle(step, func(at []float32) { s.saved = append(s.saved, at...) })
@@ -113,8 +110,11 @@ func (s *Stage) keep(step Step) (restore func()) {
 // idle visits position 0 of every head of every idle row, in a fixed order.
 func (s *Stage) idle(step Step, visit func(at []float32)) {
 	d := s.config.HeadDim
+	if step.Prefill || s.backend.device() {
+		return
+	}
 	for i, p := range step.Rows.Positions {
-		if step.Prefill || p != Idle {
+		if p != Idle {
 			continue
 		}
 		row := (step.Rows.First + i) * s.rowSize()

@@ -5,7 +5,10 @@
 // [slots, kv heads, context, head dim], bound as past and as present at once, so nothing is copied between steps: a prompt is prefilled
 // into one row, and a decode step advances a contiguous range of rows that may have different lengths.
 //
-// A Stage belongs to one goroutine at a time; different stages may run at once.
+// On CUDA weights, KV cache and rotary tables lie on the GPU, and the arithmetic has 16 bits (Backend); hidden states and logits are float32
+// in the machine's memory either way.
+//
+// A Stage belongs to one goroutine at a time; different stages may run at once. Those on CUDA belong to one locked thread for life.
 package engine
 
 import (
@@ -35,7 +38,8 @@ type StageSpec struct {
 	Manifest *model.Manifest
 	Span     shard.Span
 	Serving  shard.Serving
-	Threads  int // of one run; 0 = 1, more than MaxThreads are not used
+	Backend  Backend // the zero value is CPU
+	Threads  int     // of one run; 0 = 1, more than MaxThreads are not used
 }
 
 // MaxThreads is how many threads one run uses.
@@ -47,7 +51,9 @@ type Stage struct {
 	manifest *model.Manifest
 	span     shard.Span
 	serving  shard.Serving
-	capacity int // tokens: the largest step
+	backend  Backend
+	elem     ort.Elem // of the KV cache and the rotary tables
+	capacity int      // tokens: the largest step
 
 	graph   graph.Graph
 	session *ort.Session
@@ -71,9 +77,9 @@ type buffers struct {
 	mask    *ort.Buffer // [capacity] int32
 	pooled  *ort.Buffer // [slots, hidden] float32
 	scores  *ort.Buffer // [capacity, labels] float32
-	cos     *ort.Buffer // [context, head dim / 2] float32
+	cos     *ort.Buffer // [context, head dim / 2] of elem
 	sin     *ort.Buffer
-	keys    []*ort.Buffer // per block of the span: [slots, kv heads, context, head dim] float32
+	keys    []*ort.Buffer // per block of the span: [slots, kv heads, context, head dim] of elem
 	values  []*ort.Buffer
 }
 
@@ -86,6 +92,7 @@ func Load(rt *ort.Runtime, spec StageSpec, files func(blob.Digest) (path string,
 		manifest: spec.Manifest,
 		span:     spec.Span,
 		serving:  spec.Serving,
+		backend:  spec.Backend,
 		views:    map[rows]*kvView{},
 	}
 	if err := s.load(rt, spec, files); err != nil {
@@ -102,13 +109,16 @@ func (s *Stage) load(rt *ort.Runtime, spec StageSpec, files func(blob.Digest) (s
 	if err != nil {
 		return err
 	}
-	s.graph, err = graph.Build(spec.Manifest, spec.Span, graph.Options{Context: spec.Serving.Context, File: weights.name})
+	compute, elem := spec.Backend.arithmetic(spec.Manifest)
+	s.elem = elem
+	s.graph, err = graph.Build(spec.Manifest, spec.Span, graph.Options{Context: spec.Serving.Context, Compute: compute, File: weights.name})
 	if err != nil {
 		return err
 	}
-	s.session, err = rt.NewSession(s.graph.Model, s.graph.Inputs, s.graph.Outputs, ort.Options{
-		Threads: min(max(spec.Threads, 1), MaxThreads),
-		Folder:  weights.folder,
+	s.session, err = rt.NewSession(s.graph.Model, ort.Options{
+		Threads:  min(max(spec.Threads, 1), MaxThreads),
+		Folder:   weights.folder,
+		Provider: spec.Backend.provider(),
 	})
 	if err != nil {
 		return fmt.Errorf("engine: loading blocks %d to %d: %w", spec.Span.From, spec.Span.To, err)
@@ -119,7 +129,10 @@ func (s *Stage) load(rt *ort.Runtime, spec StageSpec, files func(blob.Digest) (s
 			return err
 		}
 	}
-	return s.allocate()
+	if err := s.allocate(); err != nil {
+		return err
+	}
+	return s.prepare(rt, compute)
 }
 
 func (spec StageSpec) validate() error {
@@ -139,16 +152,17 @@ func (s *Stage) allocate() error {
 	s.capacity = v.Step(c.Arch.Decoder())
 	const f32, i32, i64 = 4, 4, 8
 	last := s.span.To == c.Layers
-	slab := int64(v.Slots) * int64(s.rowSize()) * f32
+	slab := int64(v.Slots) * int64(s.rowSize()) * s.elem.Size()
 	type want struct {
 		at   **ort.Buffer
 		size int64
 	}
 	wants := []want{{&s.hidden, int64(s.capacity) * int64(c.Hidden) * f32}}
+	var kept []want // where the backend computes
 	if c.Arch.Decoder() {
 		s.keys, s.values = make([]*ort.Buffer, s.span.To-s.span.From), make([]*ort.Buffer, s.span.To-s.span.From)
 		for i := range s.keys {
-			wants = append(wants, want{&s.keys[i], slab}, want{&s.values[i], slab})
+			kept = append(kept, want{&s.keys[i], slab}, want{&s.values[i], slab})
 		}
 		wants = append(wants, want{&s.lengths, int64(v.Slots) * i32}, want{&s.longest, i32})
 	} else {
@@ -166,18 +180,19 @@ func (s *Stage) allocate() error {
 		wants = append(wants, want{&s.scores, int64(s.capacity) * int64(s.graph.Labels) * f32})
 	}
 	if s.graph.Rope {
-		table := int64(v.Context) * int64(c.HeadDim/2) * f32
-		wants = append(wants, want{&s.cos, table}, want{&s.sin, table})
+		table := int64(v.Context) * int64(c.HeadDim/2) * s.elem.Size()
+		kept = append(kept, want{&s.cos, table}, want{&s.sin, table})
 	}
+	var err error
 	for _, w := range wants {
-		b, err := ort.NewBuffer(w.size)
-		if err != nil {
+		if *w.at, err = ort.NewBuffer(w.size); err != nil {
 			return err
 		}
-		*w.at = b
 	}
-	if s.graph.Rope {
-		return graph.Rope(c, s.cos.Float32s(), s.sin.Float32s())
+	for _, w := range kept {
+		if *w.at, err = s.backend.buffer(s.session, w.size); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -200,8 +215,12 @@ func (b *buffers) all() []*ort.Buffer {
 }
 
 // Used is the memory that the stage holds now: what the runtime allocated at load (weights) and for its largest steps, the touched pages
-// of its buffers, and those pages of the embedding tables that are in memory, by whomever.
+// of its buffers, and those pages of the embedding tables that are in memory, by whomever. On a device it is what is there: the weights,
+// the KV cache and the rotary tables; the runtime's arena is not in it.
 func (s *Stage) Used() gpu.Bytes {
+	if s.backend.device() {
+		return s.onDevice()
+	}
 	used := s.native
 	for _, b := range s.all() {
 		if n, err := b.Resident(); err == nil {
@@ -226,11 +245,11 @@ func (s *Stage) Close() error {
 		errs = append(errs, s.plain.Close())
 		s.plain = nil
 	}
-	if s.session != nil {
-		errs = append(errs, s.session.Close())
-	}
 	for _, b := range s.all() {
 		errs = append(errs, b.Close())
+	}
+	if s.session != nil {
+		errs = append(errs, s.session.Close())
 	}
 	if s.embed != nil {
 		errs = append(errs, s.embed.close())

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/skein-project/skein/engine/graph"
 	"github.com/skein-project/skein/engine/ort"
@@ -75,10 +76,61 @@ func (s *Stage) check(step Step) error {
 // Run computes one step from the input buffer (Embed or Input). The result is [tokens, hidden], or on the last stage logits
 // [len(Want), vocab] (nil where nothing is wanted); it is valid until the next Run. An error that wraps ErrStep means that nothing was
 // run; one that wraps ErrRun that the cache of the step's rows is undefined.
-func (s *Stage) Run(step Step) (out []float32, err error) {
+func (s *Stage) Run(step Step) ([]float32, error) {
 	if err := s.check(step); err != nil {
 		return nil, err
 	}
+	if s.backend.device() && !step.Prefill && slices.Contains(step.Rows.Positions, Idle) {
+		return s.around(step)
+	}
+	return s.forward(step)
+}
+
+// around computes a step without its idle rows, range by range: on a device, where their cache cannot be put back afterwards. The results
+// of idle rows are zeros.
+func (s *Stage) around(step Step) ([]float32, error) {
+	h, last := s.config.Hidden, s.logits != nil
+	width, length := h, step.Tokens()
+	if last {
+		width, length = s.config.Vocab, len(step.Want)
+	}
+	out := make([]float32, length*width)
+	positions := step.Rows.Positions
+	for from, to := 0, 0; from < len(positions); from = to {
+		for to = from; to < len(positions) && (positions[to] == Idle) == (positions[from] == Idle); {
+			to++
+		}
+		if positions[from] == Idle {
+			continue
+		}
+		part := Step{Rows: Rows{First: step.Rows.First + from, Positions: positions[from:to]}}
+		var places []int
+		for i, w := range step.Want {
+			if from <= w && w < to {
+				part.Want, places = append(part.Want, w-from), append(places, i)
+			}
+		}
+		copy(s.hidden.Float32s(), s.hidden.Float32s()[from*h:to*h]) // over what an earlier range has used
+		got, err := s.forward(part)
+		if err != nil {
+			return nil, err
+		}
+		if !last {
+			copy(out[from*width:], got)
+			continue
+		}
+		for i, place := range places {
+			copy(out[place*width:][:width], got[i*width:])
+		}
+	}
+	if last && len(step.Want) == 0 {
+		return nil, nil
+	}
+	return out, nil
+}
+
+// forward computes a step that fits.
+func (s *Stage) forward(step Step) (out []float32, err error) {
 	n := step.Tokens()
 	at := rows{first: step.Row, count: 1}
 	batch, length, longest := 1, n, step.Past+n
@@ -103,6 +155,7 @@ func (s *Stage) Run(step Step) (out []float32, err error) {
 	io := []connection{
 		{name: graph.Hidden, buffer: s.hidden, elem: ort.Float32, shape: []int64{int64(batch), int64(length), h}},
 		{name: graph.Lengths, buffer: s.lengths, elem: ort.Int32, shape: []int64{int64(batch)}},
+		{name: graph.Longest, buffer: s.longest, elem: ort.Int32, shape: []int64{1}},
 	}
 	last := s.logits != nil
 	if last {
@@ -137,13 +190,32 @@ type connection struct {
 	name   string
 	buffer *ort.Buffer
 	elem   ort.Elem
+	off    int64 // bytes
 	shape  []int64
 	out    bool
 }
 
 // run binds what changes from step to step and runs the graph. Memory of the runtime grows with the largest step, so the growth of each
 // new largest one is added to what the stage uses. length is that of the longest row, with its cache.
-func (s *Stage) run(b *ort.Binding, io []connection, tokens, length int) (err error) {
+func (s *Stage) run(b *ort.Binding, io []connection, tokens, length int) error {
+	err := bound(b, io, func() (err error) {
+		if tokens <= s.most.tokens && length <= s.most.length {
+			return b.Run()
+		}
+		s.most.tokens, s.most.length = max(s.most.tokens, tokens), max(s.most.length, length)
+		var grown gpu.Bytes
+		grown, err = b.RunMeasured()
+		s.native += grown
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%w: blocks %d to %d, %d tokens: %w", ErrRun, s.span.From, s.span.To, tokens, err)
+	}
+	return nil
+}
+
+// bound calls f while the connections are made.
+func bound(b *ort.Binding, io []connection, f func() error) (err error) {
 	tensors := make([]*ort.Tensor, 0, len(io))
 	defer func() {
 		for _, t := range tensors {
@@ -151,9 +223,9 @@ func (s *Stage) run(b *ort.Binding, io []connection, tokens, length int) (err er
 		}
 	}()
 	for _, c := range io {
-		t, err := c.buffer.Tensor(c.elem, 0, c.shape...)
+		t, err := c.buffer.Tensor(c.elem, c.off, c.shape...)
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrRun, err)
+			return err
 		}
 		tensors = append(tensors, t)
 		bind := b.Input
@@ -161,19 +233,8 @@ func (s *Stage) run(b *ort.Binding, io []connection, tokens, length int) (err er
 			bind = b.Output
 		}
 		if err := bind(c.name, t); err != nil {
-			return fmt.Errorf("%w: %w", ErrRun, err)
+			return err
 		}
 	}
-	if tokens > s.most.tokens || length > s.most.length {
-		s.most.tokens, s.most.length = max(s.most.tokens, tokens), max(s.most.length, length)
-		var grown gpu.Bytes
-		grown, err = b.RunMeasured()
-		s.native += grown
-	} else {
-		err = b.Run()
-	}
-	if err != nil {
-		return fmt.Errorf("%w: blocks %d to %d, %d tokens: %w", ErrRun, s.span.From, s.span.To, tokens, err)
-	}
-	return nil
+	return f()
 }

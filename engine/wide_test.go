@@ -130,7 +130,7 @@ func TestWide(t *testing.T) {
 // loadThreads is load with a number of threads.
 func (f fixture) loadThreads(t testing.TB, span shard.Span, serving shard.Serving, threads int) *engine.Stage {
 	t.Helper()
-	s, err := engine.Load(runtimeOf(t), engine.StageSpec{Manifest: f.manifest, Span: span, Serving: serving, Threads: threads}, f.files)
+	s, err := engine.Load(runtimeOf(t), engine.StageSpec{Manifest: f.manifest, Span: span, Serving: serving, Backend: f.backend, Threads: threads}, f.files)
 	if err != nil {
 		t.Fatal(err)
 	}

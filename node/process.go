@@ -120,6 +120,7 @@ func (p *process) once(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, p.exe, "worker")
 	cmd.ExtraFiles = []*os.File{ordersR, noticesW} // descriptors 3 and 4
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	cmd.Env = append(os.Environ(), visible(p.device)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = ordersW.Close // a worker ends with its orders
 	cmd.WaitDelay = killAfter
@@ -154,6 +155,14 @@ func (p *process) once(ctx context.Context) error {
 	late := time.AfterFunc(killAfter, func() { cmd.Process.Kill() })
 	defer late.Stop()
 	return errors.Join(err, cmd.Wait())
+}
+
+// visible is what restricts a worker to its device: CUDA shows the process the GPU of this UUID alone, as the first one.
+func visible(d gpu.Device) []string {
+	if d.Kind != gpu.CUDA {
+		return nil
+	}
+	return []string{"CUDA_VISIBLE_DEVICES=" + string(d.ID)}
 }
 
 // set makes orders go to a worker, or to none. What was not passed on is dropped with the worker.

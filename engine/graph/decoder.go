@@ -23,7 +23,7 @@ func (b *builder) attentionInputs() {
 	b.input(Longest, onnx.Int32, onnx.Fixed(1))
 	if b.made.Rope {
 		for _, name := range []string{Cos, Sin} {
-			b.input(name, onnx.Float, onnx.Fixed(b.opts.Context), onnx.Fixed(c.HeadDim/2))
+			b.input(name, b.compute, onnx.Fixed(b.opts.Context), onnx.Fixed(c.HeadDim/2))
 		}
 	}
 }
@@ -32,8 +32,8 @@ func (b *builder) attentionInputs() {
 func (b *builder) attention(block int, q, k, v string) string {
 	c := b.config
 	cache := []onnx.Dim{onnx.Free("B"), onnx.Fixed(c.KVHeads), onnx.Fixed(b.opts.Context), onnx.Fixed(c.HeadDim)}
-	pastK := b.input(PastKey(block), onnx.Float, cache...)
-	pastV := b.input(PastValue(block), onnx.Float, cache...)
+	pastK := b.input(PastKey(block), b.compute, cache...)
+	pastV := b.input(PastValue(block), b.compute, cache...)
 	in := []string{q, k, v, pastK, pastV, Lengths, Longest}
 	attrs := []onnx.Attr{onnx.Int("num_heads", c.Heads), onnx.Int("kv_num_heads", c.KVHeads)}
 	if b.made.Rope {
@@ -45,8 +45,8 @@ func (b *builder) attention(block int, q, k, v string) string {
 	}
 	out := fmt.Sprintf("attention.%d", block)
 	b.g.Node(onnx.Op{Domain: onnx.Microsoft, Name: "GroupQueryAttention"}, in, []string{out, PresentKey(block), PresentValue(block)}, attrs...)
-	b.output(PresentKey(block), cache...)
-	b.output(PresentValue(block), cache...)
+	b.output(PresentKey(block), b.compute, cache...)
+	b.output(PresentValue(block), b.compute, cache...)
 	return out
 }
 
@@ -102,6 +102,6 @@ func (b *builder) tail(x string, norm func(x string, block int, name string) str
 	shape = binary.LittleEndian.AppendUint64(shape, uint64(c.Hidden))
 	flat := b.g.Op(onnx.Op{Name: "Reshape"}, []string{x, b.g.Inline("flat", onnx.Int64, []int64{2}, shape)})
 	rows := norm(b.g.Op(gather, []string{flat, Select}), c.Layers, "final.norm")
-	b.g.Node(fusedMatMul, []string{rows, b.weight(c.Layers, "head.weight", c.Vocab, c.Hidden)}, []string{Logits}, onnx.Int("transB", 1))
-	b.output(Logits, onnx.Free("R"), onnx.Fixed(c.Vocab))
+	head := b.weight(c.Layers, "head.weight", c.Vocab, c.Hidden)
+	b.leave(fusedMatMul, []string{rows, head}, Logits, []onnx.Attr{onnx.Int("transB", 1)}, onnx.Free("R"), onnx.Fixed(c.Vocab))
 }

@@ -44,13 +44,12 @@ func (b *builder) heads(x string) {
 	if b.has(c.Layers, "pooler.weight") {
 		zero := b.g.Inline("first", onnx.Int64, nil, binary.LittleEndian.AppendUint64(nil, 0))
 		first := b.g.Op(gather, []string{x, zero}, onnx.Int("axis", 1))
-		b.g.Node(onnx.Op{Name: "Tanh"}, []string{b.linear(first, c.Layers, "pooler", c.Hidden, c.Hidden)}, []string{Pooled})
-		b.output(Pooled, onnx.Free("B"), onnx.Fixed(c.Hidden))
+		dense := b.linear(first, c.Layers, "pooler", c.Hidden, c.Hidden)
+		x = b.leave(onnx.Op{Name: "Tanh"}, []string{dense}, Pooled, nil, onnx.Free("B"), onnx.Fixed(c.Hidden))
 		b.made.Pooler = true
-		x, dims = Pooled, []onnx.Dim{onnx.Free("B"), onnx.Fixed(labels)}
+		dims = []onnx.Dim{onnx.Free("B"), onnx.Fixed(labels)}
 	}
 	if labels > 0 {
-		b.g.Node(onnx.Op{Name: "Identity"}, []string{b.linear(x, c.Layers, "classifier", c.Hidden, labels)}, []string{Scores})
-		b.output(Scores, dims...)
+		b.leave(onnx.Op{Name: "Identity"}, []string{b.linear(x, c.Layers, "classifier", c.Hidden, labels)}, Scores, nil, dims...)
 	}
 }

@@ -1,8 +1,8 @@
 // Package graph builds the ONNX graph of a stage: the forward pass of a span of a model's blocks.
 //
 // All stages are alike: hidden states in, hidden states out; the last one turns the rows that are asked for into logits. Token
-// embeddings are looked up outside. Weights stay in their files: initializers refer to byte ranges of the blobs, and 16-bit ones are cast
-// to fp32 when the graph is loaded. Additions and norms are separate nodes everywhere, so that a model cut between two blocks computes
+// embeddings are looked up outside. Weights stay in their files: initializers refer to byte ranges of the blobs, and those of another type
+// than the arithmetic are cast when the graph is loaded. Additions and norms are separate nodes everywhere, so that a model cut between two blocks computes
 // exactly what the uncut one does.
 //
 // Attention of decoders is GroupQueryAttention, whose past and present caches are one buffer, [rows, kv heads, context, head dim];
@@ -34,15 +34,18 @@ const Opset = 21
 // Options say what a stage is prepared for.
 type Options struct {
 	Context int                      // tokens: length of each row of the KV cache, and of the rotary tables
+	Compute model.DType              // type of the arithmetic: F32 (also ""), or F16 or BF16, which only GPUs compute fast
 	File    func(blob.Digest) string // name of a blob's file in the folder given to the runtime; nil = the digest in hexadecimal
 }
 
-// Names of inputs and outputs. Shapes: B rows, S positions, R rows asked for, C context; hidden is [B, S, hidden] float32.
+// Names of inputs and outputs. Shapes: B rows, S positions, R rows asked for, C context; hidden is [B, S, hidden]. What is not an integer
+// is float32, whatever the arithmetic, except what never leaves a stage, the rotary tables and the KV cache: those have the type of the
+// arithmetic.
 const (
 	Hidden  = "hidden"     // in
 	Lengths = "seqlens_k"  // in, decoders: [B] int32, tokens of each row after the step, less one
 	Longest = "total_len"  // in, decoders: [1] int32, the largest number of tokens of a row after the step
-	Cos     = "rope.cos"   // in, rotary decoders: [C, head dim / 2] float32
+	Cos     = "rope.cos"   // in, rotary decoders: [C, head dim / 2]
 	Sin     = "rope.sin"   // in, rotary decoders: the same
 	Select  = "sel"        // in, last stage of a decoder: [R] int64, indices into the B·S positions
 	Mask    = "mask"       // in, encoders: [B, S] int32, 1 = token, 0 = padding
@@ -52,7 +55,7 @@ const (
 	Scores  = "class"      // out, encoders with a classifier: [B, labels], or [B, S, labels] where there is no pooler
 )
 
-// The KV cache of a block is four values of [B, kv heads, C, head dim] float32: two inputs, and two outputs that may be the same memory.
+// The KV cache of a block is four values of [B, kv heads, C, head dim]: two inputs, and two outputs that may be the same memory.
 
 // PastKey names the input with a block's keys.
 func PastKey(block int) string { return "past.k." + strconv.Itoa(block) }
@@ -89,6 +92,7 @@ func Build(m *model.Manifest, span shard.Span, opts Options) (Graph, error) {
 		opts.File = blob.Digest.String
 	}
 	b := &builder{
+		compute: onnx.Float,
 		config:  c,
 		span:    span,
 		opts:    opts,
@@ -97,6 +101,13 @@ func Build(m *model.Manifest, span shard.Span, opts Options) (Graph, error) {
 	}
 	for _, t := range m.Tensors {
 		b.tensors[key{t.Block, t.Name}] = t
+	}
+	switch opts.Compute {
+	case "", model.F32:
+	case model.F16, model.BF16:
+		b.compute = stored(opts.Compute)
+	default:
+		b.fail(fmt.Errorf("%w: arithmetic in %s", ErrUnsupported, opts.Compute))
 	}
 	switch c.Arch {
 	case model.GPT2:
@@ -126,6 +137,7 @@ type builder struct {
 	config  model.Config
 	span    shard.Span
 	opts    Options
+	compute onnx.Type // of the arithmetic
 	g       *onnx.Graph
 	tensors map[key]model.Tensor
 	made    Graph
@@ -145,9 +157,35 @@ func (b *builder) input(name string, t onnx.Type, dims ...onnx.Dim) string {
 	return b.g.Input(name, t, dims...)
 }
 
-func (b *builder) output(name string, dims ...onnx.Dim) {
+func (b *builder) output(name string, t onnx.Type, dims ...onnx.Dim) {
 	b.made.Outputs = append(b.made.Outputs, name)
-	b.g.Output(name, onnx.Float, dims...)
+	b.g.Output(name, t, dims...)
+}
+
+var cast = onnx.Op{Name: "Cast"}
+
+// leave appends a node whose output leaves the stage under a name, as float32, and gives the value to compute on with.
+func (b *builder) leave(op onnx.Op, in []string, name string, attrs []onnx.Attr, dims ...onnx.Dim) string {
+	y := name
+	if b.compute == onnx.Float {
+		b.g.Node(op, in, []string{name}, attrs...)
+	} else {
+		y = b.g.Op(op, in, attrs...)
+		b.g.Node(cast, []string{y}, []string{name}, onnx.Int("to", int(onnx.Float)))
+	}
+	b.output(name, onnx.Float, dims...)
+	return y
+}
+
+// stored is the element type of a tensor of a checkpoint.
+func stored(d model.DType) onnx.Type {
+	switch d {
+	case model.BF16:
+		return onnx.BFloat16
+	case model.F16:
+		return onnx.Float16
+	}
+	return onnx.Float
 }
 
 // has says whether the model has a tensor.
@@ -156,7 +194,7 @@ func (b *builder) has(block int, name string) bool {
 	return ok
 }
 
-// weight gives a tensor as an fp32 value of the graph, and checks its shape.
+// weight gives a tensor as a value of the graph in the type of the arithmetic, and checks its shape.
 func (b *builder) weight(block int, name string, shape ...int) string {
 	t, ok := b.tensors[key{block, name}]
 	if !ok {
@@ -178,15 +216,12 @@ func (b *builder) weight(block int, name string, shape ...int) string {
 		return id
 	}
 	at := onnx.Range{File: b.opts.File(t.Ref.Digest), Offset: t.Ref.Off, Length: t.Ref.Len}
-	stored := onnx.Float16
-	switch t.DType {
-	case model.F32:
-		return b.g.External(id, onnx.Float, dims, at)
-	case model.BF16:
-		stored = onnx.BFloat16
+	as := stored(t.DType)
+	if as == b.compute {
+		return b.g.External(id, as, dims, at)
 	}
-	b.g.External(id+".stored", stored, dims, at)
-	b.g.Node(onnx.Op{Name: "Cast"}, []string{id + ".stored"}, []string{id}, onnx.Int("to", int(onnx.Float)))
+	b.g.External(id+".stored", as, dims, at)
+	b.g.Node(cast, []string{id + ".stored"}, []string{id}, onnx.Int("to", int(b.compute)))
 	return id
 }
 
@@ -253,11 +288,20 @@ func (b *builder) activation(x string) string {
 
 // hidden declares the input that every stage has.
 func (b *builder) hidden() string {
-	return b.input(Hidden, onnx.Float, onnx.Free("B"), onnx.Free("S"), onnx.Fixed(b.config.Hidden))
+	x := b.input(Hidden, onnx.Float, onnx.Free("B"), onnx.Free("S"), onnx.Fixed(b.config.Hidden))
+	if b.compute == onnx.Float {
+		return x
+	}
+	return b.g.Op(cast, []string{x}, onnx.Int("to", int(b.compute)))
 }
 
-// result declares the hidden states as they leave the stage.
+// result declares the hidden states as they leave the stage. Those of 16 bits are the same after the way through float32 to the next one.
 func (b *builder) result(x string) {
-	b.g.Node(onnx.Op{Name: "Identity"}, []string{x}, []string{Out})
-	b.output(Out, onnx.Free("B"), onnx.Free("S"), onnx.Fixed(b.config.Hidden))
+	dims := []onnx.Dim{onnx.Free("B"), onnx.Free("S"), onnx.Fixed(b.config.Hidden)}
+	if b.compute == onnx.Float {
+		b.g.Node(onnx.Op{Name: "Identity"}, []string{x}, []string{Out})
+	} else {
+		b.g.Node(cast, []string{x}, []string{Out}, onnx.Int("to", int(onnx.Float)))
+	}
+	b.output(Out, onnx.Float, dims...)
 }

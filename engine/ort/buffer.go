@@ -1,14 +1,20 @@
 package ort
 
+/*
+#include "native.h"
+#include <stdlib.h>
+*/
+import "C"
+
 import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
 	"github.com/skein-project/skein/gpu"
-	binding "github.com/yalue/onnxruntime_go"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,33 +29,63 @@ const (
 	Float32 Elem = iota
 	Int32
 	Int64
+	Float16
+	BFloat16
 )
 
-func (e Elem) size() int64 {
-	if e == Int64 {
+// Size is the number of bytes of an element.
+func (e Elem) Size() int64 {
+	switch e {
+	case Int64:
 		return 8
+	case Float16, BFloat16:
+		return 2
 	}
 	return 4
 }
 
-func (e Elem) binding() binding.TensorElementDataType {
+// code is the element type's number in the C API.
+func (e Elem) code() C.int {
 	switch e {
 	case Int32:
-		return binding.TensorElementDataTypeInt32
+		return 6
 	case Int64:
-		return binding.TensorElementDataTypeInt64
+		return 7
+	case Float16:
+		return 10
+	case BFloat16:
+		return 16
 	}
-	return binding.TensorElementDataTypeFloat
+	return 1
 }
 
-// Buffer is zeroed memory outside the Go heap, the only memory that tensors are made of. Pages that were never touched cost nothing,
-// so a buffer may be made for the largest case. It is not safe for concurrent use, like the session that it feeds.
+// Memory is the runtime's name for a kind of memory.
+type Memory string
+
+// Kinds of memory.
+const (
+	HostMemory Memory = "Cpu"
+	CUDAMemory Memory = "Cuda" // of the GPU that the session runs on
+)
+
+// Buffer is memory outside the Go heap, the only memory that tensors are made of: mapped (NewBuffer), or of a session's device
+// (Session.Allocate). It is not safe for concurrent use, like the session that it feeds.
 type Buffer struct {
-	mem  []byte
-	live atomic.Int64 // tensors over mem
+	mem    []byte // mapped; nil on a device
+	device *allocation
+	live   atomic.Int64 // tensors over the memory
 }
 
-// NewBuffer maps size bytes of anonymous memory.
+// allocation is memory that the runtime handed out.
+type allocation struct {
+	api                      C.skein_api
+	memory, allocator, value unsafe.Pointer
+	address                  unsafe.Pointer
+	size                     int64
+}
+
+// NewBuffer maps size bytes of anonymous memory, all zeros. Pages that were never touched cost nothing, so a buffer may be made for the
+// largest case.
 func NewBuffer(size int64) (*Buffer, error) {
 	if size <= 0 {
 		return nil, fmt.Errorf("%w: size of %d bytes", ErrBuffer, size)
@@ -61,8 +97,46 @@ func NewBuffer(size int64) (*Buffer, error) {
 	return &Buffer{mem: mem}, nil
 }
 
+// Allocate takes size bytes of the session's memory of a kind. What they hold is not defined, and Go cannot look at them: Float32s and its
+// like are empty. The buffer must be closed before the session.
+func (s *Session) Allocate(m Memory, size int64) (*Buffer, error) {
+	if size <= 0 || s.session == nil {
+		return nil, fmt.Errorf("%w: size of %d bytes", ErrBuffer, size)
+	}
+	name := C.CString(string(m))
+	defer C.free(unsafe.Pointer(name))
+	b := &Buffer{device: &allocation{api: s.runtime.api, size: size}}
+	a := b.device
+	err := fault(C.skein_memory(a.api, name, &a.memory))
+	if err == nil {
+		err = fault(C.skein_allocate(a.api, s.session, a.memory, C.int64_t(size), &a.allocator, &a.value, &a.address))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("ort: allocating %d bytes of %s memory: %w", size, m, err), b.Close())
+	}
+	return b, nil
+}
+
+// free gives the memory back, as far as it was taken.
+func (a *allocation) free() {
+	if a.value != nil {
+		C.skein_release_value(a.api, a.value)
+	}
+	if a.allocator != nil {
+		C.skein_release_allocator(a.api, a.allocator)
+	}
+	if a.memory != nil {
+		C.skein_release_memory(a.api, a.memory)
+	}
+}
+
 // Size is the number of bytes.
-func (b *Buffer) Size() int64 { return int64(len(b.mem)) }
+func (b *Buffer) Size() int64 {
+	if b.device != nil {
+		return b.device.size
+	}
+	return int64(len(b.mem))
+}
 
 // Float32s is the buffer as float32 elements. Slices of a buffer must not be used after Close.
 func (b *Buffer) Float32s() []float32 { return view[float32](b.mem) }
@@ -80,51 +154,70 @@ func view[T float32 | int32 | int64](mem []byte) []T {
 
 // Tensor is a view of a buffer with a shape. It keeps the buffer's memory in use until it is closed.
 type Tensor struct {
-	buffer *Buffer
-	value  *binding.CustomDataTensor
+	buffer    *Buffer
+	elem      Elem
+	off, size int64
+	shape     []int64
+	api       C.skein_api
+	value     unsafe.Pointer // nil before the tensor is bound for the first time
+	closed    bool
 }
 
 // Tensor makes a tensor of the buffer's bytes from byte offset off; nothing is copied.
 func (b *Buffer) Tensor(e Elem, off int64, shape ...int64) (*Tensor, error) {
-	bytes := e.size()
+	bytes := e.Size()
 	for _, d := range shape {
-		if d <= 0 || bytes > int64(len(b.mem))/d {
-			return nil, fmt.Errorf("%w: shape %v does not fit %d bytes", ErrBuffer, shape, len(b.mem))
+		if d <= 0 || bytes > b.Size()/d {
+			return nil, fmt.Errorf("%w: shape %v does not fit %d bytes", ErrBuffer, shape, b.Size())
 		}
 		bytes *= d
 	}
-	if off < 0 || off%e.size() != 0 || off > int64(len(b.mem))-bytes {
-		return nil, fmt.Errorf("%w: %d bytes at offset %d do not fit %d", ErrBuffer, bytes, off, len(b.mem))
-	}
-	v, err := binding.NewCustomDataTensor(binding.NewShape(shape...), b.mem[off:off+bytes], e.binding())
-	if err != nil {
-		return nil, fmt.Errorf("ort: tensor of shape %v: %w", shape, err)
+	if off < 0 || off%e.Size() != 0 || off > b.Size()-bytes {
+		return nil, fmt.Errorf("%w: %d bytes at offset %d do not fit %d", ErrBuffer, bytes, off, b.Size())
 	}
 	b.live.Add(1)
-	return &Tensor{buffer: b, value: v}, nil
+	return &Tensor{buffer: b, elem: e, off: off, size: bytes, shape: slices.Clone(shape)}, nil
+}
+
+// make gives the tensor its native value.
+func (t *Tensor) make(r *Runtime) error {
+	if t.value != nil {
+		return nil
+	}
+	memory, address := r.host, unsafe.Pointer(unsafe.SliceData(t.buffer.mem))
+	if d := t.buffer.device; d != nil {
+		memory, address = d.memory, d.address
+	}
+	t.api = r.api
+	return fault(C.skein_tensor(r.api, memory, unsafe.Add(address, t.off), C.size_t(t.size),
+		(*C.int64_t)(unsafe.SliceData(t.shape)), C.size_t(len(t.shape)), t.elem.code(), &t.value))
 }
 
 // Close gives the tensor back; the buffer stays. Closing twice does nothing.
 func (t *Tensor) Close() error {
-	if t.value == nil {
+	if t.closed {
 		return nil
 	}
-	err := t.value.Destroy()
-	t.value = nil
-	t.buffer.live.Add(-1)
-	if err != nil {
-		return fmt.Errorf("ort: closing a tensor: %w", err)
+	t.closed = true
+	if t.value != nil {
+		C.skein_release_value(t.api, t.value)
+		t.value = nil
 	}
+	t.buffer.live.Add(-1)
 	return nil
 }
 
-// Resident is how much of the buffer has been touched and is in memory now.
+// Resident is how much of the buffer has been touched and is in the machine's memory now.
 func (b *Buffer) Resident() (gpu.Bytes, error) { return resident(b.mem) }
 
-// Close unmaps the memory. It refuses while tensors over it are open: native code could still write there.
+// Close gives the memory back. It refuses while tensors over it are open: native code could still write there.
 func (b *Buffer) Close() error {
 	if n := b.live.Load(); n != 0 {
 		return fmt.Errorf("%w: %d tensors are still open", ErrBuffer, n)
+	}
+	if b.device != nil {
+		b.device.free()
+		b.device = nil
 	}
 	if b.mem == nil {
 		return nil

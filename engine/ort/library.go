@@ -7,6 +7,8 @@ package ort
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "native.h"
+
 // The first two entries of the library's only exported table, unchanged in every release: enough to ask its version.
 typedef struct {
 	const void *(*api)(uint32_t);
@@ -76,8 +78,12 @@ func (e *LibraryError) Error() string {
 
 // Runtime is the loaded library: one per process, because the library keeps its own global state.
 type Runtime struct {
-	version string
-	native  sync.RWMutex // held for reading by what leaves the sum of native memory as it is, for writing by what changes or measures it
+	path, version string
+	handle        unsafe.Pointer // of the library, beside the binding's own
+	api           C.skein_api
+	env           unsafe.Pointer // the library's only environment, shared with the binding
+	host          unsafe.Pointer // description of the machine's own memory
+	native        sync.RWMutex   // held for reading by what leaves the sum of native memory as it is, for writing by what changes or measures it
 }
 
 // Open loads the library at path and checks its version before anything else of it is used. Errors are *LibraryError.
@@ -107,7 +113,25 @@ func Open(path string) (*Runtime, error) {
 	if err := binding.DisableTelemetry(); err != nil {
 		return nil, &LibraryError{Path: path, Found: version, Why: err.Error()}
 	}
-	return &Runtime{version: version}, nil
+	r := &Runtime{path: path, version: version}
+	if err := r.connect(); err != nil {
+		return nil, &LibraryError{Path: path, Found: version, Why: err.Error()}
+	}
+	return r, nil
+}
+
+// connect takes what this package calls itself out of the library that the binding opened.
+func (r *Runtime) connect() error {
+	path, host := C.CString(r.path), C.CString(string(HostMemory))
+	defer C.free(unsafe.Pointer(path))
+	defer C.free(unsafe.Pointer(host))
+	if err := fault(C.skein_open(path, &r.handle, &r.api)); err != nil {
+		return err
+	}
+	if err := fault(C.skein_env(r.api, &r.env)); err != nil {
+		return err
+	}
+	return fault(C.skein_memory(r.api, host, &r.host))
 }
 
 // probe reads the version of the library at path and compares it with Wanted.
@@ -135,6 +159,9 @@ func (r *Runtime) Version() string { return r.version }
 
 // Close unloads the library. Every session, tensor and buffer must have been closed.
 func (r *Runtime) Close() error {
+	C.skein_release_memory(r.api, r.host)
+	C.skein_release_env(r.api, r.env)
+	C.dlclose(r.handle)
 	if err := binding.DestroyEnvironment(); err != nil {
 		return fmt.Errorf("ort: closing the runtime: %w", err)
 	}

@@ -165,7 +165,7 @@ func TestBadModel(t *testing.T) {
 		model []byte
 		o     Options
 	}{{"empty", nil, Options{Threads: 1}}, {"no model", []byte("no model"), Options{Threads: 1}}, {"no threads", []byte{8, 10}, Options{}}} {
-		if s, err := rt.NewSession(c.model, nil, nil, c.o); err == nil {
+		if s, err := rt.NewSession(c.model, c.o); err == nil {
 			t.Errorf("%s: loaded", c.name)
 			s.Close()
 		}
@@ -201,7 +201,7 @@ func hazard(t *testing.T) []byte {
 // the middle of a run that is its last use, and the answer is wrong without an error. The same with a Buffer is right.
 func TestHazard(t *testing.T) {
 	rt := runtimeOf(t)
-	s, err := rt.NewSession(hazard(t), []string{"a", "late"}, []string{"y"}, Options{Threads: 1})
+	s, err := rt.NewSession(hazard(t), Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,10 +259,25 @@ func TestHazard(t *testing.T) {
 		return true
 	}
 
+	lazy, err := binding.NewDynamicAdvancedSessionWithONNXData(hazard(t), []string{"a", "late"}, []string{"y"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lazy.Destroy()
+	values := map[string]binding.Value{}
+	for name, shape := range map[string]binding.Shape{"a": {side, side}, "y": {width}} {
+		v, err := binding.NewCustomDataTensor(shape, buffers[name].mem, binding.TensorElementDataTypeFloat)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Destroy()
+		values[name] = v
+	}
+
 	const tries = 60
 	wrong := 0
 	for range tries {
-		heapRun(t, s, tensors["a"].value, tensors["y"].value)
+		heapRun(t, lazy, values["a"], values["y"])
 		if !right() {
 			wrong++
 		}
@@ -294,7 +309,7 @@ func TestHazard(t *testing.T) {
 }
 
 // heapRun runs with "late" on the Go heap, all ones; the call is the tensor's last use.
-func heapRun(t *testing.T, s *Session, a, y binding.Value) {
+func heapRun(t *testing.T, s *binding.DynamicAdvancedSession, a, y binding.Value) {
 	late, err := binding.NewEmptyTensor[float32](binding.NewShape(width))
 	if err != nil {
 		t.Fatal(err)
@@ -302,7 +317,7 @@ func heapRun(t *testing.T, s *Session, a, y binding.Value) {
 	for i := range late.GetData() {
 		late.GetData()[i] = 1
 	}
-	if err := s.session.Run([]binding.Value{a, late}, []binding.Value{y}); err != nil {
+	if err := s.Run([]binding.Value{a, late}, []binding.Value{y}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -310,7 +325,7 @@ func heapRun(t *testing.T, s *Session, a, y binding.Value) {
 // TestCloseTwice: what is closed twice or out of order does nothing worse than return an error.
 func TestCloseTwice(t *testing.T) {
 	rt := runtimeOf(t)
-	s, err := rt.NewSession(hazard(t), []string{"a", "late"}, []string{"y"}, Options{Threads: 1})
+	s, err := rt.NewSession(hazard(t), Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ type Machine struct {
 	Kernel      string  `json:"kernel"`
 	Go          string  `json:"go"`
 	ONNXRuntime string  `json:"onnxruntime"` // "" where it was not used
+	GPU         string  `json:"gpu"`         // name and driver; "" where none was used
 	LoadStart   float64 `json:"load_start"`  // load average of one minute, of all who use the machine
 	LoadEnd     float64 `json:"load_end"`
 	Date        string  `json:"date"` // of the start, UTC, RFC 3339
@@ -54,6 +55,9 @@ func (m Machine) String() string {
 	s := fmt.Sprintf("%s, %d cores, %.1f GiB, %s, %s", m.CPU, m.Cores, m.MemoryGiB, m.Kernel, m.Go)
 	if m.ONNXRuntime != "" {
 		s += ", ONNX Runtime " + m.ONNXRuntime
+	}
+	if m.GPU != "" {
+		s += ", " + m.GPU
 	}
 	return s
 }

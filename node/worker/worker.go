@@ -20,14 +20,10 @@ import (
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/engine"
 	"github.com/skein-project/skein/engine/ort"
-	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/model"
 	"github.com/skein-project/skein/shard"
 	"github.com/skein-project/skein/wire"
 )
-
-// errKind says that stages cannot run on a device of this kind.
-var errKind = errors.New("worker: the engine has no backend for this kind of device")
 
 // Run is the worker process: it obeys orders until they end (the node closed the pipe, or died).
 func Run(ctx context.Context, orders io.Reader, notices io.Writer, log *slog.Logger) error {
@@ -165,8 +161,9 @@ func (w *worker) loadStage(l Load, n *agent.Loaded) error {
 	if err != nil {
 		return err
 	}
-	if kind := w.setup.Device.Kind; kind != gpu.Host { // rather than holding in the machine's memory what was promised the device's
-		return fmt.Errorf("%w: %s", errKind, kind)
+	backend, err := engine.On(w.setup.Device.Kind) // never in the machine's memory what was promised the device's
+	if err != nil {
+		return fmt.Errorf("worker: device %s: %w", w.setup.Device.ID, err)
 	}
 	key := l.Slot.Key
 	if m.Digest() != key.Manifest {
@@ -178,7 +175,7 @@ func (w *worker) loadStage(l Load, n *agent.Loaded) error {
 	if there {
 		return nil
 	}
-	spec := engine.StageSpec{Manifest: m, Span: key.Span, Serving: key.Serving, Threads: w.setup.Device.Cores}
+	spec := engine.StageSpec{Manifest: m, Span: key.Span, Serving: key.Serving, Backend: backend, Threads: w.setup.Device.Cores}
 	files := func(d blob.Digest) (string, error) { return filepath.Join(w.setup.Blobs, d.String()), nil }
 	var s *engine.Stage
 	w.device.do(func() {
