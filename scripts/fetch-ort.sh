@@ -2,10 +2,20 @@
 # Puts libonnxruntime.so.1 (CPU) into build/ort from the first package client that answers: pip, then npm.
 # Every byte is checked against a SHA-256 below. No root, POSIX sh; a second run is a no-op.
 #   SKEIN_ORT_LIB=/path/to/libonnxruntime.so.1.30.0   use this file instead (its version is checked when it is loaded)
-#   ORT_DEST                                          default build/ort
+#   ORT_DEST                                          default build/ort, or build/ort-cuda
+#   ORT_FLAVOUR=cuda                                  the library with its CUDA provider beside it (x86-64, 300 MB), from pip: for machines with
+#                                                     NVIDIA GPUs, a driver of CUDA 13, and CUDA 13's cudart, cublas, cublasLt and curand
 set -eu
 version=1.30.0
-dest=${ORT_DEST:-build/ort}
+flavour=${ORT_FLAVOUR:-cpu}
+case $flavour in
+cpu) dest=${ORT_DEST:-build/ort} ;;
+cuda) dest=${ORT_DEST:-build/ort-cuda} ;;
+*)
+	echo "fetch-ort: ORT_FLAVOUR=$flavour is neither cpu nor cuda" >&2
+	exit 1
+	;;
+esac
 lib=libonnxruntime.so.1
 arch=$(uname -m)
 case $arch in
@@ -45,10 +55,40 @@ sound() {
 	done
 	return 1
 }
-if sound "$dest/$lib" $pip_sha $npm_sha; then exit 0; fi
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
+
+# cuda_parts calls "$1 FILE NAME SHA" for every file of the wheel that is wanted, until one fails.
+cuda_parts() {
+	$1 "libonnxruntime.so.$version" "$lib" 5a140dc17c8b60b35b2ceab0bb533e65ac54f06a208948417c1f9c31df6afc4c &&
+		$1 libonnxruntime_providers_shared.so libonnxruntime_providers_shared.so 086ec1d5388f64153d9c63470d126693db9a182c8ce236d3a1119068471b8a0d &&
+		$1 libonnxruntime_providers_cuda.so libonnxruntime_providers_cuda.so 35da2e7ed0dd0d1aec5cdb16ce11a51d06c0c48cf62d1b1c9332946a4fae14fc
+}
+held() { sound "$dest/$2" "$3"; }
+take() { # checked before it is put in place
+	sound "$tmp/wheel/onnxruntime/capi/$1" "$3" &&
+		install -m 0644 "$tmp/wheel/onnxruntime/capi/$1" "$dest/.$2" && mv "$dest/.$2" "$dest/$2"
+}
+
+if [ "$flavour" = cuda ]; then
+	cuda_parts held && exit 0
+	[ "$arch" = x86_64 ] || {
+		echo "fetch-ort: no CUDA provider of ONNX Runtime $version is known for $arch" >&2
+		exit 1
+	}
+	mkdir -p "$dest"
+	if python3 -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp --abi cp312 \
+		--platform "$wheel" -d "$tmp" "onnxruntime-gpu==$version" >/dev/null &&
+		python3 -m zipfile -e "$tmp"/onnxruntime_gpu-*.whl "$tmp/wheel" && cuda_parts take; then
+		echo "ONNX Runtime $version with CUDA 13: $dest/$lib"
+		exit 0
+	fi
+	echo "fetch-ort: could not get ONNX Runtime $version with CUDA from pip: no answer, or wrong checksum" >&2
+	exit 1
+fi
+
+if sound "$dest/$lib" $pip_sha $npm_sha; then exit 0; fi
 
 from_pip() {
 	command -v python3 >/dev/null &&
