@@ -3,6 +3,7 @@ package nvml
 import (
 	"bytes"
 	"log/slog"
+	"os"
 	"testing"
 	"time"
 
@@ -43,4 +44,27 @@ func FuzzLines(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestRecorded: what the child said on a real machine (an H100; bench/gpu/run.sh records it) is understood.
+func TestRecorded(t *testing.T) {
+	f, err := os.Open("testdata/h100.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var said []line
+	if err := readLines(f, func(l line) error { said = append(said, l); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(said) != 2 || said[0].Hello == nil || said[1].Round == nil {
+		t.Fatalf("%+v", said)
+	}
+	d, r := said[0].Hello.Devices, said[1].Round.Devices
+	if len(d) != 1 || len(r) != 1 || d[0].ID != r[0].ID || d[0].Kind != gpu.CUDA || d[0].Compute != "9.0" || d[0].Memory < 79*gpu.GiB || d[0].Memory > 80*gpu.GiB {
+		t.Errorf("devices %+v, readings %+v", d, r)
+	}
+	if r[0].Used+r[0].Free > d[0].Memory || r[0].Lost || r[0].Fault != "" || r[0].Occupants == nil {
+		t.Errorf("reading %+v of %+v", r[0], d[0])
+	}
 }
