@@ -36,7 +36,6 @@ func (d draw) seldom() bool            { return d.n(0, 11) == 0 }
 func (d draw) node() NodeID            { return NodeID(fmt.Sprintf("n%d", d.n(1, 3))) }
 func (d draw) member() NodeID          { return NodeID(fmt.Sprintf("m%d", d.n(1, 3))) }
 func (d draw) version() VersionID      { return VersionID{fmt.Sprintf("model%d", d.n(1, 2)), d.n(1, 3)} }
-func (d draw) replica() ReplicaID      { return ReplicaID{d.version(), d.n(0, 2)} }
 func (d draw) device() gpu.DeviceID    { return gpu.DeviceID(fmt.Sprintf("gpu%d", d.n(1, 4))) }
 func (d draw) holders() (ids []NodeID) { return []NodeID{"m1", "m2", "m3"}[d.n(0, 1):d.n(2, 3)] }
 

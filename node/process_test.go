@@ -34,9 +34,8 @@ func TestMain(m *testing.M) {
 	case "crash":
 		os.Exit(7)
 	case "deaf":
-		for {
+		for tick := time.Tick(worker.AliveEvery); ; <-tick {
 			pipe.Send(worker.Notice{Alive: &worker.Alive{}})
-			time.Sleep(worker.AliveEvery)
 		}
 	case "endless":
 		os.NewFile(worker.NoticesFD, "notices").WriteString(`{"started":{"endpoint":"` + strings.Repeat("x", 2*maxNotice))
@@ -53,9 +52,8 @@ func obey(pipe *worker.Pipe) {
 	id := os.Getpid() // told as an address that nobody listens on
 	pipe.Send(worker.Notice{Started: &worker.Started{Endpoint: fmt.Sprintf("127.%d.%d.%d:1", id>>16, id>>8&255, id&255)}})
 	go func() {
-		for {
+		for tick := time.Tick(worker.AliveEvery); ; <-tick {
 			pipe.Send(worker.Notice{Alive: &worker.Alive{}})
-			time.Sleep(worker.AliveEvery)
 		}
 	}()
 	for dec := json.NewDecoder(os.NewFile(worker.OrdersFD, "orders")); ; {

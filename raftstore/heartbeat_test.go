@@ -71,7 +71,6 @@ type lone struct {
 	raft    *raft.Raft
 	logs    *raft.InmemStore
 	machine *stateMachine
-	closers []func()
 }
 
 func newLone(t *testing.T, guarded bool, timeout time.Duration, peers ...string) *lone {

@@ -293,8 +293,11 @@ func (r *rig) compare(m stored) error {
 			return err
 		}
 		got, err := io.ReadAll(body)
-		if err := errors.Join(err, body.Close()); err != nil || !bytes.Equal(got, bytes.Repeat([]byte{byte(m.snapshot.index)}, 300)) {
-			return fmt.Errorf("snapshot of %d bytes, %v", len(got), err)
+		if err := errors.Join(err, body.Close()); err != nil {
+			return fmt.Errorf("snapshot: %w", err)
+		}
+		if !bytes.Equal(got, bytes.Repeat([]byte{byte(m.snapshot.index)}, 300)) {
+			return fmt.Errorf("snapshot of %d bytes", len(got))
 		}
 	}
 	last, _ := r.log.LastIndex()
@@ -318,11 +321,12 @@ func (r *rig) compare(m stored) error {
 		}
 	}
 	term, err := r.log.GetUint64([]byte("CurrentTerm"))
-	if err != nil && !errors.Is(err, errKeyNotFound) || term != m.term {
-		// An installed snapshot raises the model's term without a write of the term.
-		if m.snapshot.term != m.term || term > m.term {
-			return fmt.Errorf("term %d, want %d, %v", term, m.term, err)
-		}
+	if err != nil && !errors.Is(err, errKeyNotFound) {
+		return fmt.Errorf("term: %w", err)
+	}
+	// An installed snapshot raises the model's term without a write of the term.
+	if term > m.term || term < m.term && m.snapshot.term != m.term {
+		return fmt.Errorf("term %d, want %d", term, m.term)
 	}
 	vote := ""
 	if t, err := r.log.GetUint64(voteTerm); err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -246,8 +247,11 @@ func TestFrames(t *testing.T) {
 	HandleFrames(m, func(_ context.Context, s *connect.BidiStream[Frame, Frame]) error {
 		for {
 			f, err := s.Receive()
-			if err != nil {
+			if errors.Is(err, io.EOF) {
 				return nil
+			}
+			if err != nil {
+				return err
 			}
 			if err := s.Send(f); err != nil {
 				return err
