@@ -63,7 +63,9 @@ func (h models) Publish(ctx context.Context, r *connect.Request[adminv1.PublishR
 		}
 		files[name] = d
 	}
-	v, err := h.c.Publish(ctx, r.Msg.Model, files, func(step string) { out.Send(&adminv1.PublishResponse{Step: step}) })
+	v, err := h.c.Publish(ctx, r.Msg.Model, files, func(step string) {
+		_ = out.Send(&adminv1.PublishResponse{Step: step}) // the last word tells whether anybody listens
+	})
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func (e explainer) WrapStreamingHandler(next connect.StreamingHandlerFunc) conne
 
 // connectError is the one place where errors become Connect codes.
 func (s *Server) connectError(err error) error {
-	if _, unread := err.(*connect.Error); err == nil || unread { // what is not wrapped says why the request could not be read
+	if _, unread := err.(*connect.Error); err == nil || unread { //nolint:errorlint // what is not wrapped says why the request could not be read
 		return err
 	}
 	code := connect.CodeInternal

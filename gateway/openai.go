@@ -128,7 +128,7 @@ func (a *answer) fail(err error) {
 		body.Error.Code = &code
 	}
 	if a.streaming {
-		a.event(body)
+		_ = a.event(body) // the answer ends here whether the client is there or not
 		return
 	}
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
@@ -141,7 +141,7 @@ func (a *answer) json(status int, v any) {
 	a.Header().Set("Content-Type", "application/json")
 	a.Header().Set("openai-processing-ms", strconv.FormatInt(time.Since(a.began).Milliseconds(), 10))
 	a.WriteHeader(status)
-	json.NewEncoder(a).Encode(v)
+	_ = json.NewEncoder(a).Encode(v) // the client may be gone
 }
 
 // event sends one server-sent event. The first one sends the header.

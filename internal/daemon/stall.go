@@ -56,7 +56,7 @@ func (w *writer) FlushError() error {
 }
 
 // Flush implements http.Flusher, which connect asks for.
-func (w *writer) Flush() { w.FlushError() }
+func (w *writer) Flush() { _ = w.FlushError() } // the interface has no error
 
 // Unwrap lets http.ResponseController reach the connection.
 func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }

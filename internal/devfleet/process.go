@@ -98,7 +98,7 @@ func (p *Process) Stop() {
 	select {
 	case <-ended:
 	case <-time.After(stopWithin):
-		p.Kill()
+		_ = p.Kill() // it fails where the program has ended meanwhile
 	}
 }
 

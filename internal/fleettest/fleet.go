@@ -100,7 +100,9 @@ func (f *Fleet) Move(c *Coordinator) {
 func (f *Fleet) Join(executable string) *Coordinator {
 	f.t.Helper()
 	c := f.add(executable)
-	f.Enrol(cluster.RoleCoordinator, c.Config.Name).Save(c.Config.Dir)
+	if err := f.Enrol(cluster.RoleCoordinator, c.Config.Name).Save(c.Config.Dir); err != nil {
+		f.t.Fatal(err)
+	}
 	f.Start(c)
 	id := f.ID(c)
 	Within(f.t, c.Config.Name+" is known", func() bool {
@@ -245,7 +247,7 @@ func (f *Fleet) Do(c *Coordinator, commands ...cluster.Command) {
 
 // Log is where coordinators write to: nowhere, or to standard error where SKEIN_TEST_LOG is set.
 func Log() *slog.Logger {
-	var w io.Writer = io.Discard
+	w := io.Writer(io.Discard)
 	if os.Getenv("SKEIN_TEST_LOG") != "" {
 		w = os.Stderr
 	}

@@ -51,7 +51,11 @@ func (f *Fleet) Machine(name string, memory ...gpu.Bytes) *Machine {
 	wire.Handle(mux, wire.Ping, func(context.Context, *wire.Empty) (*wire.Pong, error) { return &wire.Pong{ID: m.ID}, nil })
 	ctx, stop := context.WithCancel(context.Background())
 	m.stop = stop
-	m.running.Go(func() { m.listener.Serve(ctx, mux) })
+	m.running.Go(func() {
+		if err := m.listener.Serve(ctx, mux); err != nil {
+			f.t.Errorf("%s: %v", name, err)
+		}
+	})
 	m.running.Go(func() {
 		for ctx.Err() == nil {
 			m.converse(ctx)
