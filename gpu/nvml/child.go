@@ -228,7 +228,7 @@ func (p *Probe) bury(ctx context.Context, kill func(), wait func() error, err er
 		select {
 		case status := <-dead:
 			if ending {
-				err = fmt.Errorf("%w: it ended (%v) %s", ErrChild, status, said.line())
+				err = fmt.Errorf("%w: it ended (%s) %s", ErrChild, how(status), said.line())
 			}
 			return err
 		case <-time.After(killWithin):
@@ -239,6 +239,14 @@ func (p *Probe) bury(ctx context.Context, kill func(), wait func() error, err er
 			p.quiet(fmt.Sprintf("%v; its process is stuck and cannot be killed", err))
 		}
 	}
+}
+
+// how says how a process ended, as [exec.Cmd.Wait] tells it.
+func how(status error) string {
+	if status == nil {
+		return "exit status 0"
+	}
+	return status.Error()
 }
 
 // head keeps the first bytes that are written to it.

@@ -146,7 +146,7 @@ func (d *driver) open(library string) error {
 		return fault{"driver", fmt.Sprintf("it is too old: it has no %v", missing)}
 	}
 	if d.has[getVersion] {
-		d.do(getVersion, func() (ret nvml.Return) { d.version, ret = d.lib.SystemGetDriverVersion(); return })
+		_ = d.do(getVersion, func() (ret nvml.Return) { d.version, ret = d.lib.SystemGetDriverVersion(); return }) // only told to people
 	}
 	return d.list()
 }
@@ -200,7 +200,7 @@ func (d *driver) identify(index int) (h handle, why string) {
 		return h, "it has no memory"
 	}
 	if d.has[getCapability] {
-		d.do(getCapability, func() nvml.Return {
+		_ = d.do(getCapability, func() nvml.Return { // without an answer it stays unknown
 			major, minor, ret := h.GetCudaComputeCapability()
 			if ret == nvml.SUCCESS {
 				h.gpu.Compute = fmt.Sprintf("%d.%d", major, minor)

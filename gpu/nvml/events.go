@@ -32,7 +32,7 @@ func (d *driver) watch(ctx context.Context, devices []handle, tell func(event)) 
 	if ret != nvml.SUCCESS {
 		return
 	}
-	defer set.Free()
+	defer func() { _ = set.Free() }() // the process, which holds it, ends next
 	watched := 0
 	for _, h := range devices {
 		if kinds := d.wanted(h); kinds != 0 && h.RegisterEvents(kinds, set) == nvml.SUCCESS {

@@ -1,6 +1,7 @@
 package jinja
 
 import (
+	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -46,7 +47,7 @@ func parseInt(s string, base int64) (n int64, ok bool) {
 	if err == nil {
 		return n, true
 	}
-	if e, isNum := err.(*strconv.NumError); isNum && e.Err == strconv.ErrRange {
+	if errors.Is(err, strconv.ErrRange) {
 		overflow()
 	}
 	return 0, false
@@ -98,10 +99,8 @@ func parseFloat(s string) (float64, bool) {
 		return 0, false
 	}
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil {
-		if e, ok := err.(*strconv.NumError); !ok || e.Err != strconv.ErrRange {
-			return 0, false
-		}
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return 0, false
 	}
 	return f, true
 }

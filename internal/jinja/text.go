@@ -152,7 +152,7 @@ func (p *printer) quoted(s string) {
 	p.str(quote)
 	plain := 0 // start of the run that needs no escape
 	for i, c := range s {
-		esc := ""
+		var esc string
 		switch {
 		case c == '\\' || string(c) == quote:
 			esc = `\` + string(c)
