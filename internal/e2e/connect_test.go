@@ -378,7 +378,10 @@ func cancellation(t *testing.T, s *stage) {
 	}
 	failed := make(chan error, 1)
 	go func() {
-		_, err := s.ask.HTTP.Do(req)
+		res, err := s.ask.HTTP.Do(req)
+		if err == nil {
+			res.Body.Close()
+		}
 		failed <- err
 	}()
 	s.active("slow@1", 1)
