@@ -51,7 +51,7 @@ func TestProgramsRefuse(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	program(t, 2, "--device host:SIZE", "skein-node", node("a", "--device", "nvml")...)
+	program(t, 2, "stands alone", "skein-node", node("a", "--device", "nvml")...)
 	program(t, 2, "want host:MEMORY", "skein-node", node("a", "--device", "host:much")...)
 	program(t, 1, "is no ONNX Runtime library", "skein-node", node("a", "--ort-lib", notORT)...)
 	program(t, 1, "skein join --role node", "skein-node", node("a")...)
