@@ -74,7 +74,7 @@ func (b *bench) decoding(ctx context.Context) ([]benchfile.Section, error) {
 				}
 				m.take(p.name, n, got)
 			}
-			if peer != nil {
+			if len(peer) > 0 {
 				got, err := peer.decode(n, prompted, max(2, b.tokens/peerPart))
 				if err != nil {
 					return err
@@ -94,7 +94,7 @@ func (b *bench) decoding(ctx context.Context) ([]benchfile.Section, error) {
 		"So cut/whole compares the same cores in all; cut/half says what a second device of the same size brings.",
 		"A cut replica steps its sequences in several groups, so that its stages work at the same time: each step is for fewer sequences.",
 	}
-	return []benchfile.Section{{Title: "Decoding of one replica", How: how, Records: m.records(peer != nil)}}, nil
+	return []benchfile.Section{{Title: "Decoding of one replica", How: how, Records: m.records(len(peer) > 0)}}, nil
 }
 
 // ask wants one replica of a version.
@@ -171,7 +171,7 @@ func (t tally) records(peer bool) (out []benchfile.Record) {
 	}
 	other, words := "", ""
 	if peer {
-		other, words = peerName, "Hugging Face transformers, float32, static batch"
+		other, words = peerName, "Hugging Face transformers, float32, static batch, threads that spin or not: the faster"
 	}
 	for _, n := range concurrencies {
 		against(t.rates, "decode/whole", "whole", other, n, "tokens/s", benchfile.Higher, words)
