@@ -96,7 +96,8 @@ func (s *Stage) around(step Step) ([]float32, error) {
 	}
 	out := make([]float32, length*width)
 	positions := step.Rows.Positions
-	for from, to := 0, 0; from < len(positions); from = to {
+	var to int
+	for from := 0; from < len(positions); from = to {
 		for to = from; to < len(positions) && (positions[to] == Idle) == (positions[from] == Idle); {
 			to++
 		}

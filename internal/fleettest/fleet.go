@@ -4,7 +4,6 @@ package fleettest
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -247,11 +246,10 @@ func (f *Fleet) Do(c *Coordinator, commands ...cluster.Command) {
 
 // Log is where coordinators write to: nowhere, or to standard error where SKEIN_TEST_LOG is set.
 func Log() *slog.Logger {
-	w := io.Writer(io.Discard)
-	if os.Getenv("SKEIN_TEST_LOG") != "" {
-		w = os.Stderr
+	if os.Getenv("SKEIN_TEST_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // Within waits until something holds.
