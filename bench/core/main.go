@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&b.bin, "bin", "bin", "folder of Skein's programs")
 	flags.StringVar(&b.library, "ort-lib", os.Getenv(ort.Variable), "path of libonnxruntime.so.1")
 	flags.StringVar(&b.python, "python", os.Getenv("SKEIN_PYTHON"), "Python with torch and transformers, measured as a peer; empty = none")
-	flags.StringVar(&b.dir, "dir", "build/bench", "folder for data, on a real disk; emptied")
+	flags.StringVar(&b.dir, "dir", "build/_bench", "folder for data, on a real disk; emptied")
 	flags.IntVar(&b.rounds, "rounds", 7, "rounds of each figure, at most")
 	flags.IntVar(&b.tokens, "tokens", 64, "tokens that each measured stream decodes")
 	if err := flags.Parse(args); err != nil {
