@@ -58,13 +58,15 @@ func realCluster(t testing.TB) []*Store {
 }
 
 func leaderOf(t testing.TB, stores []*Store) *Store {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
 	for range 2000 {
 		for _, s := range stores {
 			if s.IsLeader() && s.Barrier(context.Background()) == nil {
 				return s
 			}
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-tick.C
 	}
 	t.Fatal("no leader")
 	return nil
