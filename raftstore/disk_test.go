@@ -178,17 +178,28 @@ func TestFailingDisk(t *testing.T) { // hashicorp/raft#614
 
 func TestWatchedLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var fatal error
+		var raised chan error // by whichever goroutine finds the fault
+		fatal := func() error {
+			synctest.Wait()
+			select {
+			case err := <-raised:
+				return err
+			default:
+				return nil
+			}
+		}
 		watch := func() *watchedLog {
-			fatal = nil
-			return &watchedLog{logStore: openTestLog(t, vfs.NewMem()), limit: time.Second, fault: &fault{log: quiet(), onFatal: func(err error) { fatal = err }}}
+			raised = make(chan error, 8)
+			return &watchedLog{logStore: openTestLog(t, vfs.NewMem()), limit: time.Second, fault: &fault{log: quiet(), onFatal: func(err error) { raised <- err }}}
 		}
 		w := watch()
-		if err := w.StoreLogs(entries(1, 3, 1, "x")); err != nil || fatal != nil {
-			t.Fatal(err, fatal)
+		err := w.StoreLogs(entries(1, 3, 1, "x"))
+		if f := fatal(); err != nil || f != nil {
+			t.Fatal(err, f)
 		}
-		if err := w.StoreLogs(entries(9, 9, 1, "x")); !errors.Is(err, ErrCorrupt) || !errors.Is(fatal, ErrCorrupt) {
-			t.Errorf("append with a gap: %v, fatal %v", err, fatal)
+		err = w.StoreLogs(entries(9, 9, 1, "x"))
+		if f := fatal(); !errors.Is(err, ErrCorrupt) || !errors.Is(f, ErrCorrupt) {
+			t.Errorf("append with a gap: %v, fatal %v", err, f)
 		}
 		if err := w.StoreLogs(entries(4, 4, 1, "x")); !errors.Is(err, ErrHalted) {
 			t.Errorf("append after a fault: %v", err)
@@ -196,8 +207,9 @@ func TestWatchedLog(t *testing.T) {
 		_ = w.db.Close()
 
 		w = watch()
-		if err := w.write("late", func() error { time.Sleep(2 * time.Second); return nil }); !errors.Is(err, ErrHalted) || !errors.As(fatal, &Stalled{}) {
-			t.Errorf("a write that took too long: %v, fatal %v", err, fatal)
+		err = w.write("late", func() error { time.Sleep(2 * time.Second); return nil })
+		if f := fatal(); !errors.Is(err, ErrHalted) || !errors.As(f, &Stalled{}) {
+			t.Errorf("a write that took too long: %v, fatal %v", err, f)
 		}
 		_ = w.db.Close()
 
@@ -205,8 +217,9 @@ func TestWatchedLog(t *testing.T) {
 		if err := w.db.Set(logKey(nil, 1), []byte("short"), nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.GetLog(1, new(raft.Log)); !errors.Is(err, ErrCorrupt) || !errors.Is(fatal, ErrCorrupt) {
-			t.Errorf("a damaged entry: %v, fatal %v", err, fatal)
+		err = w.GetLog(1, new(raft.Log))
+		if f := fatal(); !errors.Is(err, ErrCorrupt) || !errors.Is(f, ErrCorrupt) {
+			t.Errorf("a damaged entry: %v, fatal %v", err, f)
 		}
 		_ = w.db.Close()
 	})
