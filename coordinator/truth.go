@@ -60,8 +60,13 @@ func (s *Server) proposeOnce(ctx context.Context, txns []cluster.Txn) ([]*cluste
 		return nil, err
 	}
 	res, err := wire.Call[wire.ProposeRequest, wire.ProposeResponse](ctx, s.dialer, cluster.RoleCoordinator, not.LeaderAddr, wire.Propose, &wire.ProposeRequest{Envelope: entry})
-	if err != nil {
+	var refused *wire.Refused
+	switch {
+	case err == nil:
+	case errors.As(err, &refused), errors.Is(err, wire.ErrUnreachable):
 		return nil, err
+	default: // it broke on the way: the leader may have got it
+		return nil, fmt.Errorf("%w: %w", raftstore.ErrOutcomeUnknown, err)
 	}
 	if len(res.Rejected) != len(txns) {
 		return nil, fmt.Errorf("propose: %d answers for %d transactions", len(res.Rejected), len(txns))

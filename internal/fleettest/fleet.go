@@ -3,6 +3,7 @@ package fleettest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/coordinator"
+	"github.com/skein-project/skein/raftstore"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -230,17 +232,23 @@ func (f *Fleet) Dialer(m wire.Membership) *wire.Dialer {
 	return d
 }
 
-// Do proposes commands that must be applied, at a coordinator.
+// Do proposes commands that must be applied, at a coordinator. What is sent to a leader just as it stops has an unknown outcome: then it is
+// proposed again, and that it exists already is what was wanted.
 func (f *Fleet) Do(c *Coordinator, commands ...cluster.Command) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), Patience)
 	defer cancel()
-	rejected, err := c.Propose(ctx, cluster.Txn{Do: commands})
-	if err == nil && rejected[0] != nil {
-		err = rejected[0]
-	}
-	if err != nil {
-		f.t.Fatal(err)
+	for again := false; ; again = true {
+		rejected, err := c.Propose(ctx, cluster.Txn{Do: commands})
+		switch {
+		case errors.Is(err, raftstore.ErrOutcomeUnknown) && ctx.Err() == nil:
+			continue
+		case err == nil && rejected[0] != nil && !(again && rejected[0].Reason == cluster.ReasonExists):
+			f.t.Fatal(rejected[0])
+		case err != nil:
+			f.t.Fatal(err)
+		}
+		return
 	}
 }
 
