@@ -9,6 +9,7 @@
 package adminv1
 
 import (
+	_ "github.com/skein-project/skein/api/skein/access/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -3249,7 +3250,7 @@ var File_skein_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1askein/admin/v1/admin.proto\x12\x0eskein.admin.v1\">\n" +
+	"\x1askein/admin/v1/admin.proto\x12\x0eskein.admin.v1\x1a\x1cskein/access/v1/access.proto\">\n" +
 	"\x10BeginBlobRequest\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x03R\x04size\x12\x16\n" +
 	"\x06chunks\x18\x02 \x03(\fR\x06chunks\"E\n" +
@@ -3456,38 +3457,39 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\x04keys\x18\x01 \x03(\v2\x17.skein.admin.v1.KeyViewR\x04keys\"\"\n" +
 	"\x10RevokeKeyRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x13\n" +
-	"\x11RevokeKeyResponse2\xbb\x05\n" +
-	"\fModelService\x12P\n" +
-	"\tBeginBlob\x12 .skein.admin.v1.BeginBlobRequest\x1a!.skein.admin.v1.BeginBlobResponse\x12S\n" +
+	"\x11RevokeKeyResponse2\xeb\x05\n" +
+	"\fModelService\x12V\n" +
+	"\tBeginBlob\x12 .skein.admin.v1.BeginBlobRequest\x1a!.skein.admin.v1.BeginBlobResponse\"\x04\x88\xb5\x18\x04\x12Y\n" +
 	"\n" +
-	"WriteChunk\x12!.skein.admin.v1.WriteChunkRequest\x1a\".skein.admin.v1.WriteChunkResponse\x12L\n" +
-	"\aPublish\x12\x1e.skein.admin.v1.PublishRequest\x1a\x1f.skein.admin.v1.PublishResponse0\x01\x12S\n" +
+	"WriteChunk\x12!.skein.admin.v1.WriteChunkRequest\x1a\".skein.admin.v1.WriteChunkResponse\"\x04\x88\xb5\x18\x04\x12R\n" +
+	"\aPublish\x12\x1e.skein.admin.v1.PublishRequest\x1a\x1f.skein.admin.v1.PublishResponse\"\x04\x88\xb5\x18\x040\x01\x12Y\n" +
 	"\n" +
-	"ListModels\x12!.skein.admin.v1.ListModelsRequest\x1a\".skein.admin.v1.ListModelsResponse\x12\\\n" +
-	"\rDeleteVersion\x12$.skein.admin.v1.DeleteVersionRequest\x1a%.skein.admin.v1.DeleteVersionResponse\x12M\n" +
-	"\bSetAlias\x12\x1f.skein.admin.v1.SetAliasRequest\x1a .skein.admin.v1.SetAliasResponse\x12\\\n" +
-	"\rRollbackAlias\x12$.skein.admin.v1.RollbackAliasRequest\x1a%.skein.admin.v1.RollbackAliasResponse\x12V\n" +
-	"\vDeleteAlias\x12\".skein.admin.v1.DeleteAliasRequest\x1a#.skein.admin.v1.DeleteAliasResponse2\x8b\x04\n" +
-	"\x11DeploymentService\x12D\n" +
-	"\x05Serve\x12\x1c.skein.admin.v1.ServeRequest\x1a\x1d.skein.admin.v1.ServeResponse\x12J\n" +
-	"\aUnserve\x12\x1e.skein.admin.v1.UnserveRequest\x1a\x1f.skein.admin.v1.UnserveResponse\x12A\n" +
-	"\x04List\x12\x1b.skein.admin.v1.ListRequest\x1a\x1c.skein.admin.v1.ListResponse\x12>\n" +
-	"\x03Pin\x12\x1a.skein.admin.v1.PinRequest\x1a\x1b.skein.admin.v1.PinResponse\x12D\n" +
-	"\x05Avoid\x12\x1c.skein.admin.v1.AvoidRequest\x1a\x1d.skein.admin.v1.AvoidResponse\x12>\n" +
-	"\x03Why\x12\x1a.skein.admin.v1.WhyRequest\x1a\x1b.skein.admin.v1.WhyResponse\x12[\n" +
-	"\fGetRecording\x12#.skein.admin.v1.GetRecordingRequest\x1a$.skein.admin.v1.GetRecordingResponse0\x012\xa7\x03\n" +
-	"\vNodeService\x12P\n" +
-	"\tListNodes\x12 .skein.admin.v1.ListNodesRequest\x1a!.skein.admin.v1.ListNodesResponse\x12D\n" +
-	"\x05Drain\x12\x1c.skein.admin.v1.DrainRequest\x1a\x1d.skein.admin.v1.DrainResponse\x12G\n" +
-	"\x06Resume\x12\x1d.skein.admin.v1.ResumeRequest\x1a\x1e.skein.admin.v1.ResumeResponse\x12S\n" +
+	"ListModels\x12!.skein.admin.v1.ListModelsRequest\x1a\".skein.admin.v1.ListModelsResponse\"\x04\x88\xb5\x18\x03\x12b\n" +
+	"\rDeleteVersion\x12$.skein.admin.v1.DeleteVersionRequest\x1a%.skein.admin.v1.DeleteVersionResponse\"\x04\x88\xb5\x18\x04\x12S\n" +
+	"\bSetAlias\x12\x1f.skein.admin.v1.SetAliasRequest\x1a .skein.admin.v1.SetAliasResponse\"\x04\x88\xb5\x18\x04\x12b\n" +
+	"\rRollbackAlias\x12$.skein.admin.v1.RollbackAliasRequest\x1a%.skein.admin.v1.RollbackAliasResponse\"\x04\x88\xb5\x18\x04\x12\\\n" +
+	"\vDeleteAlias\x12\".skein.admin.v1.DeleteAliasRequest\x1a#.skein.admin.v1.DeleteAliasResponse\"\x04\x88\xb5\x18\x042\xb5\x04\n" +
+	"\x11DeploymentService\x12J\n" +
+	"\x05Serve\x12\x1c.skein.admin.v1.ServeRequest\x1a\x1d.skein.admin.v1.ServeResponse\"\x04\x88\xb5\x18\x06\x12P\n" +
+	"\aUnserve\x12\x1e.skein.admin.v1.UnserveRequest\x1a\x1f.skein.admin.v1.UnserveResponse\"\x04\x88\xb5\x18\x06\x12G\n" +
+	"\x04List\x12\x1b.skein.admin.v1.ListRequest\x1a\x1c.skein.admin.v1.ListResponse\"\x04\x88\xb5\x18\x05\x12D\n" +
+	"\x03Pin\x12\x1a.skein.admin.v1.PinRequest\x1a\x1b.skein.admin.v1.PinResponse\"\x04\x88\xb5\x18\a\x12J\n" +
+	"\x05Avoid\x12\x1c.skein.admin.v1.AvoidRequest\x1a\x1d.skein.admin.v1.AvoidResponse\"\x04\x88\xb5\x18\a\x12D\n" +
+	"\x03Why\x12\x1a.skein.admin.v1.WhyRequest\x1a\x1b.skein.admin.v1.WhyResponse\"\x04\x88\xb5\x18\x05\x12a\n" +
+	"\fGetRecording\x12#.skein.admin.v1.GetRecordingRequest\x1a$.skein.admin.v1.GetRecordingResponse\"\x04\x88\xb5\x18\x1c0\x012\xc5\x03\n" +
+	"\vNodeService\x12V\n" +
+	"\tListNodes\x12 .skein.admin.v1.ListNodesRequest\x1a!.skein.admin.v1.ListNodesResponse\"\x04\x88\xb5\x18\b\x12J\n" +
+	"\x05Drain\x12\x1c.skein.admin.v1.DrainRequest\x1a\x1d.skein.admin.v1.DrainResponse\"\x04\x88\xb5\x18\t\x12M\n" +
+	"\x06Resume\x12\x1d.skein.admin.v1.ResumeRequest\x1a\x1e.skein.admin.v1.ResumeResponse\"\x04\x88\xb5\x18\t\x12Y\n" +
 	"\n" +
-	"RemoveNode\x12!.skein.admin.v1.RemoveNodeRequest\x1a\".skein.admin.v1.RemoveNodeResponse\x12b\n" +
-	"\x0fCreateJoinToken\x12&.skein.admin.v1.CreateJoinTokenRequest\x1a'.skein.admin.v1.CreateJoinTokenResponse2\xd5\x02\n" +
-	"\x0eClusterService\x12P\n" +
-	"\tGetStatus\x12 .skein.admin.v1.GetStatusRequest\x1a!.skein.admin.v1.GetStatusResponse\x12P\n" +
-	"\tCreateKey\x12 .skein.admin.v1.CreateKeyRequest\x1a!.skein.admin.v1.CreateKeyResponse\x12M\n" +
-	"\bListKeys\x12\x1f.skein.admin.v1.ListKeysRequest\x1a .skein.admin.v1.ListKeysResponse\x12P\n" +
-	"\tRevokeKey\x12 .skein.admin.v1.RevokeKeyRequest\x1a!.skein.admin.v1.RevokeKeyResponseB;Z9github.com/skein-project/skein/api/skein/admin/v1;adminv1b\x06proto3"
+	"RemoveNode\x12!.skein.admin.v1.RemoveNodeRequest\x1a\".skein.admin.v1.RemoveNodeResponse\"\x04\x88\xb5\x18\t\x12h\n" +
+	"\x0fCreateJoinToken\x12&.skein.admin.v1.CreateJoinTokenRequest\x1a'.skein.admin.v1.CreateJoinTokenResponse\"\x04\x88\xb5\x18\v2\xed\x02\n" +
+	"\x0eClusterService\x12V\n" +
+	"\tGetStatus\x12 .skein.admin.v1.GetStatusRequest\x1a!.skein.admin.v1.GetStatusResponse\"\x04\x88\xb5\x18\n" +
+	"\x12V\n" +
+	"\tCreateKey\x12 .skein.admin.v1.CreateKeyRequest\x1a!.skein.admin.v1.CreateKeyResponse\"\x04\x88\xb5\x18\r\x12S\n" +
+	"\bListKeys\x12\x1f.skein.admin.v1.ListKeysRequest\x1a .skein.admin.v1.ListKeysResponse\"\x04\x88\xb5\x18\f\x12V\n" +
+	"\tRevokeKey\x12 .skein.admin.v1.RevokeKeyRequest\x1a!.skein.admin.v1.RevokeKeyResponse\"\x04\x88\xb5\x18\rB;Z9github.com/skein-project/skein/api/skein/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_skein_admin_v1_admin_proto_rawDescOnce sync.Once

@@ -9,6 +9,7 @@
 package inferencev1
 
 import (
+	_ "github.com/skein-project/skein/api/skein/access/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -1564,7 +1565,7 @@ var File_skein_inference_v1_inference_proto protoreflect.FileDescriptor
 
 const file_skein_inference_v1_inference_proto_rawDesc = "" +
 	"\n" +
-	"\"skein/inference/v1/inference.proto\x12\x12skein.inference.v1\"\xb1\x02\n" +
+	"\"skein/inference/v1/inference.proto\x12\x12skein.inference.v1\x1a\x1cskein/access/v1/access.proto\"\xb1\x02\n" +
 	"\bSampling\x12%\n" +
 	"\vtemperature\x18\x01 \x01(\x01H\x00R\vtemperature\x88\x01\x01\x12\x18\n" +
 	"\x05top_k\x18\x02 \x01(\x05H\x01R\x04topK\x88\x01\x01\x12\x18\n" +
@@ -1666,15 +1667,15 @@ const file_skein_inference_v1_inference_proto_rawDesc = "" +
 	"\fFinishReason\x12\x1d\n" +
 	"\x19FINISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12FINISH_REASON_STOP\x10\x01\x12\x18\n" +
-	"\x14FINISH_REASON_LENGTH\x10\x022\x8c\x04\n" +
-	"\x10InferenceService\x12W\n" +
-	"\bGenerate\x12#.skein.inference.v1.GenerateRequest\x1a$.skein.inference.v1.GenerateResponse0\x01\x12O\n" +
-	"\x04Chat\x12\x1f.skein.inference.v1.ChatRequest\x1a$.skein.inference.v1.GenerateResponse0\x01\x12L\n" +
-	"\x05Embed\x12 .skein.inference.v1.EmbedRequest\x1a!.skein.inference.v1.EmbedResponse\x12U\n" +
-	"\bClassify\x12#.skein.inference.v1.ClassifyRequest\x1a$.skein.inference.v1.ClassifyResponse\x12L\n" +
-	"\x05Infer\x12 .skein.inference.v1.InferRequest\x1a!.skein.inference.v1.InferResponse\x12[\n" +
+	"\x14FINISH_REASON_LENGTH\x10\x022\xb0\x04\n" +
+	"\x10InferenceService\x12]\n" +
+	"\bGenerate\x12#.skein.inference.v1.GenerateRequest\x1a$.skein.inference.v1.GenerateResponse\"\x04\x88\xb5\x18\x020\x01\x12U\n" +
+	"\x04Chat\x12\x1f.skein.inference.v1.ChatRequest\x1a$.skein.inference.v1.GenerateResponse\"\x04\x88\xb5\x18\x020\x01\x12R\n" +
+	"\x05Embed\x12 .skein.inference.v1.EmbedRequest\x1a!.skein.inference.v1.EmbedResponse\"\x04\x88\xb5\x18\x02\x12[\n" +
+	"\bClassify\x12#.skein.inference.v1.ClassifyRequest\x1a$.skein.inference.v1.ClassifyResponse\"\x04\x88\xb5\x18\x02\x12R\n" +
+	"\x05Infer\x12 .skein.inference.v1.InferRequest\x1a!.skein.inference.v1.InferResponse\"\x04\x88\xb5\x18\x02\x12a\n" +
 	"\n" +
-	"ListModels\x12%.skein.inference.v1.ListModelsRequest\x1a&.skein.inference.v1.ListModelsResponseBCZAgithub.com/skein-project/skein/api/skein/inference/v1;inferencev1b\x06proto3"
+	"ListModels\x12%.skein.inference.v1.ListModelsRequest\x1a&.skein.inference.v1.ListModelsResponse\"\x04\x88\xb5\x18\x02BCZAgithub.com/skein-project/skein/api/skein/inference/v1;inferencev1b\x06proto3"
 
 var (
 	file_skein_inference_v1_inference_proto_rawDescOnce sync.Once
