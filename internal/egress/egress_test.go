@@ -142,8 +142,12 @@ func TestInsideIsRefused(t *testing.T) {
 				cancel()
 				continue // Go itself does not read such a URL
 			}
-			if _, err = c.Do(req); !refused(err) {
+			res, err := c.Do(req)
+			if !refused(err) {
 				t.Errorf("%s://%s: %v", scheme, host, err)
+			}
+			if err == nil {
+				res.Body.Close()
 			}
 			cancel()
 		}
@@ -368,7 +372,10 @@ func FuzzHost(f *testing.F) {
 		if err != nil || req.URL.Host != host {
 			return
 		}
-		_, err = c.Do(req)
+		res, err := c.Do(req)
+		if err == nil {
+			res.Body.Close()
+		}
 		a, notAddr := netip.ParseAddr(req.URL.Hostname())
 		if notAddr == nil && egress.Inside(a) != "" && !refused(err) {
 			t.Errorf("%q: %v", host, err)
