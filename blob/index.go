@@ -78,6 +78,12 @@ func Scan(r io.Reader) (Index, error) {
 	}
 }
 
+// Claim is what is said of bytes that come from elsewhere. It sees all of them in order, and then says whether they are what was said.
+type Claim interface {
+	io.Writer
+	Check() error
+}
+
 // Encode writes the index as 8 bytes of size (big endian) and the chunk hashes.
 func (x Index) Encode() []byte {
 	b := make([]byte, 0, 8+len(x.Chunks)*sha256.Size)

@@ -56,6 +56,15 @@ func script(t *testing.T, s *Store, h *history, blobs map[string][]byte) {
 	_, err := s.Import(context.Background(), bytes.NewReader(blobs["import"]), int64(len(blobs["import"])))
 	must(t, err)
 	h.complete[h.doing] = true
+	h.doing = blob.Of(blobs["received"]).Digest()
+	cut := errors.New("cut")
+	_, err = s.Receive(context.Background(), "key", int64(len(blobs["received"])), from(blobs["received"], blob.ChunkSize+10, cut), &digestClaim{want: blobs["received"]})
+	if !errors.Is(err, cut) {
+		must(t, err)
+	}
+	_, err = s.Receive(context.Background(), "key", int64(len(blobs["received"])), from(blobs["received"], 1<<30, nil), &digestClaim{want: blobs["received"]})
+	must(t, err)
+	h.complete[h.doing] = true
 	remove("small")
 	// A flipped bit, found and written again.
 	d := blob.Of(blobs["big"]).Digest()
@@ -101,6 +110,14 @@ func survives(t *testing.T, crashed *vfs.MemFS, h *history, blobs map[string][]b
 	if names, err := crashed.List("/store/" + incomingDir); err != nil || len(names) > 0 {
 		t.Fatalf("leftovers %v, %v", names, err)
 	}
+	// A part that is kept can be gone on with, and is what it was.
+	if names, err := crashed.List("/store/" + partialDir); err != nil || len(names) > 1 {
+		t.Fatalf("parts %v, %v", names, err)
+	}
+	if want := blobs["received"]; finish && !h.complete[blob.Of(want).Digest()] {
+		_, err := s.Receive(context.Background(), "key", int64(len(want)), from(want, len(want), nil), &digestClaim{want: want})
+		must(t, err)
+	}
 	names, err := crashed.List("/store/" + blobsDir)
 	if err != nil || len(names) != len(s.List()) {
 		t.Fatalf("%d files for %d blobs, %v", len(names), len(s.List()), err)
@@ -118,7 +135,7 @@ func survives(t *testing.T, crashed *vfs.MemFS, h *history, blobs map[string][]b
 // The power is cut before every operation on the file system. Of what was not synced, nothing survives or a random half, in turn.
 func TestPowerCutAtEveryStep(t *testing.T) {
 	blobs := map[string][]byte{
-		"small": noise(1, 10), "big": noise(2, blob.ChunkSize+5), "import": noise(4, 4000),
+		"small": noise(1, 10), "big": noise(2, blob.ChunkSize+5), "import": noise(4, 4000), "received": noise(6, blob.ChunkSize+20),
 	}
 	mem := vfs.NewCrashableMem()
 	mem.TestingSetDiskUsage(roomy)

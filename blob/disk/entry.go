@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/skein-project/skein/blob"
 )
@@ -33,6 +34,7 @@ type entry struct {
 	promised bitmap     // chunks that somebody was promised space for
 	dirty    int64      // bytes written since the last commit
 	gone     bool       // the blob was deleted
+	touched  time.Time  // when a writer was here last
 }
 
 func newEntry(x blob.Index) *entry {
@@ -43,13 +45,20 @@ func newEntry(x blob.Index) *entry {
 func (e *entry) stat() Stat {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	st := Stat{Digest: e.digest, Size: e.index.Size, Complete: e.saved.count() == len(e.index.Chunks) && e.have.count() == len(e.index.Chunks)}
+	st := Stat{Digest: e.digest, Size: e.index.Size, Touched: e.touched, Complete: e.saved.count() == len(e.index.Chunks) && e.have.count() == len(e.index.Chunks)}
 	for i := range e.index.Chunks {
 		if e.have.has(i) {
 			st.Present += e.index.ChunkLen(i)
 		}
 	}
 	return st
+}
+
+// touch notes that a writer was here.
+func (e *entry) touch() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.touched = time.Now()
 }
 
 // retire marks the blob as deleted and gives back the bytes it was promised.
@@ -106,6 +115,7 @@ func (e *entry) note(i int, flush int64) noted {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var n noted
+	e.touched = time.Now()
 	if e.promised.has(i) {
 		e.promised.clear(i)
 		n.released = e.index.ChunkLen(i)

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -50,6 +51,7 @@ type Store struct {
 	entries  map[blob.Digest]*entry
 	promised int64 // bytes promised to writers and not yet written
 	imports  uint64
+	received map[string]bool // files of partialDir that somebody works on
 }
 
 const (
@@ -66,7 +68,7 @@ const (
 
 // Open opens or makes a store in dir. What a crash left half done is removed.
 func Open(dir string, opt Options) (*Store, error) {
-	s := &Store{fs: opt.FS, dir: dir, reserve: opt.Reserve, flush: opt.Flush, entries: map[blob.Digest]*entry{}}
+	s := &Store{fs: opt.FS, dir: dir, reserve: opt.Reserve, flush: opt.Flush, entries: map[blob.Digest]*entry{}, received: map[string]bool{}}
 	if s.reserve == 0 {
 		s.reserve = DefaultReserve
 	}
@@ -102,7 +104,7 @@ func (s *Store) prepare() error {
 		}
 		s.dir = abs
 	}
-	for _, d := range []string{s.dir, s.path(blobsDir), s.path(metaDir), s.path(incomingDir)} {
+	for _, d := range []string{s.dir, s.path(blobsDir), s.path(metaDir), s.path(incomingDir), s.path(partialDir)} {
 		if err := s.fs.MkdirAll(d, 0o700); err != nil {
 			return fmt.Errorf("disk: open: %w", err)
 		}
@@ -158,6 +160,7 @@ func (s *Store) recover() error {
 	isIndex, isHave := keep(indexSuffix), keep(haveSuffix)
 	return errors.Join(
 		s.sweep(incomingDir, func(string) bool { return false }),
+		s.sweep(partialDir, func(name string) bool { return strings.HasSuffix(name, partSuffix) }),
 		s.sweep(metaDir, func(name string) bool { return isIndex(name) || isHave(name) }),
 		s.sweep(blobsDir, keep("")))
 }
@@ -198,6 +201,7 @@ func (s *Store) load(d blob.Digest) error {
 		return fmt.Errorf("disk: open: %w", err)
 	}
 	e := newEntry(x)
+	e.touched = stat.ModTime()
 	have, err := s.readFile(s.path(metaDir, hex+haveSuffix), maxHaveFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -227,9 +231,10 @@ func (s *Store) Close() error {
 // Stat is what the store has of a blob.
 type Stat struct {
 	Digest   blob.Digest
-	Size     int64 // bytes of the whole blob
-	Present  int64 // bytes in verified chunks
-	Complete bool  // every chunk is verified and durable
+	Size     int64     // bytes of the whole blob
+	Present  int64     // bytes in verified chunks
+	Complete bool      // every chunk is verified and durable
+	Touched  time.Time // when somebody last began or went on to write it, also when there was nothing left to write
 }
 
 // Stat says what the store has of a blob, or ErrNotFound.

@@ -47,6 +47,7 @@ func (s *Store) Begin(x blob.Index, refs ...blob.Ref) ([]int, error) {
 	}
 	slices.Sort(missing)
 	missing = slices.Compact(missing)
+	e.touch()
 	if err := s.promise(e, missing); err != nil {
 		return nil, err
 	}
@@ -309,6 +310,7 @@ func (s *Store) adopt(x blob.Index, temp string) error {
 	if fresh {
 		e = newEntry(x)
 	} else if e.stat().Complete {
+		e.touch()
 		return s.fs.Remove(temp)
 	}
 	e.io.Lock()
