@@ -24,7 +24,7 @@ const module = "github.com/skein-project/skein/"
 // listed and does not exist yet is no error; one that exists and is not listed is.
 var layers = [][]string{
 	0: {"internal/invariant", "internal/table", "internal/strictjson", "internal/jinja", "gpu", "blob", "model", "token", "api/**", "access", "series"},                                                                                          // facts
-	1: {"shard", "engine/onnx", "engine/graph", "audit"},                                                                                                                                                                                         // cutting
+	1: {"shard", "engine/onnx", "engine/graph", "audit", "quota"},                                                                                                                                                                                // cutting
 	2: {"cluster"},                                                                                                                                                                                                                               // truth
 	3: {"placement", "router", "engine/sample", "engine/kv", "engine/batch"},                                                                                                                                                                     // choices
 	4: {"scheduler", "agent", "alert", "alert/defaults"},                                                                                                                                                                                         // loops
