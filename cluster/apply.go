@@ -28,6 +28,9 @@ func Apply(s State, index Index, e Envelope) (State, []error) {
 		if errs[i] = draft.transact(txn); errs[i] == nil {
 			s = draft
 		}
+		if encoded := s.recorded(txn, errs[i]); encoded != nil {
+			s.audit = s.audit.Next(encoded)
+		}
 	}
 	return s, errs
 }
@@ -46,7 +49,7 @@ func (s *State) transact(txn Txn) error {
 
 // do applies one command to a draft. The draft is thrown away if it fails, so a command may fail half-way.
 func (s *State) do(c Command) error {
-	if need := kinds[c.tag()].feature; s.cluster.Feature < need {
+	if need := needs(c); s.cluster.Feature < need {
 		return reject(ReasonFeature, "command "+c.tag(), "it needs feature level %d, the cluster is at %d (0 = not initialised)",
 			need, s.cluster.Feature)
 	}
@@ -94,18 +97,52 @@ func (s *State) do(c Command) error {
 	case RemoveReplica:
 		return s.removeReplica(c)
 	}
+	return s.doPlatform(c)
+}
+
+// doPlatform applies the commands of feature level 2.
+func (s *State) doPlatform(c Command) error {
+	switch c := c.(type) {
+	case PutTenant:
+		return s.putTenant(c)
+	case DeleteTenant:
+		return s.deleteTenant(c)
+	case PutApplication:
+		return s.putApplication(c)
+	case DeleteApplication:
+		return s.deleteApplication(c)
+	case PutLimits:
+		return s.putLimits(c)
+	case Settle:
+		return s.settle(c)
+	case PutModel:
+		return s.putModel(c)
+	case SetRollout:
+		return s.setRollout(c)
+	case SetScale:
+		return s.setScale(c)
+	case PutDocument:
+		return s.putDocument(c)
+	case DeleteDocument:
+		return s.deleteDocument(c)
+	}
 	panic(fmt.Sprintf("cluster: command %T has no case in Apply", c))
 }
 
 // record is a row with a revision, which is what compare-and-set compares.
 type record interface{ rev() Index }
 
-func (m Member) rev() Index     { return m.Rev }
-func (n Node) rev() Index       { return n.Rev }
-func (k Key) rev() Index        { return k.Rev }
-func (v Version) rev() Index    { return v.Rev }
-func (a Alias) rev() Index      { return a.Rev }
-func (d Deployment) rev() Index { return d.Rev }
+func (m Member) rev() Index      { return m.Rev }
+func (n Node) rev() Index        { return n.Rev }
+func (k Key) rev() Index         { return k.Rev }
+func (v Version) rev() Index     { return v.Rev }
+func (a Alias) rev() Index       { return a.Rev }
+func (d Deployment) rev() Index  { return d.Rev }
+func (t Tenant) rev() Index      { return t.Rev }
+func (a Application) rev() Index { return a.Rev }
+func (l LimitSet) rev() Index    { return l.Rev }
+func (m Model) rev() Index       { return m.Rev }
+func (d Document) rev() Index    { return d.Rev }
 
 // before finds the record that a put replaces; found is false if it creates one. was is what the proposer read; limit is how many
 // records the table may have.

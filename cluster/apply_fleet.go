@@ -16,7 +16,7 @@ func (s *State) init(c Init) error {
 	case len(c.CACert) > MaxSecret || len(c.CAKey) > MaxSecret:
 		return reject(ReasonLimit, subject, "certificate or key over %d bytes", MaxSecret)
 	}
-	s.cluster = Cluster{ID: c.ID, Feature: 1, CACert: slices.Clone(c.CACert), CAKey: slices.Clone(c.CAKey), Rev: s.index}
+	s.cluster = Cluster{ID: c.ID, Feature: max(1, c.Feature), CACert: slices.Clone(c.CACert), CAKey: slices.Clone(c.CAKey), Rev: s.index}
 	return nil
 }
 
@@ -224,10 +224,15 @@ func (s *State) putKey(c PutKey) error {
 		return reject(ReasonInvalid, subject, "its hash cannot change")
 	case found && old.Revoked && !k.Revoked:
 		return reject(ReasonInvalid, subject, "it is revoked for good")
+	case found && (k.Owner() != old.Owner() || k.App != old.App):
+		return reject(ReasonInvalid, subject, "its tenant and application cannot change")
 	case !found && s.hashes.Has(text(k.Hash)):
 		return reject(ReasonExists, subject, "another key has its hash")
 	}
-	k.Created, k.Rev = s.at, s.index
+	if err := s.checkKey(k, subject); err != nil {
+		return err
+	}
+	k.Roles, k.Models, k.Created, k.Rev = slices.Clone(k.Roles), slices.Clone(k.Models), s.at, s.index
 	if found {
 		k.Created = old.Created
 	}

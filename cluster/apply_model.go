@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"slices"
+	"unicode/utf8"
 
 	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/shard"
@@ -25,6 +26,11 @@ func (s *State) putVersion(c PutVersion) error {
 		return reject(ReasonInvalid, subject, "malformed tasks")
 	case v.Bytes < 0:
 		return reject(ReasonInvalid, subject, "negative size")
+	case utf8.RuneCountInString(v.Source) > MaxWhy:
+		return reject(ReasonLimit, subject, "source over %d characters", MaxWhy)
+	}
+	if err := checkTraits(v.Traits, subject); err != nil {
+		return err
 	}
 	if err := checkProfile(v.Profile, subject); err != nil {
 		return err
@@ -33,11 +39,16 @@ func (s *State) putVersion(c PutVersion) error {
 	if err != nil {
 		return err
 	}
-	if need := min(2, s.coordinators()); len(holders) < need {
+	if need := min(2, s.coordinators()); len(holders) < need && !v.Bucket {
 		return reject(ReasonInvalid, subject, "its blobs are on %d coordinators, and must be on %d before it exists", len(holders), need)
 	}
 	v.Holders, v.Tasks = holders, slices.Clone(v.Tasks)
 	v.Profile.Blocks = slices.Clone(v.Profile.Blocks)
+	if v.Traits != nil {
+		t := *v.Traits
+		t.Inputs = slices.Clone(t.Inputs)
+		v.Traits = &t
+	}
 	v.Created, v.Rev = s.at, s.index
 	s.versions = s.versions.Set(v.VersionID, v)
 	s.lineages = s.lineages.Set(text(v.Model), lineage{v.Model, v.Number})
@@ -63,6 +74,22 @@ func checkProfile(p shard.Profile, subject string) error {
 	}
 	if p.BlockCost < 0 || p.TailCost < 0 {
 		return reject(ReasonInvalid, subject, "profile: negative cost")
+	}
+	return nil
+}
+
+func checkTraits(t *Traits, subject string) error {
+	if t == nil {
+		return nil
+	}
+	digest := func(d string) bool { return d == "" || visible(d, MaxName) }
+	switch {
+	case len(t.Inputs) > MaxTasks || slices.ContainsFunc(t.Inputs, func(t string) bool { return !visible(t, MaxName) }):
+		return reject(ReasonInvalid, subject, "malformed traits: inputs")
+	case t.Vector < 0 || t.Vector > MaxWidth || t.Context < 0 || t.Context > MaxWidth:
+		return reject(ReasonInvalid, subject, "malformed traits: a width is out of range")
+	case !digest(t.Labels) || !digest(t.Template) || !digest(t.Tokens):
+		return reject(ReasonInvalid, subject, "malformed traits: a digest")
 	}
 	return nil
 }
@@ -119,7 +146,7 @@ func (s *State) deleteVersion(c DeleteVersion) error {
 		return reject(ReasonInUse, subject, "replica %s is left of it", r.ReplicaID)
 	}
 	for a := range s.Aliases() {
-		if a.Target == c.Version {
+		if a.Target == c.Version || a.tries(c.Version) {
 			return reject(ReasonInUse, subject, "alias %s points at it", a.Name)
 		}
 		if i := slices.Index(a.History, c.Version); i >= 0 {
@@ -148,11 +175,12 @@ func (s *State) putAlias(c PutAlias) error {
 		return reject(ReasonInvalid, "alias", "malformed name %.200q", c.Name)
 	case !s.versions.Has(c.Target):
 		return reject(ReasonNotFound, subject, "version %s does not exist", c.Target)
-	case found && !c.Force:
-		if err := s.checkFlip(a.Target, c.Target, subject); err != nil {
+	case found:
+		if err := s.checkTarget(a.Target, c.Target, c.Force, c.Accept, subject); err != nil {
 			return err
 		}
 	}
+	a.endCanary(false)
 	if found && a.Target != c.Target {
 		a.History = append(slices.Clone(a.History), a.Target)
 		a.History = a.History[max(0, len(a.History)-MaxHistory):]
@@ -160,6 +188,24 @@ func (s *State) putAlias(c PutAlias) error {
 	a.Name, a.Target, a.Rev = c.Name, c.Target, s.index
 	s.aliases = s.aliases.Set(text(a.Name), a)
 	return nil
+}
+
+// tries says whether an alias's rollout sends requests to a version.
+func (a Alias) tries(v VersionID) bool {
+	r := a.Rollout
+	return r != nil && (r.Canary != nil && r.Canary.Version == v || r.Shadow != nil && r.Shadow.Version == v)
+}
+
+// endCanary takes the canary out of an alias's rollout, and the wish to follow where asked; a rollout of nothing goes.
+func (a *Alias) endCanary(unfollow bool) {
+	if a.Rollout == nil {
+		return
+	}
+	r := *a.Rollout
+	r.Canary, r.Follow = nil, r.Follow && !unfollow
+	if a.Rollout = &r; r == (Rollout{}) {
+		a.Rollout = nil
+	}
 }
 
 // checkFlip refuses to point clients from a version that answers to one that does not.
@@ -176,6 +222,12 @@ func (s *State) rollbackAlias(c RollbackAlias) error {
 	if err != nil {
 		return err
 	}
+	if a.Rollout != nil && a.Rollout.Canary != nil {
+		a.endCanary(true)
+		a.Rev = s.index
+		s.aliases = s.aliases.Set(text(a.Name), a)
+		return nil
+	}
 	last := len(a.History) - 1
 	if last < 0 {
 		return reject(ReasonNotFound, subject, "it has no earlier target")
@@ -186,6 +238,7 @@ func (s *State) rollbackAlias(c RollbackAlias) error {
 			return err
 		}
 	}
+	a.endCanary(true)
 	a.Target, a.History, a.Rev = to, slices.Clone(a.History[:last]), s.index
 	s.aliases = s.aliases.Set(text(a.Name), a)
 	return nil

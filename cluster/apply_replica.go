@@ -11,7 +11,11 @@ import (
 
 func (s *State) putDeployment(c PutDeployment) error {
 	d, subject := c.Deployment, "deployment "+c.Deployment.Version.String()
-	if _, _, err := before(s.deployments, d.Version, c.Was, subject, MaxDeployments); err != nil {
+	old, _, err := before(s.deployments, d.Version, c.Was, subject, MaxDeployments)
+	if err == nil {
+		err = checkNeed(d.Need, subject)
+	}
+	if err != nil {
 		return err
 	}
 	v, ok := s.versions.Get(d.Version)
@@ -28,6 +32,15 @@ func (s *State) putDeployment(c PutDeployment) error {
 	}
 	if err := s.checkPins(d, subject); err != nil {
 		return err
+	}
+	if d.Owner != "" {
+		if _, ok := s.Tenant(d.Owner); !ok {
+			return reject(ReasonNotFound, subject, "tenant %.64s does not exist", d.Owner)
+		}
+	}
+	if d.Scale = nil; d.Need != nil {
+		need := *d.Need
+		d.Need, d.Scale = &need, old.Scale
 	}
 	d.Pins, d.Avoid, d.AvoidOn, d.Rev = slices.Clone(d.Pins), slices.Clone(d.Avoid), slices.Clone(d.AvoidOn), s.index
 	s.deployments = s.deployments.Set(d.Version, d)
@@ -104,6 +117,7 @@ func (s *State) placeReplica(c PlaceReplica) error {
 		return err
 	}
 	if found {
+		s.accrue(old)
 		s.unseat(old)
 	}
 	for i, at := range r.Stages {
@@ -114,6 +128,11 @@ func (s *State) placeReplica(c PlaceReplica) error {
 		s.ledger = ledger
 	}
 	s.seat(r)
+	d, _ := s.deployments.Get(r.Version)
+	r.Since, r.Share, r.Owner = 0, 0, ""
+	if s.cluster.Feature >= 2 {
+		r.Since, r.Share, r.Owner = s.at, s.shareOf(r), d.Owner
+	}
 	r.Stages, r.Why, r.Rev = slices.Clone(r.Stages), clip(r.Why), s.index
 	for i := range r.Stages {
 		r.Stages[i].Endpoint = ""
@@ -219,6 +238,7 @@ func (s *State) removeReplica(c RemoveReplica) error {
 	if r.Status != Stopping {
 		return reject(ReasonInUse, subject, "it is %s, and must be %s first", r.Status, Stopping)
 	}
+	s.accrue(r)
 	s.unseat(r)
 	s.replicas = s.replicas.Delete(c.ID)
 	return nil

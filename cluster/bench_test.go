@@ -15,7 +15,7 @@ func fleet(b *testing.B, n int) State {
 	s := State{}
 	apply := func(c ...Command) {
 		var errs []error
-		if s, errs = Apply(s, s.Index()+1, Envelope{V: 1, At: 1, Txns: []Txn{{c}}}); errs[0] != nil {
+		if s, errs = Apply(s, s.Index()+1, Envelope{V: 1, At: 1, Txns: []Txn{{Do: c}}}); errs[0] != nil {
 			b.Fatal(errs[0])
 		}
 	}
@@ -47,7 +47,7 @@ func BenchmarkApply(b *testing.B) {
 	var entries [64][]byte
 	for i := range entries {
 		var err error
-		if entries[i], err = Encode(Envelope{V: 1, At: 1, Txns: []Txn{{[]Command{placement(id, Epoch(i+2), "n00000")}}}}); err != nil {
+		if entries[i], err = Encode(Envelope{V: 1, At: 1, Txns: []Txn{{Do: []Command{placement(id, Epoch(i+2), "n00000")}}}}); err != nil {
 			b.Fatal(err)
 		}
 	}

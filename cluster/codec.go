@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/skein-project/skein/internal/strictjson"
 )
 
-// EnvelopeFormat is the version of the log entry's format.
-const EnvelopeFormat = 1
+// EnvelopeFormat is the newest version of the log entry's format that is read and written. Format 2 says who asked.
+const EnvelopeFormat = 2
 
 // Limits of an entry. They bound what a foreign byte may cost.
 const (
@@ -32,43 +33,92 @@ func (u *UnknownTag) Error() string {
 	return fmt.Sprintf("cluster: %.64q version %d is not known to this program: it is older than the cluster; start a newer one", u.Tag, u.V)
 }
 
-// kind is how a command is written: one version for each tag so far.
+// kind is how a command is written.
 type kind struct {
-	v       int // version of its fields; fields are never repurposed, and adding one makes a new version
-	feature int // committed feature level that it needs
+	v       int // newest version of its fields; fields are never repurposed, and adding one makes a new version
+	feature int // committed feature level that version 1 needs; version 2 needs level 2
 	decode  func([]byte) (Command, error)
+	routine bool // the cluster's own bookkeeping: no record in the audit log
 }
 
 // kinds lists every command there is.
 var kinds = map[string]kind{
-	Init{}.tag():             {1, 0, decode[Init]},
-	SetFeature{}.tag():       {1, 1, decode[SetFeature]},
-	PutMember{}.tag():        {1, 1, decode[PutMember]},
-	DeleteMember{}.tag():     {1, 1, decode[DeleteMember]},
-	PutNode{}.tag():          {1, 1, decode[PutNode]},
-	SetNodeStatus{}.tag():    {1, 1, decode[SetNodeStatus]},
-	DeleteNode{}.tag():       {1, 1, decode[DeleteNode]},
-	PutJoinToken{}.tag():     {1, 1, decode[PutJoinToken]},
-	UseJoinToken{}.tag():     {1, 1, decode[UseJoinToken]},
-	PutKey{}.tag():           {1, 1, decode[PutKey]},
-	PutVersion{}.tag():       {1, 1, decode[PutVersion]},
-	SetHolders{}.tag():       {1, 1, decode[SetHolders]},
-	DeleteVersion{}.tag():    {1, 1, decode[DeleteVersion]},
-	PutAlias{}.tag():         {1, 1, decode[PutAlias]},
-	RollbackAlias{}.tag():    {1, 1, decode[RollbackAlias]},
-	DeleteAlias{}.tag():      {1, 1, decode[DeleteAlias]},
-	PutDeployment{}.tag():    {1, 1, decode[PutDeployment]},
-	DeleteDeployment{}.tag(): {1, 1, decode[DeleteDeployment]},
-	PlaceReplica{}.tag():     {1, 1, decode[PlaceReplica]},
-	MarkReplica{}.tag():      {1, 1, decode[MarkReplica]},
-	RemoveReplica{}.tag():    {1, 1, decode[RemoveReplica]},
+	Init{}.tag():              {v: 2, feature: 0, decode: decode[Init]},
+	SetFeature{}.tag():        {v: 1, feature: 1, decode: decode[SetFeature]},
+	DeleteMember{}.tag():      {v: 1, feature: 1, decode: decode[DeleteMember]},
+	PutNode{}.tag():           {v: 1, feature: 1, decode: decode[PutNode]},
+	SetNodeStatus{}.tag():     {v: 1, feature: 1, decode: decode[SetNodeStatus]},
+	DeleteNode{}.tag():        {v: 1, feature: 1, decode: decode[DeleteNode]},
+	PutJoinToken{}.tag():      {v: 1, feature: 1, decode: decode[PutJoinToken]},
+	UseJoinToken{}.tag():      {v: 1, feature: 1, decode: decode[UseJoinToken]},
+	SetHolders{}.tag():        {v: 1, feature: 1, decode: decode[SetHolders]},
+	DeleteVersion{}.tag():     {v: 1, feature: 1, decode: decode[DeleteVersion]},
+	RollbackAlias{}.tag():     {v: 1, feature: 1, decode: decode[RollbackAlias]},
+	DeleteAlias{}.tag():       {v: 1, feature: 1, decode: decode[DeleteAlias]},
+	DeleteDeployment{}.tag():  {v: 1, feature: 1, decode: decode[DeleteDeployment]},
+	PutMember{}.tag():         {v: 1, feature: 1, decode: decode[PutMember]},
+	PutKey{}.tag():            {v: 2, feature: 1, decode: decode[PutKey]},
+	PutVersion{}.tag():        {v: 2, feature: 1, decode: decode[PutVersion]},
+	PutAlias{}.tag():          {v: 2, feature: 1, decode: decode[PutAlias]},
+	PutDeployment{}.tag():     {v: 2, feature: 1, decode: decode[PutDeployment]},
+	PlaceReplica{}.tag():      {v: 1, feature: 1, decode: decode[PlaceReplica], routine: true},
+	MarkReplica{}.tag():       {v: 1, feature: 1, decode: decode[MarkReplica], routine: true},
+	RemoveReplica{}.tag():     {v: 1, feature: 1, decode: decode[RemoveReplica], routine: true},
+	PutTenant{}.tag():         {v: 1, feature: 2, decode: decode[PutTenant]},
+	DeleteTenant{}.tag():      {v: 1, feature: 2, decode: decode[DeleteTenant]},
+	PutApplication{}.tag():    {v: 1, feature: 2, decode: decode[PutApplication]},
+	DeleteApplication{}.tag(): {v: 1, feature: 2, decode: decode[DeleteApplication]},
+	PutLimits{}.tag():         {v: 1, feature: 2, decode: decode[PutLimits]},
+	PutModel{}.tag():          {v: 1, feature: 2, decode: decode[PutModel]},
+	SetRollout{}.tag():        {v: 1, feature: 2, decode: decode[SetRollout]},
+	PutDocument{}.tag():       {v: 1, feature: 2, decode: decode[PutDocument]},
+	DeleteDocument{}.tag():    {v: 1, feature: 2, decode: decode[DeleteDocument]},
+	Settle{}.tag():            {v: 1, feature: 2, decode: decode[Settle], routine: true},
+	SetScale{}.tag():          {v: 1, feature: 2, decode: decode[SetScale], routine: true},
 }
 
-// entry is an envelope as it is written: {"v":1,"at":…,"txns":[[{"t":"place_replica","v":1,"do":{…}},…],…]}.
+// widened is a command that got fields with version 2.
+type widened interface{ wide() bool }
+
+// versionOf is the lowest version that can hold a command, so that a coordinator of the release before can read what needs nothing new.
+func versionOf(c Command) int {
+	if w, ok := c.(widened); ok && w.wide() {
+		return 2
+	}
+	return 1
+}
+
+// needs is the committed feature level that a command needs.
+func needs(c Command) int {
+	if k := kinds[c.tag()]; k.feature == 0 || versionOf(c) == 1 {
+		return k.feature
+	}
+	return 2
+}
+
+func (c Init) wide() bool { return c.Feature != 0 }
+func (c PutKey) wide() bool {
+	k := c.Key
+	return k.Tenant != "" || k.App != "" || len(k.Roles) > 0 || len(k.Models) > 0 || k.Expires != 0 || k.Replaces != ""
+}
+func (c PutVersion) wide() bool {
+	return c.Version.Traits != nil || c.Version.Source != "" || c.Version.Bucket
+}
+func (c PutAlias) wide() bool      { return c.Accept }
+func (c PutDeployment) wide() bool { return c.Deployment.Owner != "" || c.Deployment.Need != nil }
+
+// entry is an envelope as it is written: {"v":1,"at":…,"txns":[[{"t":"place_replica","v":1,"do":{…}},…],…]}. Format 2 has "by" too,
+// one for each transaction.
 type entry struct {
 	V    int        `json:"v"`
 	At   Millis     `json:"at"`
 	Txns [][]tagged `json:"txns"`
+	By   []asker    `json:"by,omitempty"`
+}
+
+type asker struct {
+	By      string `json:"by,omitempty"`
+	Request string `json:"request,omitempty"`
 }
 
 type tagged struct {
@@ -79,11 +129,17 @@ type tagged struct {
 
 // Encode writes an envelope as a log entry.
 func Encode(e Envelope) ([]byte, error) {
-	if e.V != EnvelopeFormat || len(e.Txns) > MaxTxns {
+	if e.V < 1 || e.V > EnvelopeFormat || len(e.Txns) > MaxTxns {
 		return nil, fmt.Errorf("%w: envelope of format %d with %d transactions (at most %d)", ErrMalformed, e.V, len(e.Txns), MaxTxns)
 	}
-	out := entry{V: e.V, At: e.At, Txns: make([][]tagged, len(e.Txns))}
+	out := entry{V: 1, At: e.At, Txns: make([][]tagged, len(e.Txns))}
+	if slices.ContainsFunc(e.Txns, func(t Txn) bool { return t.By != "" || t.Request != "" }) {
+		out.V, out.By = 2, make([]asker, len(e.Txns))
+	}
 	for i, txn := range e.Txns {
+		if out.By != nil {
+			out.By[i] = asker{clip(txn.By), clip(txn.Request)}
+		}
 		if len(txn.Do) > MaxCommands {
 			return nil, fmt.Errorf("%w: transaction of %d commands (at most %d)", ErrMalformed, len(txn.Do), MaxCommands)
 		}
@@ -93,7 +149,7 @@ func Encode(e Envelope) ([]byte, error) {
 			if err != nil {
 				return nil, fmt.Errorf("encode %s: %w", c.tag(), err)
 			}
-			out.Txns[i][j] = tagged{c.tag(), kinds[c.tag()].v, do}
+			out.Txns[i][j] = tagged{c.tag(), versionOf(c), do}
 		}
 	}
 	b, err := json.Marshal(out)
@@ -119,7 +175,7 @@ func Decode(b []byte) (Envelope, error) {
 	if format.V < 1 {
 		return Envelope{}, fmt.Errorf("%w: entry without a format", ErrMalformed)
 	}
-	if format.V != EnvelopeFormat {
+	if format.V > EnvelopeFormat {
 		return Envelope{}, &UnknownTag{"envelope", format.V}
 	}
 	var in entry
@@ -129,28 +185,48 @@ func Decode(b []byte) (Envelope, error) {
 	if len(in.Txns) > MaxTxns {
 		return Envelope{}, fmt.Errorf("%w: %d transactions (at most %d)", ErrMalformed, len(in.Txns), MaxTxns)
 	}
+	if in.V == 1 && in.By != nil || in.V == 2 && len(in.By) != len(in.Txns) {
+		return Envelope{}, fmt.Errorf("%w: %d transactions asked for by %d in format %d", ErrMalformed, len(in.Txns), len(in.By), in.V)
+	}
 	e := Envelope{V: in.V, At: in.At, Txns: make([]Txn, len(in.Txns))}
 	for i, txn := range in.Txns {
+		if in.By != nil {
+			e.Txns[i].By, e.Txns[i].Request = in.By[i].By, in.By[i].Request
+		}
 		if len(txn) > MaxCommands {
 			return Envelope{}, fmt.Errorf("%w: transaction of %d commands (at most %d)", ErrMalformed, len(txn), MaxCommands)
 		}
 		e.Txns[i].Do = make([]Command, len(txn))
 		for j, t := range txn {
 			k, ok := kinds[t.T]
-			if !ok || k.v != t.V {
+			if !ok || t.V < 1 || t.V > k.v {
 				return Envelope{}, &UnknownTag{t.T, t.V}
 			}
 			c, err := k.decode(t.Do)
 			if err != nil {
 				return Envelope{}, fmt.Errorf("%w: command %s: %w", ErrMalformed, t.T, err)
 			}
-			if f, ok := c.(SetFeature); ok && f.Feature > Feature {
-				return Envelope{}, &UnknownTag{"feature", f.Feature}
+			if versionOf(c) > t.V {
+				return Envelope{}, fmt.Errorf("%w: command %s of version %d has a later version's fields", ErrMalformed, t.T, t.V)
+			}
+			if f := feature(c); f > Feature {
+				return Envelope{}, &UnknownTag{"feature", f}
 			}
 			e.Txns[i].Do[j] = c
 		}
 	}
 	return e, nil
+}
+
+// feature is the level that a command commits, 0 if it commits none.
+func feature(c Command) int {
+	switch c := c.(type) {
+	case Init:
+		return c.Feature
+	case SetFeature:
+		return c.Feature
+	}
+	return 0
 }
 
 func decode[C Command](b []byte) (Command, error) {

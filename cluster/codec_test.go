@@ -6,6 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -26,7 +27,13 @@ func TestDecodeRefuses(t *testing.T) {
 		{`{"v":1`, malformed},
 		{`{"v":1,"at":1,"txns":[]} {}`, malformed},
 		{`{"v":1,"at":1,"txns":[],"more":1}`, malformed},
-		{`{"v":2,"at":1,"more":[]}`, unknown("envelope", 2)},
+		{`{"v":3,"at":1,"more":[]}`, unknown("envelope", 3)},
+		{`{"v":2,"at":1,"txns":[],"more":[]}`, malformed},
+		{`{"v":2,"at":1,"txns":[[]]}`, malformed},
+		{`{"v":1,"at":1,"txns":[[]],"by":[{"by":"ann"}]}`, malformed},
+		{`{"v":1,"at":1,"txns":[[{"t":"put_alias","v":1,"do":{"name":"a","target":{"model":"m","number":1},"was":0,"accept":true}}]]}`, malformed},
+		{`{"v":1,"at":1,"txns":[[{"t":"put_alias","v":3,"do":{}}]]}`, unknown("put_alias", 3)},
+		{`{"v":1,"at":1,"txns":[[{"t":"init","v":2,"do":{"id":"c","ca_cert":null,"ca_key":null,"feature":9}}]]}`, unknown("feature", 9)},
 		{`{"v":1,"at":1,"txns":[[{"t":"put_moon","v":1,"do":{}}]]}`, unknown("put_moon", 1)},
 		{`{"v":1,"at":1,"txns":[[{"t":"put_node","v":2,"do":{}}]]}`, unknown("put_node", 2)},
 		{`{"v":1,"at":1,"txns":[[{"t":"set_feature","v":1,"do":{"was":1,"feature":9}}]]}`, unknown("feature", 9)},
@@ -46,10 +53,10 @@ func TestDecodeRefuses(t *testing.T) {
 
 func TestEncodeRefuses(t *testing.T) {
 	for name, e := range map[string]Envelope{
-		"format":       {V: 2},
+		"format":       {V: 3},
 		"transactions": {V: 1, Txns: make([]Txn, MaxTxns+1)},
-		"commands":     {V: 1, Txns: []Txn{{make([]Command, MaxCommands+1)}}},
-		"size":         {V: 1, Txns: []Txn{{[]Command{Init{ID: strings.Repeat("x", MaxEntry)}}}}},
+		"commands":     {V: 1, Txns: []Txn{{Do: make([]Command, MaxCommands+1)}}},
+		"size":         {V: 1, Txns: []Txn{{Do: []Command{Init{ID: strings.Repeat("x", MaxEntry)}}}}},
 	} {
 		if b, err := Encode(e); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %d bytes, %v", name, len(b), err)
@@ -59,7 +66,7 @@ func TestEncodeRefuses(t *testing.T) {
 
 // Limits hold in Apply too: an entry that was not made by Encode changes nothing beyond them.
 func TestApplyLimits(t *testing.T) {
-	s, _ := Apply(State{}, 1, Envelope{V: 1, Txns: []Txn{{[]Command{Init{ID: "c"}}}}})
+	s, _ := Apply(State{}, 1, Envelope{V: 1, Txns: []Txn{{Do: []Command{Init{ID: "c"}}}}})
 	many := Envelope{V: 1, Txns: make([]Txn, MaxTxns+1)}
 	many.Txns[0].Do = make([]Command, MaxCommands+1)
 	_, errs := Apply(s, 2, many)
@@ -71,22 +78,28 @@ func TestApplyLimits(t *testing.T) {
 	if errs[1] != nil {
 		t.Errorf("transaction 1: %v", errs[1])
 	}
-	again, errs := Apply(s, 1, Envelope{V: 1, Txns: []Txn{{[]Command{Init{ID: "c"}}}}})
+	again, errs := Apply(s, 1, Envelope{V: 1, Txns: []Txn{{Do: []Command{Init{ID: "c"}}}}})
 	if r := (*Rejected)(nil); !errors.As(errs[0], &r) || r.Reason != ReasonStale || again.Hash() != s.Hash() {
 		t.Errorf("an entry that was applied before: %v", errs[0])
 	}
 }
 
-// Every command declared in command.go is in kinds, under its own tag.
+// Every command declared in this package is in kinds, under its own tag.
 func TestKindsComplete(t *testing.T) {
-	f, err := parser.ParseFile(token.NewFileSet(), "command.go", nil, 0)
+	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	declared := 0
-	for _, d := range f.Decls {
-		if fn, ok := d.(*ast.FuncDecl); ok && fn.Name.Name == "tag" {
-			declared++
+	for _, name := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Name.Name == "tag" {
+				declared++
+			}
 		}
 	}
 	if declared != len(kinds) {
@@ -97,8 +110,8 @@ func TestKindsComplete(t *testing.T) {
 		if err != nil || c.tag() != tag {
 			t.Errorf("%s decodes to %T: %v", tag, c, err)
 		}
-		initialised, _ := Apply(State{}, 1, Envelope{V: 1, Txns: []Txn{{[]Command{Init{ID: "c"}}}}})
-		if _, errs := Apply(initialised, 2, Envelope{V: 1, Txns: []Txn{{[]Command{c}}}}); errs[0] == nil {
+		initialised, _ := Apply(State{}, 1, Envelope{V: 1, Txns: []Txn{{Do: []Command{Init{ID: "c"}}}}})
+		if _, errs := Apply(initialised, 2, Envelope{V: 1, Txns: []Txn{{Do: []Command{c}}}}); errs[0] == nil {
 			t.Errorf("an empty %s was applied", tag)
 		}
 	}
@@ -130,7 +143,7 @@ func FuzzDecode(f *testing.F) {
 		if twice, err := Encode(back); err != nil || !bytes.Equal(once, twice) {
 			t.Fatalf("%s became %s (%v)", once, twice, err)
 		}
-		s, _ := Apply(State{}, 1, Envelope{V: 1, Txns: []Txn{{[]Command{Init{ID: "c"}}}}})
+		s, _ := Apply(State{}, 1, Envelope{V: 1, Txns: []Txn{{Do: []Command{Init{ID: "c"}}}}})
 		s, errs := Apply(s, 2, e)
 		if len(errs) != len(e.Txns) || s.Index() != 2 {
 			t.Fatalf("%d answers at index %d", len(errs), s.Index())

@@ -1,6 +1,6 @@
 package cluster
 
-// A Command changes one record. It is sealed: every kind is in this file, has a tag that is never reused, and one case in Apply.
+// A Command changes one record. It is sealed: every kind is in this package, has a tag that is never reused, and one case in Apply.
 //
 // Compare-and-set: a field Was holds the Rev of the record that the proposer read (0 = the record must not exist yet), and for
 // replicas the Epoch; a command whose Was differs is rejected with ReasonStale and its whole transaction with it. A record's Rev
@@ -9,9 +9,10 @@ type Command interface{ tag() string }
 
 // Init creates the cluster record; valid once.
 type Init struct {
-	ID     string `json:"id"`
-	CACert []byte `json:"ca_cert"`
-	CAKey  []byte `json:"ca_key"`
+	ID      string `json:"id"`
+	CACert  []byte `json:"ca_cert"`
+	CAKey   []byte `json:"ca_key"`
+	Feature int    `json:"feature,omitempty"` // level to start with; 0 = 1
 }
 
 // SetFeature raises the committed feature level.
@@ -95,16 +96,20 @@ type DeleteVersion struct {
 	Was     Index     `json:"was"`
 }
 
-// PutAlias points a name at a version. Rejected if the version has no ready replica while the present target has one, unless Force.
+// PutAlias points a name at a version, and ends the canary, if there is one: it is promoted, or no longer wanted. Rejected if the
+// version has no ready replica while the present target has one, unless Force; and if it breaks what the present target's clients
+// rely on (Traits), unless Accept.
 type PutAlias struct {
 	Name   string    `json:"name"`
 	Target VersionID `json:"target"`
 	Force  bool      `json:"force,omitempty"`
 	Was    Index     `json:"was"`
+	Accept bool      `json:"accept,omitempty"`
 }
 
-// RollbackAlias points a name back at the newest entry of its history and takes it out of there. Rejected like PutAlias if that
-// version has no ready replica while the present target has one, unless Force.
+// RollbackAlias ends an alias's canary, or, without one, points the name back at the newest entry of its history and takes it out of
+// there. It also ends Follow, which would undo it. Rejected like PutAlias if the earlier version has no ready replica while the
+// present target has one, unless Force; what clients rely on is not asked about: they had that version before.
 type RollbackAlias struct {
 	Name  string `json:"name"`
 	Force bool   `json:"force,omitempty"`
@@ -179,12 +184,14 @@ func (RemoveReplica) tag() string    { return "remove_replica" }
 
 // Txn is a list of commands that are applied together or not at all.
 type Txn struct {
-	Do []Command
+	Do      []Command
+	By      string // who asked for it; "" = the cluster itself
+	Request string // id of the request that asked
 }
 
 // Envelope is one log entry.
 type Envelope struct {
-	V    int    // EnvelopeFormat
+	V    int    // of the format in which it was read; Encode writes the lowest that can hold it
 	At   Millis // the leader's clock; commands have no other time
 	Txns []Txn
 }

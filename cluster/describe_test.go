@@ -3,6 +3,9 @@ package cluster
 import (
 	"fmt"
 	"strings"
+
+	"github.com/skein-project/skein/audit"
+	"github.com/skein-project/skein/quota"
 )
 
 // keyOf names a record for people.
@@ -30,6 +33,24 @@ func keyOf(r any) string {
 		return r.Replica.String()
 	case Replica:
 		return r.ReplicaID.String()
+	case Tenant:
+		return r.ID
+	case Application:
+		return r.AppID.String()
+	case LimitSet:
+		return r.Subject
+	case quota.Balance:
+		return r.ID.String()
+	case Settled:
+		return string(r.Gateway)
+	case Usage:
+		return fmt.Sprintf("%d month=%v %s/%s/%s %s", r.Start/dayMs, r.Month, r.Tenant, r.App, r.Key, r.Version)
+	case Model:
+		return r.Name
+	case Document:
+		return r.DocumentID.String()
+	case audit.Head:
+		return "head"
 	}
 	panic(fmt.Sprintf("%T", r))
 }
@@ -54,16 +75,34 @@ func describe(r any) string {
 	case JoinToken:
 		return fmt.Sprintf("%s expires=%d used_by=%q rev=%d", r.Role, r.Expires, r.UsedBy, r.Rev)
 	case Key:
-		return fmt.Sprintf("name=%q hash=%s created=%d revoked=%v rev=%d", r.Name, r.Hash, r.Created, r.Revoked, r.Rev)
+		line := fmt.Sprintf("name=%q hash=%s created=%d revoked=%v rev=%d", r.Name, r.Hash, r.Created, r.Revoked, r.Rev)
+		if (PutKey{Key: r}).wide() {
+			line += fmt.Sprintf(" of %s/%s roles=%v models=%v expires=%d", r.Owner(), r.App, r.RoleSet(), r.Models, r.Expires)
+		}
+		return line
 	case lineage:
 		return fmt.Sprintf("number=%d", r.Number)
 	case Version:
 		return fmt.Sprintf("blocks=%d holders=%s created=%d rev=%d", len(r.Profile.Blocks), r.Holders, r.Created, r.Rev)
 	case Alias:
-		return fmt.Sprintf("target=%v history=%v rev=%d", r.Target, r.History, r.Rev)
+		line := fmt.Sprintf("target=%v history=%v rev=%d", r.Target, r.History, r.Rev)
+		if o := r.Rollout; o != nil {
+			line += fmt.Sprintf(" follow=%v", o.Follow)
+			if o.Canary != nil {
+				line += fmt.Sprintf(" canary=%v@%d%% %v since=%d", o.Canary.Version, o.Canary.Percent, o.Canary.Tenants, o.Canary.Since)
+			}
+			if o.Shadow != nil {
+				line += fmt.Sprintf(" shadow=%v@%d%%", o.Shadow.Version, o.Shadow.Percent)
+			}
+		}
+		return line
 	case Deployment:
-		return fmt.Sprintf("replicas=%d slots=%d context=%d pins=%v avoid=%v avoid_nodes=%v rev=%d", r.Replicas, r.Serving.Slots, r.Serving.Context,
+		line := fmt.Sprintf("replicas=%d slots=%d context=%d pins=%v avoid=%v avoid_nodes=%v rev=%d", r.Replicas, r.Serving.Slots, r.Serving.Context,
 			r.Pins, r.Avoid, r.AvoidOn, r.Rev)
+		if r.Need != nil {
+			line += fmt.Sprintf(" need=%d..%d priority=%d owner=%s wanted=%d", r.Need.Min, r.Need.Max, r.Need.Priority, r.Owner, r.Wanted())
+		}
+		return line
 	case mark:
 		return fmt.Sprintf("last=%d", r.Epoch)
 	case Replica:
@@ -71,7 +110,35 @@ func describe(r any) string {
 		for _, s := range r.Stages {
 			stages = append(stages, fmt.Sprintf("%d-%d:%s/%s:%v:%s", s.From, s.To, s.Node, s.Device, s.Reserve, s.Endpoint))
 		}
-		return fmt.Sprintf("epoch=%d %s %s rev=%d", r.Epoch, r.Status, strings.Join(stages, " "), r.Rev)
+		line := fmt.Sprintf("epoch=%d %s %s rev=%d", r.Epoch, r.Status, strings.Join(stages, " "), r.Rev)
+		if r.Since != 0 {
+			line += fmt.Sprintf(" since=%d share=%d owner=%s", r.Since, r.Share, r.Owner)
+		}
+		return line
+	}
+	return describePlatform(r)
+}
+
+func describePlatform(r any) string {
+	switch r := r.(type) {
+	case Tenant:
+		return fmt.Sprintf("weight=%d models=%v disabled=%v created=%d rev=%d", r.Weight, r.Models, r.Disabled, r.Created, r.Rev)
+	case Application:
+		return fmt.Sprintf("models=%v sources=%v expires=%d rev=%d", r.Models, r.Sources, r.Expires, r.Rev)
+	case LimitSet:
+		return fmt.Sprintf("%v rev=%d", r.Limits, r.Rev)
+	case quota.Balance:
+		return fmt.Sprintf("spent=%d leases=%v", r.Spent, r.Leases)
+	case Settled:
+		return fmt.Sprintf("session=%d seq=%d at=%d rev=%d", r.Session, r.Seq, r.At, r.Rev)
+	case Usage:
+		return fmt.Sprintf("%+v", r.Amounts)
+	case Model:
+		return fmt.Sprintf("%q owner=%s tags=%v labels=%v rev=%d", r.Description, r.Owner, r.Tags, r.Labels, r.Rev)
+	case Document:
+		return fmt.Sprintf("%s changed=%d rev=%d", r.Body, r.Changed, r.Rev)
+	case audit.Head:
+		return fmt.Sprintf("seq=%d", r.Seq)
 	}
 	panic(fmt.Sprintf("%T", r))
 }

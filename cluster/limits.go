@@ -39,13 +39,31 @@ const (
 	MaxLayers      = 4096    // blocks of a model
 	MaxWidth       = 1 << 24 // hidden size, inner size, vocabulary and positions of a model
 
+	MaxTenants   = 16384   // tenants
+	MaxApps      = 65536   // applications of all tenants together
+	MaxGrants    = 1024    // patterns of models of a tenant, application or key
+	MaxSources   = 64      // networks that an application may call from
+	MaxRoles     = 8       // roles of a key
+	MaxWeight    = 1000    // of a tenant in the fair share
+	MaxLimitSets = 262144  // subjects with limits
+	MaxLimits    = 64      // limits of a subject
+	MaxAsks      = 4096    // limits that one settlement asks about
+	MaxUsed      = 4096    // rows of usage in one settlement
+	MaxAmount    = 1 << 50 // of anything in one row of usage
+	MaxModels    = 65536   // model records
+	MaxTags      = 32      // tags, and labels, of a model
+	MaxText      = 4096    // characters of a description
+	MaxDocuments = 65536   // documents of all kinds together
+	MaxDocument  = 16384   // bytes of a document
+	MaxTenantsOf = 256     // tenants that a rollout names
+
 	MaxSlots = shard.MaxSlots // sequences at once on a replica
 
 	TokenKept = 24 * 60 * 60 * 1000 // milliseconds that an expired join token stays visible
 )
 
 // Feature is the highest feature level that this program understands. A cluster whose committed level is higher needs a newer one.
-const Feature = 1
+const Feature = 2
 
 // ValidName says whether a text may name a model or an alias: segments of letters, digits, '.', '_' and '-' that start with a letter
 // or digit, joined by '/', at most MaxName characters. '@' separates the version number and is no part of a name.

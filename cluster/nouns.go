@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/skein-project/skein/access"
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/shard"
@@ -95,10 +96,18 @@ type Key struct {
 	ID      string `json:"id"` // visible prefix
 	Name    string `json:"name"`
 	Hash    string `json:"hash"`            // SHA-256 of the whole key, hexadecimal
-	Admin   bool   `json:"admin,omitempty"` // may also call the admin API
+	Admin   bool   `json:"admin,omitempty"` // has the role admin: how keys of feature level 1 say it
 	Created Millis `json:"created"`
 	Revoked bool   `json:"revoked,omitempty"`
-	Rev     Index  `json:"rev"`
+
+	Tenant   string        `json:"tenant,omitempty"`   // "" = DefaultTenant
+	App      string        `json:"app,omitempty"`      // id of the tenant's application that it is for; "" = the tenant itself
+	Roles    []access.Role `json:"roles,omitempty"`    // none = caller
+	Models   []string      `json:"models,omitempty"`   // patterns that narrow what it may call; none = what its tenant and application may
+	Expires  Millis        `json:"expires,omitempty"`  // 0 = never
+	Replaces string        `json:"replaces,omitempty"` // id of the key that it was made to follow
+
+	Rev Index `json:"rev"`
 }
 
 // VersionID names a version of a model, printed "model@number".
@@ -128,6 +137,9 @@ type Version struct {
 	Bytes    int64         `json:"bytes"`    // of all its blobs
 	Holders  []NodeID      `json:"holders"`  // coordinators that hold all its blobs, ≥ 2 where there are 2 (sorted)
 	Created  Millis        `json:"created"`
+	Traits   *Traits       `json:"traits,omitempty"` // what clients rely on; nil = not known (feature level 1)
+	Source   string        `json:"source,omitempty"` // where it was pulled from, pinned; "" = uploaded
+	Bucket   bool          `json:"bucket,omitempty"` // all its blobs are in the cluster's bucket too
 	Rev      Index         `json:"rev"`
 }
 
@@ -136,6 +148,7 @@ type Alias struct {
 	Name    string      `json:"name"`
 	Target  VersionID   `json:"target"`
 	History []VersionID `json:"history"` // earlier targets, newest last, at most MaxHistory
+	Rollout *Rollout    `json:"rollout,omitempty"`
 	Rev     Index       `json:"rev"`
 }
 
@@ -154,7 +167,40 @@ type Deployment struct {
 	Pins     []Pin          `json:"pins,omitempty"`
 	Avoid    []gpu.DeviceID `json:"avoid,omitempty"`       // devices never used
 	AvoidOn  []NodeID       `json:"avoid_nodes,omitempty"` // nodes never used
-	Rev      Index          `json:"rev"`
+
+	Owner string `json:"owner,omitempty"` // tenant that it is billed to; "" = DefaultTenant
+	Need  *Need  `json:"need,omitempty"`  // set: replicas follow demand, and Replicas counts for nothing
+	Scale *Scale `json:"scale,omitempty"` // what the scheduler decided last for Need
+
+	Rev Index `json:"rev"`
+}
+
+// Need is what a business system asks of a deployment whose replicas follow demand.
+type Need struct {
+	Min        int   `json:"min"` // replicas; 0 = may be stopped when nobody calls
+	Max        int   `json:"max"` // replicas, at least 1
+	FirstToken int64 `json:"first_token_ms,omitempty"`
+	Latency    int64 `json:"latency_ms,omitempty"` // of a whole answer
+	Percent    int   `json:"percent,omitempty"`    // of the requests that are to be within these times; 0 = 95
+	Priority   int   `json:"priority,omitempty"`   // who gets room when there is not enough: higher first, −100 to 100
+}
+
+// Scale is how many replicas the scheduler decided on, and why.
+type Scale struct {
+	Replicas int    `json:"replicas"`
+	Why      string `json:"why"`
+	At       Millis `json:"at"`
+}
+
+// Wanted is how many replicas a deployment is to have now.
+func (d Deployment) Wanted() int {
+	switch {
+	case d.Need == nil:
+		return d.Replicas
+	case d.Scale == nil:
+		return max(1, d.Need.Min) // nothing is known of its demand yet
+	}
+	return min(max(d.Scale.Replicas, d.Need.Min), d.Need.Max)
 }
 
 // ReplicaID names a replica: the version and an ordinal, printed "model@number/ordinal".
@@ -192,5 +238,10 @@ type Replica struct {
 	Stages  []StagePlace  `json:"stages"`
 	Status  ReplicaStatus `json:"status"`
 	Why     string        `json:"why,omitempty"` // the scheduler's reason for the placement, in words
-	Rev     Index         `json:"rev"`
+
+	Since Millis `json:"since,omitempty"` // when it was placed
+	Share int64  `json:"share,omitempty"` // whole devices that it reserves, in millionths
+	Owner string `json:"owner,omitempty"` // tenant that its reservation is billed to
+
+	Rev Index `json:"rev"`
 }

@@ -82,7 +82,7 @@ func (d draw) command() Command {
 		return SetHolders{v.VersionID, d.holders(), d.was(v.Rev)}
 	case 13, 14:
 		a, _ := d.s.Alias(d.version().Model)
-		return PutAlias{d.version().Model, pick(d, d.s.Versions()).VersionID, d.n(0, 1) == 0, d.was(a.Rev)}
+		return PutAlias{d.version().Model, pick(d, d.s.Versions()).VersionID, d.n(0, 1) == 0, d.was(a.Rev), d.n(0, 1) == 0}
 	case 15:
 		a := pick(d, d.s.Aliases())
 		return RollbackAlias{a.Name, d.n(0, 1) == 0, d.was(a.Rev)}
@@ -185,16 +185,16 @@ func (d draw) envelope() Envelope {
 
 // founded is a state with members, nodes, versions and deployments, so that random commands have something to work on.
 func founded(t *rapid.T) (State, []Envelope) {
-	e := Envelope{V: EnvelopeFormat, Txns: []Txn{{[]Command{Init{ID: "c"}}}}}
+	e := Envelope{V: EnvelopeFormat, Txns: []Txn{{Do: []Command{Init{ID: "c"}}}}}
 	for _, id := range []NodeID{"m1", "m2", "m3"} {
-		e.Txns = append(e.Txns, Txn{[]Command{PutMember{Member{ID: id, Role: RoleCoordinator, Addr: "a:1"}, 0}}})
+		e.Txns = append(e.Txns, Txn{Do: []Command{PutMember{Member{ID: id, Role: RoleCoordinator, Addr: "a:1"}, 0}}})
 	}
 	for _, n := range []string{"1", "2", "3"} {
-		e.Txns = append(e.Txns, Txn{[]Command{PutNode{Node{ID: NodeID("n" + n), Addr: "a:1", Devices: gpu.Inventory{{ID: gpu.DeviceID("gpu" + n), Kind: gpu.Host, Memory: 100}}}, 0}}})
+		e.Txns = append(e.Txns, Txn{Do: []Command{PutNode{Node{ID: NodeID("n" + n), Addr: "a:1", Devices: gpu.Inventory{{ID: gpu.DeviceID("gpu" + n), Kind: gpu.Host, Memory: 100}}}, 0}}})
 	}
 	for i, m := range []string{"model1", "model2"} {
 		v := Version{VersionID: VersionID{m, 1}, Manifest: blob.Digest{byte(i + 1)}, Profile: shard.Profile{Positions: 10, Blocks: make([]gpu.Bytes, i+2)}, Holders: []NodeID{"m1", "m2"}}
-		e.Txns = append(e.Txns, Txn{[]Command{PutVersion{v}, PutDeployment{Deployment{Version: v.VersionID, Replicas: 2, Serving: shard.Serving{Slots: 1, Context: 5}}, 0}}})
+		e.Txns = append(e.Txns, Txn{Do: []Command{PutVersion{v}, PutDeployment{Deployment{Version: v.VersionID, Replicas: 2, Serving: shard.Serving{Slots: 1, Context: 5}}, 0}}})
 	}
 	s, errs := Apply(State{}, 1, e)
 	for _, err := range errs {
@@ -325,6 +325,9 @@ func checkDerived(t *rapid.T, s State) {
 	same(t, "owners", entries(s.owners), entries(fresh.owners))
 	same(t, "seats", entries(s.seats), entries(fresh.seats))
 	same(t, "hashes", entries(s.hashes), entries(fresh.hashes))
+	for k := range documentLimits {
+		same(t, "documents of "+string(k), s.documentsOf(k), fresh.documentsOf(k))
+	}
 	restored, err := Read(bytes.NewReader([]byte(dump(t, s))))
 	if err != nil || dump(t, restored) != dump(t, s) {
 		t.Fatalf("snapshot does not come back: %v", err)

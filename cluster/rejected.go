@@ -22,6 +22,7 @@ const (
 	ReasonUsed         Reason = "used"             // the join token was used
 	ReasonInUse        Reason = "in_use"           // other records name it
 	ReasonNoReplica    Reason = "no_ready_replica" // the alias would point at a version that answers nothing
+	ReasonIncompatible Reason = "incompatible"     // clients of the present version would miss something
 	ReasonFeature      Reason = "feature"          // the command needs a higher committed feature level
 )
 

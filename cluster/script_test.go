@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/skein-project/skein/access"
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/internal/golden"
@@ -121,6 +123,20 @@ func (sc *scripted) query(f []string) (string, bool) {
 	case "resolve":
 		v, err := Resolve(s, f[1])
 		fmt.Fprintln(&out, v, err)
+	case "admit", "may":
+		a := args{t: sc.t, named: map[string]string{}}
+		for _, w := range f[1:] {
+			if k, v, ok := strings.Cut(w, "="); ok {
+				a.named[k] = v
+			}
+		}
+		from, _ := netip.ParseAddr(a.str("from", ""))
+		p, refusal := s.Admit(f[1], sc.at, from)
+		if f[0] == "may" {
+			fmt.Fprintln(&out, s.MayCall(p, f[2]))
+		} else {
+			fmt.Fprintf(&out, "%s %v %q\n", p, p.Roles, refusal)
+		}
 	case "replicas":
 		for r := range s.Replicas() {
 			fmt.Fprintf(&out, "%v epoch=%d %s routable=%v\n", r.ReplicaID, r.Epoch, r.Status, s.Routable(r))
@@ -160,6 +176,15 @@ func (a args) num(name string, otherwise int) int {
 		return number(a.t, v)
 	}
 	return otherwise
+}
+
+func (a args) list(name string) (out []string) {
+	for v := range strings.SplitSeq(a.named[name], ",") {
+		if v != "" {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 func (a args) was(now Index) Index { return Index(a.num("was", int(now))) }
@@ -215,7 +240,7 @@ func (sc *scripted) command(f []string) Command {
 	id := append(a.alone, "")[0]
 	switch f[0] {
 	case "init":
-		return Init{ID: id, CACert: []byte("cert"), CAKey: []byte("key")}
+		return Init{ID: id, CACert: []byte("cert"), CAKey: []byte("key"), Feature: a.num("feature", 0)}
 	case "set_feature":
 		return SetFeature{Was: a.num("was", s.Cluster().Feature), Feature: number(sc.t, id)}
 	case "put_member":
@@ -245,7 +270,15 @@ func (sc *scripted) command(f []string) Command {
 		return UseJoinToken{id, Role(a.str("role", "node")), NodeID(a.str("by", "n1"))}
 	case "put_key":
 		old, _ := s.Key(id)
-		return PutKey{Key{ID: id, Name: a.str("name", ""), Hash: a.str("hash", "hash-of-"+id), Revoked: a.str("revoked", "") != ""}, a.was(old.Rev)}
+		k := Key{ID: id, Name: a.str("name", ""), Hash: a.str("hash", "hash-of-"+id), Revoked: a.str("revoked", "") != "",
+			Tenant: a.str("tenant", ""), App: a.str("app", ""), Models: a.list("models"), Expires: Millis(a.num("expires", 0))}
+		for _, r := range a.list("roles") {
+			k.Roles = append(k.Roles, access.Role(r))
+		}
+		return PutKey{k, a.was(old.Rev)}
+	}
+	if c := sc.platformCommand(f[0], id, a); c != nil {
+		return c
 	}
 	return sc.modelCommand(f[0], id, a)
 }
@@ -259,8 +292,12 @@ func (sc *scripted) modelCommand(verb, id string, a args) Command {
 		for range a.num("blocks", 4) {
 			p.Blocks = append(p.Blocks, gpu.MiB)
 		}
+		var traits *Traits
+		if a.named["context"] != "" || a.named["labels"] != "" || a.named["vector"] != "" || a.named["inputs"] != "" || a.named["template"] != "" {
+			traits = &Traits{Inputs: a.list("inputs"), Labels: a.str("labels", ""), Vector: a.num("vector", 0), Context: a.num("context", 0), Template: a.str("template", "")}
+		}
 		return PutVersion{Version{VersionID: v, Manifest: blob.Digest(sha256.Sum256([]byte(id))), Profile: p, Tasks: []string{"generate"},
-			Bytes: 6 << 20, Holders: nodeIDs(a.str("holders", ""))}}
+			Bytes: 6 << 20, Holders: nodeIDs(a.str("holders", "")), Traits: traits, Bucket: a.str("bucket", "") != ""}}
 	case "set_holders":
 		old, _ := s.Version(sc.version(id))
 		return SetHolders{sc.version(id), nodeIDs(a.str("holders", "")), a.was(old.Rev)}
@@ -269,7 +306,7 @@ func (sc *scripted) modelCommand(verb, id string, a args) Command {
 		return DeleteVersion{sc.version(id), a.was(old.Rev)}
 	case "put_alias":
 		old, _ := s.Alias(id)
-		return PutAlias{id, sc.version(a.alone[1]), a.str("force", "") != "", a.was(old.Rev)}
+		return PutAlias{id, sc.version(a.alone[1]), a.str("force", "") != "", a.was(old.Rev), a.str("accept", "") != ""}
 	case "rollback_alias":
 		old, _ := s.Alias(id)
 		return RollbackAlias{id, a.str("force", "") != "", a.was(old.Rev)}
@@ -279,7 +316,10 @@ func (sc *scripted) modelCommand(verb, id string, a args) Command {
 	case "put_deployment":
 		old, _ := s.Deployment(sc.version(id))
 		d := Deployment{Version: sc.version(id), Replicas: a.num("replicas", 1), AvoidOn: nodeIDs(a.str("avoid_nodes", "")),
-			Serving: shard.Serving{Slots: a.num("slots", 4), Context: a.num("context", 256)}}
+			Serving: shard.Serving{Slots: a.num("slots", 4), Context: a.num("context", 256)}, Owner: a.str("owner", "")}
+		if a.named["max"] != "" {
+			d.Need = &Need{Min: a.num("min", 0), Max: a.num("max", 0), Priority: a.num("priority", 0)}
+		}
 		if p := a.str("pin", ""); p != "" { // pin=replica/stage/device
 			w := strings.SplitN(p, "/", 3)
 			d.Pins = []Pin{{number(sc.t, w[0]), number(sc.t, w[1]), gpu.DeviceID(w[2])}}

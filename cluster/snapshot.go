@@ -15,6 +15,7 @@ import (
 	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/internal/strictjson"
 	"github.com/skein-project/skein/internal/table"
+	"github.com/skein-project/skein/quota"
 )
 
 // SnapshotFormat is the version of the snapshot's format.
@@ -89,6 +90,26 @@ var sections = []section{
 	rows("deployment", func(s *State) *table.Table[VersionID, Deployment] { return &s.deployments }, func(d Deployment) VersionID { return d.Version }),
 	rows("epoch", func(s *State) *table.Table[ReplicaID, mark] { return &s.marks }, func(m mark) ReplicaID { return m.Replica }),
 	rows("replica", func(s *State) *table.Table[ReplicaID, Replica] { return &s.replicas }, func(r Replica) ReplicaID { return r.ReplicaID }),
+	rows("tenant", func(s *State) *table.Table[text, Tenant] { return &s.tenants }, func(t Tenant) text { return text(t.ID) }),
+	rows("application", func(s *State) *table.Table[AppID, Application] { return &s.apps }, func(a Application) AppID { return a.AppID }),
+	rows("limits", func(s *State) *table.Table[text, LimitSet] { return &s.limits }, func(l LimitSet) text { return text(l.Subject) }),
+	rows("balance", func(s *State) *table.Table[quota.ID, quota.Balance] { return &s.balances }, func(b quota.Balance) quota.ID { return b.ID }),
+	rows("settled", func(s *State) *table.Table[NodeID, Settled] { return &s.settled }, func(x Settled) NodeID { return x.Gateway }),
+	rows("usage", func(s *State) *table.Table[UsageID, Usage] { return &s.usage }, func(u Usage) UsageID { return u.UsageID }),
+	rows("model", func(s *State) *table.Table[text, Model] { return &s.models }, func(m Model) text { return text(m.Name) }),
+	rows("document", func(s *State) *table.Table[DocumentID, Document] { return &s.documents }, func(d Document) DocumentID { return d.DocumentID }),
+	{
+		"audit",
+		func(s State) iter.Seq[any] {
+			return func(yield func(any) bool) { _ = s.audit.Seq == 0 || yield(s.audit) }
+		},
+		func(s *State, b []byte) error {
+			if s.audit.Seq != 0 {
+				return errors.New("a second head of the audit chain")
+			}
+			return json.Unmarshal(b, &s.audit)
+		},
+	},
 }
 
 // rows is the section of one table.

@@ -3,8 +3,10 @@ package cluster
 import (
 	"iter"
 
+	"github.com/skein-project/skein/audit"
 	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/internal/table"
+	"github.com/skein-project/skein/quota"
 )
 
 // State is the replicated truth after some log entry. It is a value that never changes: Apply returns a new one, copying one is
@@ -26,6 +28,16 @@ type State struct {
 	marks       table.Table[ReplicaID, mark]
 	replicas    table.Table[ReplicaID, Replica]
 
+	tenants   table.Table[text, Tenant]
+	apps      table.Table[AppID, Application]
+	limits    table.Table[text, LimitSet]
+	balances  table.Table[quota.ID, quota.Balance]
+	settled   table.Table[NodeID, Settled]
+	usage     table.Table[UsageID, Usage]
+	models    table.Table[text, Model]
+	documents table.Table[DocumentID, Document]
+	audit     audit.Head
+
 	derived
 }
 
@@ -35,6 +47,8 @@ type derived struct {
 	owners table.Table[gpu.DeviceID, NodeID] // the node that has a device
 	seats  table.Table[seat, struct{}]       // which nodes hold stages of which replicas
 	hashes table.Table[text, string]         // key hash → key id
+
+	documentCounts table.Table[text, int] // documents by kind
 }
 
 // Index is the index of the newest entry applied, rejected or not.
@@ -45,6 +59,21 @@ func (s State) At() Millis { return s.at }
 
 // Cluster is the record about the cluster; its Rev is 0 before Init.
 func (s State) Cluster() Cluster { return s.cluster }
+
+// Rise is the feature level that the cluster can be raised to: the lowest that all its coordinators understand, by what each of them
+// says; 0 = none above the present one, or not all are heard.
+func (s State) Rise(understood map[NodeID]int) int {
+	lowest := Feature
+	for m := range s.Members() {
+		if m.Role == RoleCoordinator {
+			lowest = min(lowest, understood[m.ID])
+		}
+	}
+	if lowest <= s.cluster.Feature || s.cluster.Rev == 0 {
+		return 0
+	}
+	return lowest
+}
 
 // Member finds a coordinator or gateway.
 func (s State) Member(id NodeID) (Member, bool) { return s.members.Get(id) }
@@ -203,6 +232,9 @@ func (s State) derive() derived {
 	}
 	for k := range s.Keys() {
 		d.hashes = d.hashes.Set(text(k.Hash), k.ID)
+	}
+	for id := range s.documents.All() {
+		d.count(id.Kind, 1)
 	}
 	return d
 }

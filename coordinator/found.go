@@ -95,7 +95,7 @@ func (s *Server) found(ctx context.Context) error {
 		return fmt.Errorf("read the admin key: %w", err)
 	}
 	txn := cluster.Txn{Do: []cluster.Command{
-		cluster.Init{ID: s.cluster(), CACert: s.creds.CA().Raw, CAKey: s.member.CAKey},
+		cluster.Init{ID: s.cluster(), CACert: s.creds.CA().Raw, CAKey: s.member.CAKey, Feature: cluster.Feature},
 		cluster.PutMember{Member: s.self()},
 		cluster.PutKey{Key: keyOf(strings.TrimSpace(string(text)), "first admin key", true)},
 	}}

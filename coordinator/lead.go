@@ -61,6 +61,7 @@ func (s *Server) lead(ctx context.Context) {
 			s.running.Go(func() {
 				defer s.enlisting.Store(false)
 				s.voters(ctx)
+				s.rise(ctx)
 			})
 		}
 		pause := stepEvery
@@ -170,6 +171,21 @@ func (s *Server) voters(ctx context.Context) {
 		}
 		return // one at a time: the next step takes the next
 	}
+}
+
+// rise raises the feature level once every coordinator understands it.
+func (s *Server) rise(ctx context.Context) {
+	understood := map[cluster.NodeID]int{s.member.ID: cluster.Feature}
+	for _, m := range s.gossip.List() {
+		understood[m.ID] = m.Meta.Feature
+	}
+	state := s.live.Now()
+	level := state.Rise(understood)
+	if level == 0 {
+		return
+	}
+	rejected, err := s.Propose(ctx, cluster.Txn{Do: []cluster.Command{cluster.SetFeature{Was: state.Cluster().Feature, Feature: level}}})
+	s.log.Info("feature level", "to", level, "rejected", rejected, "err", err)
 }
 
 // addVoter makes a voter of a coordinator that answers: one that cannot be reached would only raise the number of votes that are needed.

@@ -109,7 +109,7 @@ func (s *Server) open(onFatal func(error)) (err error) {
 	if s.store, err = raftstore.Open(rc, s.machine, s.log); err != nil {
 		return err
 	}
-	meta := gossip.Meta{Role: cluster.RoleCoordinator, Addr: s.cfg.Listen, Name: s.cfg.Name, Software: s.cfg.Software}
+	meta := gossip.Meta{Role: cluster.RoleCoordinator, Addr: s.cfg.Listen, Name: s.cfg.Name, Software: s.cfg.Software, Feature: cluster.Feature}
 	s.gossip, err = gossip.Start(gossip.Config{ID: s.member.ID, ClusterID: s.cluster(), Bind: s.cfg.Gossip, Key: s.member.GossipKey,
 		Seeds: slices.Concat(s.cfg.Seeds, s.member.Seeds), Meta: meta, Known: s.enrolled}, s.log)
 	return err

@@ -41,6 +41,7 @@ type Meta struct {
 	Software string       `json:"v,omitempty"`
 	Devices  int          `json:"d,omitempty"`
 	Model    string       `json:"m,omitempty"` // name of the first device
+	Feature  int          `json:"f,omitempty"` // highest feature level that the program understands
 }
 
 // Config of a member.

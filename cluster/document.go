@@ -1,0 +1,120 @@
+package cluster
+
+import (
+	"cmp"
+	"encoding/json"
+	"iter"
+	"slices"
+	"strings"
+)
+
+// Kind says what a document is. The set is closed.
+type Kind string
+
+// Kinds of documents.
+const (
+	AlertRule    Kind = "alert_rule"    // alert.Rule
+	AlertSilence Kind = "alert_silence" // alert.Silence
+	Receiver     Kind = "receiver"      // alert.Receiver
+	Incident     Kind = "incident"      // alert.Incident
+	PriceList    Kind = "price_list"    // what is asked for what was used
+	Provider     Kind = "oidc_provider" // people.Provider
+	RoleBinding  Kind = "role_binding"  // people.Binding
+	Setting      Kind = "setting"       // of the whole cluster, by name
+)
+
+// documentLimits says how many documents of a kind there may be.
+var documentLimits = map[Kind]int{
+	AlertRule: 16384, AlertSilence: 4096, Receiver: 256, Incident: 16384, PriceList: 64, Provider: 16, RoleBinding: 16384, Setting: 64,
+}
+
+// DocumentID names a document.
+type DocumentID struct {
+	Kind Kind   `json:"kind"`
+	ID   string `json:"id"`
+}
+
+// Compare orders documents by kind and id.
+func (d DocumentID) Compare(o DocumentID) int {
+	return cmp.Or(strings.Compare(string(d.Kind), string(o.Kind)), strings.Compare(d.ID, o.ID))
+}
+
+func (d DocumentID) String() string { return string(d.Kind) + " " + d.ID }
+
+// Document is a value that belongs to another package: the truth keeps it and compares its revision, and asks no more of it than that
+// it be JSON. Whoever proposes it has checked it.
+type Document struct {
+	DocumentID
+	Body    json.RawMessage `json:"body"`
+	Changed Millis          `json:"changed"`
+	Rev     Index           `json:"rev"`
+}
+
+// Document finds a document.
+func (s State) Document(id DocumentID) (Document, bool) { return s.documents.Get(id) }
+
+// Documents yields the documents of a kind by id.
+func (s State) Documents(k Kind) iter.Seq[Document] {
+	return prefix(s.documents, DocumentID{Kind: k}, func(d DocumentID) bool { return d.Kind == k })
+}
+
+// PutDocument creates or changes a document.
+type PutDocument struct {
+	Document Document `json:"document"`
+	Was      Index    `json:"was"`
+}
+
+// DeleteDocument removes a document.
+type DeleteDocument struct {
+	ID  DocumentID `json:"id"`
+	Was Index      `json:"was"`
+}
+
+func (PutDocument) tag() string    { return "put_document" }
+func (DeleteDocument) tag() string { return "delete_document" }
+
+func (s *State) putDocument(c PutDocument) error {
+	d, subject := c.Document, c.Document.DocumentID.String()
+	limit, ok := documentLimits[d.Kind]
+	if !ok {
+		return reject(ReasonInvalid, "document", "unknown kind %.64q", d.Kind)
+	}
+	if _, found := s.documents.Get(d.DocumentID); !found && s.documentsOf(d.Kind) >= limit {
+		return reject(ReasonLimit, subject, "there are %d already", limit)
+	}
+	if _, _, err := before(s.documents, d.DocumentID, c.Was, subject, MaxDocuments); err != nil {
+		return err
+	}
+	switch {
+	case !visible(d.ID, MaxName):
+		return reject(ReasonInvalid, subject, "malformed id")
+	case len(d.Body) > MaxDocument:
+		return reject(ReasonLimit, subject, "%d bytes, at most %d are allowed", len(d.Body), MaxDocument)
+	case !json.Valid(d.Body) || d.Body[0] != '{':
+		return reject(ReasonInvalid, subject, "its body is no JSON object")
+	}
+	d.Body, d.Changed, d.Rev = slices.Clone(d.Body), s.at, s.index
+	s.documents = s.documents.Set(d.DocumentID, d)
+	if c.Was == 0 {
+		s.count(d.Kind, 1)
+	}
+	return nil
+}
+
+func (s *State) deleteDocument(c DeleteDocument) error {
+	if _, err := existing(s.documents, c.ID, c.Was, c.ID.String()); err != nil {
+		return err
+	}
+	s.documents = s.documents.Delete(c.ID)
+	s.count(c.ID.Kind, -1)
+	return nil
+}
+
+func (d *derived) documentsOf(k Kind) int {
+	n, _ := d.documentCounts.Get(text(k))
+	return n
+}
+
+func (d *derived) count(k Kind, more int) {
+	d.documentCounts = d.documentCounts.Set(text(k), d.documentsOf(k)+more)
+}
