@@ -72,6 +72,7 @@ func repeat(a Ask, n int) []Ask {
 
 // complete answers asks side by side, streamed or whole. prompt is the number of tokens of all prompts, each counted once.
 func (s *Server) complete(ctx context.Context, w *answer, t *text, p *params, sh shape, asks []Ask, prompt int) error {
+	callOf(ctx).asked(prompt)
 	head := completionJSON{ID: newID(sh.prefix), Object: sh.object, Created: time.Now().Unix(), Model: p.Model, SystemFingerprint: t.version.String()}
 	if p.Stream {
 		head.Object = sh.chunk

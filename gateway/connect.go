@@ -11,6 +11,7 @@ import (
 	inferencev1 "github.com/skein-project/skein/api/skein/inference/v1"
 	"github.com/skein-project/skein/api/skein/inference/v1/inferencev1connect"
 	"github.com/skein-project/skein/model"
+	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -24,14 +25,39 @@ func (s *Server) registerConnect(mux *http.ServeMux) {
 		connect.WithReadMaxBytes(int(s.cfg.MaxBody)), connect.WithInterceptors(explainer{s}), connect.WithCompressMinBytes(4<<10))
 	refuse := connect.NewErrorWriter()
 	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-		if _, err := Authenticate(s.live.Now(), r.Header); err != nil { // before anything of the body is read
+		r, c := s.begin(r, requestID(r.Header.Get(requestIDHeader)), operationOf(r.URL.Path))
+		defer c.end()
+		w.Header().Set(requestIDHeader, c.id)
+		key, err := Authenticate(s.live.Now(), r.Header)
+		c.fail(err)
+		if err != nil { // before anything of the body is read
 			if err := refuse.Write(w, r, s.connectError(err)); err != nil {
 				s.log.Debug("a refusal was not taken", "err", err)
 			}
 			return
 		}
+		c.by(defaultTenant, key.ID)
 		h.ServeHTTP(w, r)
 	})
+}
+
+// operationOf is the operation that a procedure is.
+func operationOf(path string) string {
+	switch path {
+	case inferencev1connect.InferenceServiceGenerateProcedure:
+		return telemetry.OpText
+	case inferencev1connect.InferenceServiceChatProcedure:
+		return telemetry.OpChat
+	case inferencev1connect.InferenceServiceEmbedProcedure:
+		return telemetry.OpEmbeddings
+	case inferencev1connect.InferenceServiceClassifyProcedure:
+		return telemetry.OpClassify
+	case inferencev1connect.InferenceServiceInferProcedure:
+		return opInfer
+	case inferencev1connect.InferenceServiceListModelsProcedure:
+		return opModels
+	}
+	return opOther
 }
 
 // explainer turns the errors of handlers into what clients are told.
@@ -39,7 +65,9 @@ type explainer struct{ s *Server }
 
 func (e explainer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
+		callOf(ctx).reach()
 		res, err := next(ctx, r)
+		callOf(ctx).fail(err)
 		return res, e.s.connectError(err)
 	}
 }
@@ -50,7 +78,10 @@ func (e explainer) WrapStreamingClient(next connect.StreamingClientFunc) connect
 
 func (e explainer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, c connect.StreamingHandlerConn) error {
-		return e.s.connectError(next(ctx, c))
+		callOf(ctx).reach()
+		err := next(ctx, c)
+		callOf(ctx).fail(err)
+		return e.s.connectError(err)
 	}
 }
 
@@ -97,6 +128,7 @@ func (i inference) Generate(ctx context.Context, r *connect.Request[inferencev1.
 	} else if a.Tokens, err = t.prompt(r.Msg.GetPrompt()); err != nil {
 		return err
 	}
+	callOf(ctx).asked(len(a.Tokens))
 	return i.s.generate(ctx, t, a, i.pieces(t, a.Sampling.Logprobs, out))
 }
 
@@ -117,6 +149,7 @@ func (i inference) Chat(ctx context.Context, r *connect.Request[inferencev1.Chat
 	if a.Tokens, err = t.chat(messages, time.Now()); err != nil {
 		return err
 	}
+	callOf(ctx).asked(len(a.Tokens))
 	return i.s.generate(ctx, t, a, i.pieces(t, a.Sampling.Logprobs, out))
 }
 

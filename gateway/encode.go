@@ -33,6 +33,7 @@ func (s *Server) encode(ctx context.Context, t *text, rows []wire.EncodeRow, wan
 			return nil, err
 		}
 		floats += len(r.IDs) * t.manifest.Config.Hidden
+		callOf(ctx).asked(len(r.IDs))
 	}
 	if want.Hidden && floats > maxFloats {
 		return nil, invalid("input", "the hidden states of these inputs are %d numbers, at most %d go into one answer: send fewer inputs", floats, maxFloats)

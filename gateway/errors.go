@@ -31,6 +31,17 @@ const (
 	FaultTimeout           // the client's own deadline has passed
 )
 
+// String is the fault's name in metrics, traces and logs.
+func (f Fault) String() string {
+	if name, ok := faultNames[f]; ok {
+		return name
+	}
+	return "other"
+}
+
+var faultNames = map[Fault]string{FaultInternal: "internal", FaultInvalid: "invalid", FaultContext: "context", FaultKey: "key", FaultModel: "model", FaultTask: "task",
+	FaultBusy: "busy", FaultUnavailable: "unavailable", FaultCanceled: "canceled", FaultTooLarge: "too_large", FaultTimeout: "timeout"}
+
 // Error is what a client is told.
 type Error struct {
 	Fault Fault

@@ -15,6 +15,7 @@ import (
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/internal/live"
 	"github.com/skein-project/skein/router"
+	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -27,6 +28,9 @@ type Config struct {
 	MaxStops   int           // stop strings of a request; default 16
 	MaxInputs  int           // texts of one embedding or classification request; default 256
 	MaxChoices int           // answers that one request may ask for (n); default 8
+
+	Tracer     *telemetry.Tracer // of the process; default nil: no traces
+	RequestLog slog.Level        // of the line that is logged per request; LogOff = none; default info
 }
 
 func (c Config) withDefaults() Config {
@@ -77,6 +81,7 @@ type Server struct {
 	dialer  *wire.Dialer
 	log     *slog.Logger
 
+	books  *books
 	tables tables
 	texts  texts
 	load   load
@@ -87,7 +92,7 @@ func New(cfg Config, state *live.State, library Library, dialer *wire.Dialer, lo
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg.withDefaults(), live: state, library: library, dialer: dialer, log: log}
+	s := &Server{cfg: cfg.withDefaults(), live: state, library: library, dialer: dialer, log: log, books: newBooks()}
 	s.texts.byDigest = map[blob.Digest]*textEntry{}
 	s.load.running, s.load.failed = map[router.Placed]int{}, map[router.Placed]time.Time{}
 	return s, nil

@@ -73,7 +73,7 @@ func (s *Server) generate(ctx context.Context, t *text, a Ask, send func(Piece) 
 	if err := s.check(t, &a); err != nil {
 		return err
 	}
-	w := &writer{decoder: t.decoder(), stop: stopper{stops: a.Stops}, send: send, usage: Usage{Prompt: len(a.Tokens)}}
+	w := &writer{call: callOf(ctx), decoder: t.decoder(), stop: stopper{stops: a.Stops}, send: send, usage: Usage{Prompt: len(a.Tokens)}}
 	finish, err := s.tokens(ctx, t, a, w.take)
 	return w.finish(err, finish)
 }
@@ -151,6 +151,7 @@ func (s *Server) context(t *text) int {
 func (s *Server) tokens(ctx context.Context, t *text, a Ask, take func(sample.Choice) error) (Finish, error) {
 	req := &wire.GenerateRequest{Tokens: slices.Clone(a.Tokens), Sampling: a.Sampling, MaxTokens: a.MaxTokens, EOS: t.manifest.EOS}
 	var finish Finish
+	noted := callOf(ctx)
 	err := s.onReplica(ctx, t.version, func(ctx context.Context, r router.Route) error {
 		req.Replica, req.Epoch = r.Replica, r.Epoch
 		err := wire.Read(ctx, s.dialer, cluster.RoleNode, r.Head(), wire.Generate, req, func(res *wire.GenerateResponse) error {
@@ -158,6 +159,7 @@ func (s *Server) tokens(ctx context.Context, t *text, a Ask, take func(sample.Ch
 				// The journal: what was given is part of the next attempt's prompt.
 				req.Tokens = append(req.Tokens, c.Token)
 				req.MaxTokens--
+				noted.gave()
 				if err := take(c); err != nil {
 					return final{err}
 				}
@@ -211,7 +213,9 @@ func (s *Server) onReplica(ctx context.Context, v cluster.VersionID, call func(c
 		}
 		before := progress()
 		end := s.load.begin(route.Placed())
-		err = call(ctx, route)
+		trying, tried := callOf(ctx).attempt(ctx, route)
+		err = call(trying, route)
+		tried(err)
 		end()
 		var f final
 		var refused *wire.Refused
@@ -260,25 +264,35 @@ func (e *effort) route(client context.Context) (router.Route, error) {
 		if !e.begun && errors.As(e.last, &refused) && refused.Code == connect.CodeResourceExhausted {
 			return route, e.last // every placement is full
 		}
-		if unready.Excluded == 0 {
-			select { // nothing to try until the state changes
-			case <-changed:
-			case <-ctx.Done():
-				return route, cmp.Or(client.Err(), err)
-			}
-			continue
-		}
-		select {
-		case <-time.After(e.pause): // then the same ones again: the failure may have passed, or the state changed
-			e.excluded, e.pause = nil, min(2*e.pause, retryMost)
-		case <-ctx.Done():
+		if !e.wait(ctx, unready.Excluded == 0, changed) {
 			return route, cmp.Or(client.Err(), err)
 		}
 	}
 }
 
+// wait waits for what may give a placement; false = ctx ended first.
+func (e *effort) wait(ctx context.Context, nothing bool, changed <-chan struct{}) bool {
+	defer callOf(ctx).wait()()
+	if nothing {
+		select { // nothing to try until the state changes
+		case <-changed:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	select {
+	case <-time.After(e.pause): // then the same ones again: the failure may have passed, or the state changed
+		e.excluded, e.pause = nil, min(2*e.pause, retryMost)
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // writer turns tokens into pieces of text.
 type writer struct {
+	call    *call
 	decoder *token.Decoder
 	stop    stopper
 	send    func(Piece) error
@@ -330,5 +344,6 @@ func (w *writer) rest() (text string, hit bool) {
 }
 
 func (w *writer) end(text string, f Finish) error {
+	w.call.finish(f)
 	return w.send(Piece{Text: text, Finish: f, Usage: w.usage})
 }

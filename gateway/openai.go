@@ -13,50 +13,58 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
 
 // registerOpenAI adds the OpenAI HTTP API: chat, completions, embeddings, models (OpenAI API reference, 2026).
 func (s *Server) registerOpenAI(mux *http.ServeMux) {
 	for _, e := range []struct {
-		method, path string
-		handler      func(http.ResponseWriter, *http.Request) error
+		method, path, operation string
+		handler                 func(http.ResponseWriter, *http.Request) error
 	}{
-		{http.MethodPost, "/v1/chat/completions", s.chatCompletions},
-		{http.MethodPost, "/v1/completions", s.completions},
-		{http.MethodPost, "/v1/embeddings", s.embeddings},
-		{http.MethodGet, "/v1/models", s.listModels},
-		{http.MethodGet, "/v1/models/{model}", s.getModel},
+		{http.MethodPost, "/v1/chat/completions", telemetry.OpChat, s.chatCompletions},
+		{http.MethodPost, "/v1/completions", telemetry.OpText, s.completions},
+		{http.MethodPost, "/v1/embeddings", telemetry.OpEmbeddings, s.embeddings},
+		{http.MethodGet, "/v1/models", opModels, s.listModels},
+		{http.MethodGet, "/v1/models/{model}", opModels, s.getModel},
 	} {
-		mux.HandleFunc(e.method+" "+e.path, s.openAI(e.handler))
-		mux.HandleFunc(e.path, s.openAI(func(w http.ResponseWriter, r *http.Request) error {
+		mux.HandleFunc(e.method+" "+e.path, s.openAI(e.operation, e.handler))
+		mux.HandleFunc(e.path, s.openAI(opOther, func(w http.ResponseWriter, r *http.Request) error {
 			w.Header().Set("Allow", e.method)
 			return &httpError{http.StatusMethodNotAllowed, &Error{Fault: FaultInvalid, Why: fmt.Sprintf("%.40q is not a method of %s: use %s", r.Method, e.path, e.method)}}
 		}))
 	}
-	mux.HandleFunc("/v1/", s.openAI(func(_ http.ResponseWriter, r *http.Request) error {
+	mux.HandleFunc("/v1/", s.openAI(opOther, func(_ http.ResponseWriter, r *http.Request) error {
 		return &httpError{http.StatusNotFound, &Error{Fault: FaultInvalid, Why: fmt.Sprintf("%.200q is not served here", r.URL.Path)}}
 	}))
 }
 
 const requestIDHeader = "x-request-id"
 
+// Operations beside those of telemetry.
+const (
+	opInfer  = "infer"
+	opModels = "models"
+	opOther  = "other"
+)
+
 // openAI puts key check, request id, size limit and error form around a handler.
-func (s *Server) openAI(h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+func (s *Server) openAI(operation string, h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		began := time.Now()
-		id := r.Header.Get(requestIDHeader)
-		if id == "" || len(id) > 128 {
-			id = newID("req-")
-		}
-		w.Header().Set(requestIDHeader, id)
-		out := &answer{ResponseWriter: w, explain: s.explain, began: began}
-		_, err := Authenticate(s.live.Now(), r.Header)
+		r, c := s.begin(r, requestID(r.Header.Get(requestIDHeader)), operation)
+		defer c.end()
+		w.Header().Set(requestIDHeader, c.id)
+		out := &answer{ResponseWriter: w, explain: s.explain, began: c.began}
+		key, err := Authenticate(s.live.Now(), r.Header)
 		if err == nil {
+			c.by(defaultTenant, key.ID)
+			c.reach()
 			r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
 			err = h(out, r)
 		}
 		if err != nil {
+			c.fail(err)
 			out.fail(err)
 		}
 	}

@@ -54,6 +54,7 @@ func (s *Server) text(ctx context.Context, name string) (*text, error) {
 	if !ok {
 		return nil, &Error{Fault: FaultModel, Param: "model", Why: fmt.Sprintf("the model %.128q does not exist", name)}
 	}
+	callOf(ctx).resolve(name, v)
 	e := s.texts.entry(version.Manifest)
 	e.once.Do(func() { e.text, e.err = s.loadText(context.WithoutCancel(ctx), version) })
 	if e.err != nil {
