@@ -16,60 +16,88 @@ func (k Kind) String() string {
 	return [...]string{"", "gauge", "counter", "histogram"}[k]
 }
 
-// Family is a kind of measurement.
+// Family is a kind of measurement. Its name is the one that Prometheus scrapes.
 type Family struct {
 	Name   string
 	Kind   Kind
-	Labels []string // that its series may have, sorted
+	Labels []Column // that its series may have, sorted
 	Help   string   // with its unit
 }
 
-// Prometheus is the name that the family has in Prometheus: durations are in seconds there.
-func (f Family) Prometheus() string {
-	if f.Kind == Durations {
-		return f.Name + "_seconds"
-	}
-	return f.Name
+// Column is a label of a family.
+type Column struct {
+	Name string
+	As   string // in Prometheus, where it differs
 }
 
+// Exported is the label's name in Prometheus.
+func (c Column) Exported() string {
+	if c.As != "" {
+		return c.As
+	}
+	return c.Name
+}
+
+// Column finds a label of the family.
+func (f Family) Column(name string) (Column, bool) {
+	i := slices.IndexFunc(f.Labels, func(c Column) bool { return c.Name == name })
+	if i < 0 {
+		return Column{}, false
+	}
+	return f.Labels[i], true
+}
+
+// Outcomes are the values of the label outcome, and those that stand for each in Prometheus, where faults have names of their own.
+var Outcomes = []struct {
+	Name     string
+	Exported []string
+}{
+	{"ok", []string{"ok"}},
+	{"failed", []string{"internal", "unavailable", "timeout"}},
+	{"refused", []string{"busy"}},
+	{"other", []string{"invalid", "context", "key", "model", "task", "canceled", "too_large", "other"}},
+}
+
+// Labels of families. What a program says of itself is the scraped instance in Prometheus.
 var (
-	ofRequest = []string{"gateway", "model", "outcome", "tenant", "version"}
-	ofVersion = []string{"gateway", "model", "tenant", "version"}
-	ofDevice  = []string{"Hostname", "UUID", "gpu", "modelName"} // as dcgm-exporter has them
+	ofDevice  = []Column{{Name: "Hostname"}, {Name: "UUID"}, {Name: "gpu"}, {Name: "modelName"}} // as dcgm-exporter has them
+	ofHealth  = []Column{{Name: "Hostname"}, {Name: "UUID"}}
+	ofGenAI   = []Column{{Name: "version", As: "gen_ai_response_model"}}
+	ofFlow    = []Column{{Name: "gateway", As: "instance"}, {Name: "version"}}
+	ofVersion = []Column{{Name: "version"}}
+	ofNode    = []Column{{Name: "node"}}
+	ofDisk    = []Column{{Name: "node", As: "instance"}}
 )
 
-// Families lists everything that is measured, by name. Telemetry exports the same names and labels, and rules may ask for no others.
+// Families lists everything that is measured, by name. Rules may ask for nothing else.
 var Families = []Family{
-	{"DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", Gauge, ofDevice, "double-bit memory errors since the driver was loaded"},
 	{"DCGM_FI_DEV_FB_FREE", Gauge, ofDevice, "free device memory, MiB"},
 	{"DCGM_FI_DEV_FB_USED", Gauge, ofDevice, "used device memory, MiB"},
 	{"DCGM_FI_DEV_GPU_TEMP", Gauge, ofDevice, "temperature, °C"},
 	{"DCGM_FI_DEV_GPU_UTIL", Gauge, ofDevice, "utilisation, percent"},
 	{"DCGM_FI_DEV_POWER_USAGE", Gauge, ofDevice, "power, W"},
 	{"DCGM_FI_DEV_XID_ERRORS", Gauge, ofDevice, "number of the last XID error, 0 without one"},
-	{"gen_ai_server_request_duration", Durations, ofRequest, "time of a request until its end"},
-	{"gen_ai_server_time_per_output_token", Durations, ofVersion, "time of a token after the first"},
-	{"gen_ai_server_time_to_first_token", Durations, ofVersion, "time until the first token"},
-	{"skein_certificate_seconds_left", Gauge, []string{"id", "role"}, "time until a certificate ends, s"},
-	{"skein_device_failed", Gauge, ofDevice, "1 while a device is failed or quarantined, else 0"},
-	{"skein_disk_free_bytes", Gauge, []string{"node", "path"}, "free bytes of a file system that Skein writes to"},
-	{"skein_disk_free_ratio", Gauge, []string{"node", "path"}, "free share of a file system that Skein writes to, 0 to 1"},
-	{"skein_gateway_silent_seconds", Gauge, []string{"gateway"}, "time since a gateway last reported, s"},
-	{"skein_node_lost", Gauge, []string{"node"}, "1 while a node is lost, else 0"},
-	{"skein_node_silent_seconds", Gauge, []string{"node"}, "time since a node last reported, s"},
-	{"skein_queue_waiting", Gauge, ofVersion, "requests that wait"},
-	{"skein_quota_used_ratio", Gauge, []string{"id", "meter", "model", "tenant", "window"}, "used share of a limit, 0 to 1"},
-	{"skein_raft_apply_lag_entries", Gauge, []string{"coordinator"}, "committed entries that a coordinator has not applied"},
-	{"skein_raft_has_leader", Gauge, nil, "1 while a leader is known, else 0"},
-	{"skein_raft_leader_changes_total", Counter, nil, "elections won"},
+	{"gen_ai_server_request_duration_seconds", Durations, ofGenAI, "time of requests until their end"},
+	{"gen_ai_server_time_per_output_token_seconds", Durations, ofGenAI, "mean time between the tokens of answers"},
+	{"gen_ai_server_time_to_first_token_seconds", Durations, ofGenAI, "time until the first token of answers"},
+	{"skein_certificate_left_seconds", Gauge, []Column{{Name: "member", As: "instance"}}, "time until a member's certificate ends, s"},
+	{"skein_disk_free_bytes", Gauge, ofDisk, "free bytes of the file system of the data directory"},
+	{"skein_disk_free_ratio", Gauge, ofDisk, "free share of the file system of the data directory, 0 to 1"},
+	{"skein_gateway_requests_total", Counter, []Column{{Name: "outcome"}, {Name: "tenant"}, {Name: "version"}}, "requests that ended; outcome is one of Outcomes"},
+	{"skein_gateway_running_requests", Gauge, ofFlow, "requests at replicas"},
+	{"skein_gateway_silent_seconds", Gauge, []Column{{Name: "gateway"}}, "time since a gateway was last heard, s"},
+	{"skein_gateway_tokens_total", Counter, []Column{{Name: "tenant"}, {Name: "type"}, {Name: "version"}}, "tokens; type is input or output"},
+	{"skein_gateway_waiting_requests", Gauge, ofFlow, "requests that wait for a replica"},
+	{"skein_gpu_healthy", Gauge, ofHealth, "1 if work may be placed on the device, else 0"},
+	{"skein_node_lost", Gauge, ofNode, "1 while a node is lost, else 0"},
+	{"skein_node_silent_seconds", Gauge, ofNode, "time since a node last reported, s"},
+	{"skein_quota_used_ratio", Gauge, []Column{{Name: "limit"}, {Name: "meter"}, {Name: "model"}, {Name: "tenant"}, {Name: "window"}}, "used share of a limit, 0 to 1"},
+	{"skein_raft_apply_lag_entries", Gauge, []Column{{Name: "coordinator"}}, "committed entries that a coordinator has not applied"},
+	{"skein_raft_leader_changes_total", Counter, nil, "changes of the leader"},
 	{"skein_raft_voters", Gauge, nil, "voters of the configuration"},
-	{"skein_raft_voters_spare", Gauge, nil, "healthy voters beyond the majority"},
-	{"skein_replicas_missing", Gauge, []string{"model", "version"}, "replicas wanted that are not ready"},
-	{"skein_replicas_ready", Gauge, []string{"model", "version"}, "replicas that are ready"},
-	{"skein_replicas_unplaced", Gauge, []string{"model", "version"}, "replicas wanted that have no place, or whose load is refused"},
-	{"skein_requests_running", Gauge, ofVersion, "requests that run"},
-	{"skein_requests_total", Counter, ofRequest, "requests that ended; outcome is ok, error, refused or cancelled"},
-	{"skein_tokens_total", Counter, []string{"gateway", "model", "tenant", "type", "version"}, "tokens; type is input or output"},
+	{"skein_raft_voters_spare", Gauge, nil, "voters that answer, beyond the majority"},
+	{"skein_replicas_ready", Gauge, ofVersion, "replicas that take requests"},
+	{"skein_replicas_wanted", Gauge, ofVersion, "replicas that a version should have"},
 }
 
 // FamilyOf finds a family by its name.

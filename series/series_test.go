@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,11 +130,11 @@ func TestLabels(t *testing.T) {
 }
 
 func TestFamilies(t *testing.T) {
-	if !slices.IsSortedFunc(Families, func(a, b Family) int { return map[bool]int{true: -1, false: 1}[a.Name < b.Name] }) {
+	if !slices.IsSortedFunc(Families, func(a, b Family) int { return strings.Compare(a.Name, b.Name) }) {
 		t.Error("families are not sorted by name")
 	}
 	for _, f := range Families {
-		if got, ok := FamilyOf(f.Name); !ok || got.Name != f.Name || f.Kind.String() == "" || f.Help == "" || !slices.IsSorted(f.Labels) {
+		if got, ok := FamilyOf(f.Name); !ok || got.Name != f.Name || f.Kind.String() == "" || f.Help == "" || !slices.IsSortedFunc(f.Labels, func(a, b Column) int { return strings.Compare(a.Name, b.Name) }) {
 			t.Errorf("%+v", f)
 		}
 	}
@@ -146,14 +147,14 @@ func TestRefused(t *testing.T) {
 		want error
 	}{
 		{s.Put(start, "gizmo", nil, 1), ErrUnknown},
-		{s.Put(start, "skein_requests_total", Of("model", "m"), 1), ErrKind},
-		{s.Add(start, "skein_queue_waiting", Of("model", "m"), 1), ErrKind},
-		{s.Put(start, "skein_queue_waiting", Of("colour", "m"), 1), ErrLabels},
-		{s.Put(start, "skein_queue_waiting", Of("model", string(make([]byte, MaxValue+1))), 1), ErrLabels},
-		{s.Put(start, "skein_queue_waiting", Labels{{"version", "1"}, {"model", "m"}}, 1), ErrLabels},
-		{s.Put(start, "skein_queue_waiting", nil, math.NaN()), ErrValue},
-		{s.Put(start, "skein_queue_waiting", nil, math.Inf(1)), ErrValue},
-		{s.Add(start, "skein_requests_total", nil, -1), ErrValue},
+		{s.Put(start, "skein_gateway_requests_total", Of("version", "m"), 1), ErrKind},
+		{s.Add(start, "skein_gateway_waiting_requests", Of("version", "m"), 1), ErrKind},
+		{s.Put(start, "skein_gateway_waiting_requests", Of("colour", "m"), 1), ErrLabels},
+		{s.Put(start, "skein_gateway_waiting_requests", Of("version", string(make([]byte, MaxValue+1))), 1), ErrLabels},
+		{s.Put(start, "skein_gateway_waiting_requests", Labels{{"version", "1"}, {"model", "m"}}, 1), ErrLabels},
+		{s.Put(start, "skein_gateway_waiting_requests", nil, math.NaN()), ErrValue},
+		{s.Put(start, "skein_gateway_waiting_requests", nil, math.Inf(1)), ErrValue},
+		{s.Add(start, "skein_gateway_requests_total", nil, -1), ErrValue},
 	} {
 		if !errors.Is(c.err, c.want) {
 			t.Errorf("%v, want %v", c.err, c.want)
@@ -162,10 +163,10 @@ func TestRefused(t *testing.T) {
 	if s.Size().Series != 0 {
 		t.Error("something was kept")
 	}
-	if _, err := s.Range("skein_queue_waiting", nil, start, start.Add(100*time.Hour), time.Second); !errors.Is(err, ErrRange) {
+	if _, err := s.Range("skein_gateway_waiting_requests", nil, start, start.Add(100*time.Hour), time.Second); !errors.Is(err, ErrRange) {
 		t.Errorf("a range of too many points: %v", err)
 	}
-	if _, err := s.Range("skein_queue_waiting", nil, at(10), at(0), time.Second); !errors.Is(err, ErrRange) {
+	if _, err := s.Range("skein_gateway_waiting_requests", nil, at(10), at(0), time.Second); !errors.Is(err, ErrRange) {
 		t.Errorf("a range that runs backwards: %v", err)
 	}
 }
@@ -186,8 +187,8 @@ func TestAgainstList(t *testing.T) {
 			all = append(all, seen{now, v})
 			var h Histogram
 			h.Add(int64(v))
-			if err := errors.Join(s.Put(at(now), "skein_queue_waiting", nil, float64(v)), s.Add(at(now), "skein_requests_total", nil, int64(v)),
-				s.Observe(at(now), "gen_ai_server_request_duration", nil, &h)); err != nil {
+			if err := errors.Join(s.Put(at(now), "skein_gateway_waiting_requests", nil, float64(v)), s.Add(at(now), "skein_gateway_requests_total", nil, int64(v)),
+				s.Observe(at(now), "gen_ai_server_request_duration_seconds", nil, &h)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -212,19 +213,19 @@ func TestAgainstList(t *testing.T) {
 			merged.Add(int64(x.v))
 			n++
 		}
-		if got, ok := s.Increase(window("skein_requests_total", nil, now, w)); !ok || int(got) != sum {
+		if got, ok := s.Increase(window("skein_gateway_requests_total", nil, now, w)); !ok || int(got) != sum {
 			t.Fatalf("increase over %d s is %d, want %d", w, got, sum)
 		}
-		if got, ok := s.Merged(window("gen_ai_server_request_duration", nil, now, w)); !ok || got != merged {
+		if got, ok := s.Merged(window("gen_ai_server_request_duration_seconds", nil, now, w)); !ok || got != merged {
 			t.Fatalf("merged over %d s is %v, want %v", w, got, merged)
 		}
-		if got, ok := s.Gauge(window("skein_queue_waiting", nil, now, w), Highest); !ok || int(got) != high {
+		if got, ok := s.Gauge(window("skein_gateway_waiting_requests", nil, now, w), Highest); !ok || int(got) != high {
 			t.Fatalf("highest over %d s is %v, want %d", w, got, high)
 		}
-		if got, ok := s.Gauge(window("skein_queue_waiting", nil, now, w), Lowest); !ok || int(got) != low {
+		if got, ok := s.Gauge(window("skein_gateway_waiting_requests", nil, now, w), Lowest); !ok || int(got) != low {
 			t.Fatalf("lowest over %d s is %v, want %d", w, got, low)
 		}
-		if s.Absent(window("skein_queue_waiting", nil, now, w)) || !s.Absent(window("skein_queue_waiting", nil, now+2*w+2*step, w)) {
+		if s.Absent(window("skein_gateway_waiting_requests", nil, now, w)) || !s.Absent(window("skein_gateway_waiting_requests", nil, now+2*w+2*step, w)) {
 			t.Fatal("presence")
 		}
 	})
@@ -233,20 +234,20 @@ func TestAgainstList(t *testing.T) {
 func TestTiersReachBack(t *testing.T) {
 	s := New(0, 0)
 	for i := range 3 * 86_400 / 5 {
-		if err := s.Add(at(5*i), "skein_requests_total", Of("model", "m"), 5); err != nil {
+		if err := s.Add(at(5*i), "skein_gateway_requests_total", Of("version", "m"), 5); err != nil {
 			t.Fatal(err)
 		}
 	}
 	end := 3*86_400 - 5
 	for _, c := range []struct{ back, length int }{{0, 60}, {0, 300}, {0, 86_400}, {3600, 300}, {30_000, 600}, {100_000, 3600}, {200_000, 600}} {
-		if got, ok := s.Rate(window("skein_requests_total", nil, end-c.back, c.length)); !ok || math.Abs(got-1) > 0.09 {
+		if got, ok := s.Rate(window("skein_gateway_requests_total", nil, end-c.back, c.length)); !ok || math.Abs(got-1) > 0.09 {
 			t.Errorf("rate of %d s, %d s ago: %v", c.length, c.back, got)
 		}
 	}
-	if _, ok := s.Rate(window("skein_requests_total", nil, -1, 60)); ok {
+	if _, ok := s.Rate(window("skein_gateway_requests_total", nil, -1, 60)); ok {
 		t.Error("a rate before the first value")
 	}
-	curves, err := s.Range("skein_requests_total", nil, at(0), at(end), time.Hour)
+	curves, err := s.Range("skein_gateway_requests_total", nil, at(0), at(end), time.Hour)
 	if err != nil || len(curves) != 1 || len(curves[0].Points) != 72 || curves[0].Points[10].Sum != 3600 {
 		t.Errorf("%v, %v", curves, err)
 	}
@@ -262,7 +263,7 @@ func TestUsual(t *testing.T) {
 	}
 	const end = 7*86_400 + 12*3600
 	for sec := 0; sec <= end; sec += 10 {
-		if err := s.Add(at(sec), "skein_requests_total", Of("tenant", "a"), 10*rate(sec)); err != nil {
+		if err := s.Add(at(sec), "skein_gateway_requests_total", Of("tenant", "a"), 10*rate(sec)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -270,11 +271,11 @@ func TestUsual(t *testing.T) {
 		at   int
 		want float64
 	}{{end, 10}, {end - 9*3600, 1}} {
-		if got, ok := s.Usual(window("skein_requests_total", Is(Of("tenant", "a")), c.at, 7*86_400)); !ok || math.Abs(got-c.want) > 0.1*c.want {
+		if got, ok := s.Usual(window("skein_gateway_requests_total", Is(Of("tenant", "a")), c.at, 7*86_400)); !ok || math.Abs(got-c.want) > 0.1*c.want {
 			t.Errorf("usual at hour %d is %v, want %v", c.at/3600%24, got, c.want)
 		}
 	}
-	if got, ok := s.Usual(window("skein_requests_total", nil, 20*3600, 7*86_400)); ok {
+	if got, ok := s.Usual(window("skein_gateway_requests_total", nil, 20*3600, 7*86_400)); ok {
 		t.Errorf("after less than a day the usual is %v", got)
 	}
 }
@@ -286,8 +287,8 @@ func TestClockJumps(t *testing.T) {
 		t.Helper()
 		var h Histogram
 		h.Add(int64(n))
-		if err := errors.Join(s.Add(at(sec), "skein_requests_total", nil, int64(n)), s.Put(at(sec), "skein_queue_waiting", nil, float64(n)),
-			s.Observe(at(sec), "gen_ai_server_request_duration", nil, &h)); err != nil {
+		if err := errors.Join(s.Add(at(sec), "skein_gateway_requests_total", nil, int64(n)), s.Put(at(sec), "skein_gateway_waiting_requests", nil, float64(n)),
+			s.Observe(at(sec), "gen_ai_server_request_duration_seconds", nil, &h)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -300,17 +301,17 @@ func TestClockJumps(t *testing.T) {
 	for sec := 600; sec < 900; sec++ {
 		put(sec, 1)
 	}
-	if got, _ := s.Increase(window("skein_requests_total", nil, 899, 3600)); got != 900 {
+	if got, _ := s.Increase(window("skein_gateway_requests_total", nil, 899, 3600)); got != 900 {
 		t.Errorf("%d events, want 900", got)
 	}
-	if got, _ := s.Gauge(window("skein_queue_waiting", nil, 899, 3600), Highest); got != 1 {
+	if got, _ := s.Gauge(window("skein_gateway_waiting_requests", nil, 899, 3600), Highest); got != 1 {
 		t.Errorf("the highest is %v", got)
 	}
-	if h, _ := s.Merged(window("gen_ai_server_request_duration", nil, 899, 3600)); h.Count() != 900 || h.Sum() != 900 {
+	if h, _ := s.Merged(window("gen_ai_server_request_duration_seconds", nil, 899, 3600)); h.Count() != 900 || h.Sum() != 900 {
 		t.Errorf("merged %v", h)
 	}
 	put(895, 1) // a late one counts where the newest is
-	if got, _ := s.Increase(window("skein_requests_total", nil, 899, 2)); got != 3 || s.Size().Late != 3 {
+	if got, _ := s.Increase(window("skein_gateway_requests_total", nil, 899, 2)); got != 3 || s.Size().Late != 3 {
 		t.Errorf("%d events, %+v", got, s.Size())
 	}
 }
@@ -320,7 +321,7 @@ func TestMatch(t *testing.T) {
 	for _, m := range []string{"a", "b"} {
 		for _, o := range []string{"ok", "error"} {
 			for v := range 3 {
-				s.Add(start, "skein_requests_total", Of("model", m, "version", fmt.Sprint(v), "outcome", o), 1)
+				s.Add(start, "skein_gateway_requests_total", Of("version", m, "tenant", fmt.Sprint(v), "outcome", o), 1)
 			}
 		}
 	}
@@ -329,28 +330,28 @@ func TestMatch(t *testing.T) {
 		want int64
 	}{
 		{nil, 12},
-		{Is(Of("model", "a")), 6},
-		{Is(Of("model", "a", "outcome", "ok")), 3},
-		{Match{{"outcome", []string{"ok", "error"}}, {"version", []string{"1", "2"}}}, 8},
-		{Match{{"tenant", []string{""}}}, 12},
+		{Is(Of("version", "a")), 6},
+		{Is(Of("version", "a", "outcome", "ok")), 3},
+		{Match{{"outcome", []string{"ok", "error"}}, {"tenant", []string{"1", "2"}}}, 8},
+		{Match{{"type", []string{""}}}, 12},
 	} {
-		if got, ok := s.Increase(Window{"skein_requests_total", c.m, start, time.Minute}); !ok || got != c.want {
+		if got, ok := s.Increase(Window{"skein_gateway_requests_total", c.m, start, time.Minute}); !ok || got != c.want {
 			t.Errorf("%v: %d, want %d", c.m, got, c.want)
 		}
 	}
-	if _, ok := s.Increase(Window{"skein_requests_total", Is(Of("model", "c")), start, time.Minute}); ok {
+	if _, ok := s.Increase(Window{"skein_gateway_requests_total", Is(Of("version", "c")), start, time.Minute}); ok {
 		t.Error("a model that is not there")
 	}
-	if got := s.Subjects("skein_requests_total", []string{"model", "version"}, Is(Of("outcome", "ok", "model", "b"))); len(got) != 3 || got[0].String() != `{model="b",version="0"}` {
+	if got := s.Subjects("skein_gateway_requests_total", []string{"tenant", "version"}, Is(Of("outcome", "ok", "model", "b"))); len(got) != 3 || got[0].String() != `{tenant="0",version="b"}` {
 		t.Errorf("%v", got)
 	}
-	s.Sample(start, "skein_requests_total", Of("model", "a", "version", "1", "outcome", "error"), "r-1")
-	s.Sample(at(1), "skein_requests_total", Of("model", "a", "version", "2", "outcome", "error"), "r-2")
-	if got := s.Samples("skein_requests_total", Is(Of("model", "a")), start); !slices.Equal(got, []string{"r-2", "r-1"}) {
+	s.Sample(start, "skein_gateway_requests_total", Of("version", "a", "tenant", "1", "outcome", "error"), "r-1")
+	s.Sample(at(1), "skein_gateway_requests_total", Of("version", "a", "tenant", "2", "outcome", "error"), "r-2")
+	if got := s.Samples("skein_gateway_requests_total", Is(Of("version", "a")), start); !slices.Equal(got, []string{"r-2", "r-1"}) {
 		t.Errorf("%v", got)
 	}
-	s.Forget(Is(Of("model", "a")))
-	if got, _ := s.Increase(Window{"skein_requests_total", nil, start, time.Minute}); got != 6 || s.Size().Series != 6 {
+	s.Forget(Is(Of("version", "a")))
+	if got, _ := s.Increase(Window{"skein_gateway_requests_total", nil, start, time.Minute}); got != 6 || s.Size().Series != 6 {
 		t.Errorf("%d after forgetting, %+v", got, s.Size())
 	}
 }
@@ -359,20 +360,20 @@ func TestMatch(t *testing.T) {
 func TestEviction(t *testing.T) {
 	s := New(64, 0)
 	for i := range 1000 {
-		if err := s.Put(at(i), "skein_queue_waiting", Of("model", fmt.Sprint(i)), 1); err != nil {
+		if err := s.Put(at(i), "skein_gateway_waiting_requests", Of("version", fmt.Sprint(i)), 1); err != nil {
 			t.Fatal(err)
 		}
-		s.Put(at(i), "skein_queue_waiting", Of("model", "busy"), float64(i))
+		s.Put(at(i), "skein_gateway_waiting_requests", Of("version", "busy"), float64(i))
 	}
 	if n := s.Size().Series; n > 64 || n < 32 {
 		t.Errorf("%d series", n)
 	}
-	if got, ok := s.Gauge(window("skein_queue_waiting", Is(Of("model", "busy")), 999, 2000), Lowest); !ok || got != 0 {
+	if got, ok := s.Gauge(window("skein_gateway_waiting_requests", Is(Of("version", "busy")), 999, 2000), Lowest); !ok || got != 0 {
 		t.Errorf("the busy one lost its history: %v, %v", got, ok)
 	}
 	s = New(0, 200_000)
 	for i := range 20_000 {
-		if err := s.Put(at(i), "skein_queue_waiting", Of("model", fmt.Sprint(i/200)), math.Sqrt(float64(i))); err != nil {
+		if err := s.Put(at(i), "skein_gateway_waiting_requests", Of("version", fmt.Sprint(i/200)), math.Sqrt(float64(i))); err != nil {
 			t.Fatal(err)
 		}
 		if s.Size().Bytes > 200_000 {
@@ -397,30 +398,32 @@ func TestBytes(t *testing.T) {
 		most int
 		put  func(s *Store, i int)
 	}{
-		{"a constant gauge", 30_000, func(s *Store, i int) { s.Put(at(i), "skein_queue_waiting", nil, 3) }},
-		{"an ordinary gauge", 155_000, func(s *Store, i int) { s.Put(at(i), "skein_queue_waiting", nil, float64(50+noise(i)%20)) }},
-		{"a noisy gauge", 250_000, func(s *Store, i int) { s.Put(at(i), "skein_queue_waiting", nil, math.Sqrt(float64(noise(i)))) }},
-		{"a constant counter", 30_000, func(s *Store, i int) { s.Add(at(i), "skein_requests_total", nil, 3) }},
-		{"an ordinary counter", 60_000, func(s *Store, i int) { s.Add(at(i), "skein_requests_total", nil, int64(50+noise(i)%20)) }},
-		{"a noisy counter", 92_000, func(s *Store, i int) { s.Add(at(i), "skein_requests_total", nil, int64(noise(i))) }},
+		{"a constant gauge", 30_000, func(s *Store, i int) { s.Put(at(i), "skein_gateway_waiting_requests", nil, 3) }},
+		{"an ordinary gauge", 155_000, func(s *Store, i int) { s.Put(at(i), "skein_gateway_waiting_requests", nil, float64(50+noise(i)%20)) }},
+		{"a noisy gauge", 250_000, func(s *Store, i int) {
+			s.Put(at(i), "skein_gateway_waiting_requests", nil, math.Sqrt(float64(noise(i))))
+		}},
+		{"a constant counter", 30_000, func(s *Store, i int) { s.Add(at(i), "skein_gateway_requests_total", nil, 3) }},
+		{"an ordinary counter", 60_000, func(s *Store, i int) { s.Add(at(i), "skein_gateway_requests_total", nil, int64(50+noise(i)%20)) }},
+		{"a noisy counter", 92_000, func(s *Store, i int) { s.Add(at(i), "skein_gateway_requests_total", nil, int64(noise(i))) }},
 		{"a constant histogram", 31_000, func(s *Store, i int) {
 			var h Histogram
 			h.Add(100)
-			s.Observe(at(i), "gen_ai_server_request_duration", nil, &h)
+			s.Observe(at(i), "gen_ai_server_request_duration_seconds", nil, &h)
 		}},
 		{"an ordinary histogram", 215_000, func(s *Store, i int) {
 			var h Histogram
 			for k := range 4 {
 				h.Add(int64(100 + noise(4*i+k)%400))
 			}
-			s.Observe(at(i), "gen_ai_server_request_duration", nil, &h)
+			s.Observe(at(i), "gen_ai_server_request_duration_seconds", nil, &h)
 		}},
 		{"a noisy histogram", 1_030_000, func(s *Store, i int) {
 			var h Histogram
 			for k := range 16 {
 				h.Add(Bounds[noise(16*i+k)%len(Bounds)])
 			}
-			s.Observe(at(i), "gen_ai_server_request_duration", nil, &h)
+			s.Observe(at(i), "gen_ai_server_request_duration_seconds", nil, &h)
 		}},
 	} {
 		s := New(0, 0)
@@ -444,9 +447,9 @@ func TestBytes(t *testing.T) {
 
 func BenchmarkAdd(b *testing.B) {
 	s := New(0, 0)
-	l := Of("model", "m", "version", "1", "tenant", "a", "outcome", "ok")
+	l := Of("version", "m@1", "tenant", "a", "outcome", "ok")
 	for i := 0; b.Loop(); i++ {
-		s.Add(at(i/10), "skein_requests_total", l, 1)
+		s.Add(at(i/10), "skein_gateway_requests_total", l, 1)
 	}
 }
 
@@ -457,23 +460,23 @@ func BenchmarkWindows(b *testing.B) {
 		for k := range 4 {
 			h.Add(int64(100 + i*k%400))
 		}
-		s.Observe(at(i), "gen_ai_server_request_duration", nil, &h)
-		s.Add(at(i), "skein_requests_total", nil, int64(i%7))
+		s.Observe(at(i), "gen_ai_server_request_duration_seconds", nil, &h)
+		s.Add(at(i), "skein_gateway_requests_total", nil, int64(i%7))
 	}
 	b.Run("rate5m", func(b *testing.B) {
 		for b.Loop() {
-			s.Rate(window("skein_requests_total", nil, 89_999, 300))
+			s.Rate(window("skein_gateway_requests_total", nil, 89_999, 300))
 		}
 	})
 	b.Run("quantile5m", func(b *testing.B) {
 		for b.Loop() {
-			h, _ := s.Merged(window("gen_ai_server_request_duration", nil, 89_999, 300))
+			h, _ := s.Merged(window("gen_ai_server_request_duration_seconds", nil, 89_999, 300))
 			h.Quantile(950)
 		}
 	})
 	b.Run("usual", func(b *testing.B) {
 		for b.Loop() {
-			s.Usual(window("skein_requests_total", nil, 89_999, 86_400))
+			s.Usual(window("skein_gateway_requests_total", nil, 89_999, 86_400))
 		}
 	})
 }

@@ -167,7 +167,7 @@ func (ln *line) cut(s *Store, sec int64) {
 
 func checkLabels(f Family, l Labels) error {
 	for i, x := range l {
-		if x.Value == "" || len(x.Value) > MaxValue || !slices.Contains(f.Labels, x.Name) || strings.ContainsAny(x.Value, "\x00\x01") || i > 0 && l[i-1].Name >= x.Name {
+		if _, ok := f.Column(x.Name); !ok || x.Value == "" || len(x.Value) > MaxValue || strings.ContainsAny(x.Value, "\x00\x01") || i > 0 && l[i-1].Name >= x.Name {
 			return fmt.Errorf("%w: %s%s", ErrLabels, f.Name, l)
 		}
 	}

@@ -118,9 +118,9 @@ func (t *track) seal(kind Kind, tier Tier) {
 // How the values of a point follow its head, in the lowest two bits of it; the rest of the head is the number of steps since the
 // point before.
 const (
-	same  = iota // as before
-	one          // the three values of a gauge are equal; the value of another kind
-	three        // avg, min, max
+	same  = iota + 1 // as before
+	one              // the three values of a gauge are equal; the value of another kind
+	three            // avg, min, max
 )
 
 // encode appends the open point. A gauge's value is the float32, bits reversed, of its exclusive or with the one before: numbers with
