@@ -98,6 +98,10 @@ type Reading struct {
 	Percent int      `json:"percent"` // utilisation, 0..100
 	Health  Health   `json:"health"`
 	Why     string   `json:"why,omitempty"` // reason of a health other than healthy
+
+	Celsius    int    `json:"celsius,omitempty"`    // temperature; 0 = not known
+	Milliwatts int    `json:"milliwatts,omitempty"` // power draw; 0 = not known
+	XID        uint64 `json:"xid,omitempty"`        // number of the last XID error; 0 = there was none
 }
 
 // Inventory is the list of devices of one machine, in a stable order.

@@ -182,8 +182,8 @@ func TestDevicesAndReadings(t *testing.T) {
 		t.Errorf("inventory %+v, want %+v", got, want)
 	}
 	m.await(p, "the first values", func(a, b gpu.Reading) bool {
-		return a == gpu.Reading{ID: first, Used: 81920 * gpu.MiB, Free: memory - 81920*gpu.MiB, Percent: 97, Health: gpu.Healthy} &&
-			b == gpu.Reading{ID: second, Free: memory, Percent: 3, Health: gpu.Healthy}
+		return a == gpu.Reading{ID: first, Used: 81920 * gpu.MiB, Free: memory - 81920*gpu.MiB, Percent: 97, Health: gpu.Healthy, Celsius: 40, Milliwatts: 100000} &&
+			b == gpu.Reading{ID: second, Free: memory, Percent: 3, Health: gpu.Healthy, Celsius: 41, Milliwatts: 100500}
 	})
 	m.set("mem 1 100", "util 1 50")
 	m.await(p, "the new values", func(a, b gpu.Reading) bool { return a.Used == 0 && b.Used == 100*gpu.MiB && b.Percent == 50 })
@@ -278,7 +278,7 @@ func TestXIDs(t *testing.T) {
 	p := m.mustStart()
 	m.await(p, "start", healthy)
 	m.set("xid 0 31 1", "util 0 1")
-	m.await(p, "a round after an application's XID", func(a, b gpu.Reading) bool { return healthy(a, b) && a.Percent == 1 })
+	m.await(p, "a round after an application's XID", func(a, b gpu.Reading) bool { return healthy(a, b) && a.Percent == 1 && a.XID == 31 && b.XID == 0 })
 	m.set("xid 0 94 2", "pending 0")
 	m.await(p, "what a contained error left behind", func(a, b gpu.Reading) bool {
 		return is(a, gpu.Unknown, "a memory row waits") && b.Health == gpu.Healthy

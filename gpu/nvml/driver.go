@@ -41,6 +41,8 @@ var calls = []struct {
 	{getCapability, []string{"nvmlDeviceGetCudaComputeCapability"}, false},
 	{getMIG, []string{"nvmlDeviceGetMigMode"}, false},
 	{getUtilisation, []string{"nvmlDeviceGetUtilizationRates"}, false},
+	{getTemperature, []string{"nvmlDeviceGetTemperature"}, false},
+	{getPower, []string{"nvmlDeviceGetPowerUsage"}, false},
 	{getProcesses, []string{"nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2", "nvmlDeviceGetComputeRunningProcesses"}, false},
 	{getRemapped, []string{"nvmlDeviceGetRemappedRows"}, false},
 	{getRetired, []string{"nvmlDeviceGetRetiredPagesPendingStatus"}, false},
@@ -66,6 +68,8 @@ const (
 	getCapability  = "nvmlDeviceGetCudaComputeCapability"
 	getMIG         = "nvmlDeviceGetMigMode"
 	getUtilisation = "nvmlDeviceGetUtilizationRates"
+	getTemperature = "nvmlDeviceGetTemperature"
+	getPower       = "nvmlDeviceGetPowerUsage"
 	getProcesses   = "nvmlDeviceGetComputeRunningProcesses"
 	getRemapped    = "nvmlDeviceGetRemappedRows"
 	getRetired     = "nvmlDeviceGetRetiredPagesPendingStatus"
@@ -285,6 +289,7 @@ func (d *driver) sample(h *handle, occupants, check bool) sample {
 		s.Fault = d.failure(call, ret)
 		return s
 	}
+	d.feel(h, &s)
 	if occupants && d.has[getProcesses] {
 		s.Occupants = d.processes(h)
 	}
@@ -293,6 +298,28 @@ func (d *driver) sample(h *handle, occupants, check bool) sample {
 	}
 	s.Pending = h.pending
 	return s
+}
+
+// feel reads what is only for the eye: a device that does not say is no failure.
+func (d *driver) feel(h *handle, s *sample) {
+	if d.has[getTemperature] {
+		_ = d.do(getTemperature, func() nvml.Return {
+			celsius, ret := h.GetTemperature(nvml.TEMPERATURE_GPU)
+			if ret == nvml.SUCCESS {
+				s.Celsius = int(celsius)
+			}
+			return ret
+		})
+	}
+	if d.has[getPower] {
+		_ = d.do(getPower, func() nvml.Return {
+			milliwatts, ret := h.GetPowerUsage()
+			if ret == nvml.SUCCESS {
+				s.Milliwatts = int(milliwatts)
+			}
+			return ret
+		})
+	}
 }
 
 // processes lists who computes on a device; nil where the driver does not say.

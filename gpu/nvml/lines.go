@@ -66,14 +66,16 @@ type round struct {
 
 // sample is one reading of one device.
 type sample struct {
-	ID        gpu.DeviceID `json:"id"`
-	Used      gpu.Bytes    `json:"used"` // without memory v2 also what the driver keeps for itself
-	Free      gpu.Bytes    `json:"free"`
-	Percent   int          `json:"percent"` // utilisation, 0..100; 0 where the device does not say
-	Lost      bool         `json:"lost,omitempty"`
-	Fault     string       `json:"fault,omitempty"`     // the call that failed
-	Pending   string       `json:"pending,omitempty"`   // what a reset would cure
-	Occupants *[]Occupant  `json:"occupants,omitempty"` // nil in rounds that do not read them
+	ID         gpu.DeviceID `json:"id"`
+	Used       gpu.Bytes    `json:"used"` // without memory v2 also what the driver keeps for itself
+	Free       gpu.Bytes    `json:"free"`
+	Percent    int          `json:"percent"`              // utilisation, 0..100; 0 where the device does not say
+	Celsius    int          `json:"celsius,omitempty"`    // 0 where the device does not say
+	Milliwatts int          `json:"milliwatts,omitempty"` // 0 where the device does not say
+	Lost       bool         `json:"lost,omitempty"`
+	Fault      string       `json:"fault,omitempty"`     // the call that failed
+	Pending    string       `json:"pending,omitempty"`   // what a reset would cure
+	Occupants  *[]Occupant  `json:"occupants,omitempty"` // nil in rounds that do not read them
 }
 
 // event is what the driver told of itself.

@@ -124,6 +124,7 @@ func (p *Probe) round(now time.Time, r round) {
 		}
 		if !s.Lost && s.Fault == "" {
 			d.reading.Used, d.reading.Free, d.reading.Percent = s.Used, s.Free, s.Percent
+			d.reading.Celsius, d.reading.Milliwatts = s.Celsius, s.Milliwatts
 		}
 		if s.Occupants != nil {
 			d.occupants = *s.Occupants
@@ -139,6 +140,9 @@ func (p *Probe) strike(e event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if d := p.devices[e.ID]; d != nil {
+		if e.Kind == eventXID {
+			d.reading.XID = e.Code
+		}
 		p.settle(e.ID, d.condition.struck(e))
 	}
 }

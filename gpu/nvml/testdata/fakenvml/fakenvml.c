@@ -185,6 +185,18 @@ ret_t nvmlDeviceGetUtilizationRates(struct device *d, struct utilization *u) {
     return SUCCESS;
 }
 
+ret_t nvmlDeviceGetTemperature(struct device *d, u32 sensor, u32 *celsius) {
+    ENTER_DEVICE("nvmlDeviceGetTemperature", d);
+    *celsius = 40 + d->index + sensor;
+    return SUCCESS;
+}
+
+ret_t nvmlDeviceGetPowerUsage(struct device *d, u32 *milliwatts) {
+    ENTER_DEVICE("nvmlDeviceGetPowerUsage", d);
+    *milliwatts = 100000 + 500 * d->index;
+    return SUCCESS;
+}
+
 ret_t nvmlDeviceGetComputeRunningProcesses_v3(struct device *d, u32 *count, struct process *p) {
     ENTER_DEVICE("nvmlDeviceGetComputeRunningProcesses", d);
     u32 room = *count;
