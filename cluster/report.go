@@ -1,8 +1,11 @@
 package cluster
 
 import (
+	"errors"
+
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/series"
 	"github.com/skein-project/skein/shard"
 )
 
@@ -77,4 +80,55 @@ type Report struct {
 	Readings []gpu.Reading `json:"readings"`
 	Held     []Held        `json:"held"`
 	Seen     Index         `json:"seen"` // index of the newest Desired received
+}
+
+// Limits of what a gateway says about demand.
+const (
+	MaxDemands   = 4096 // rows of one report
+	MaxFailing   = 8    // requests that a row names
+	maxRequestID = 128  // bytes
+)
+
+// Demand is what one gateway saw of one tenant's requests for one version since its last report, about a second before. It is soft
+// state like a Report. Running and Waiting are of the moment; everything else is counted since the last report, each request once.
+type Demand struct {
+	Gateway NodeID           `json:"gateway,omitempty"` // who says so; the leader writes it from the certificate
+	Over    Millis           `json:"over,omitempty"`    // milliseconds since its last report
+	Version VersionID        `json:"version"`
+	Tenant  string           `json:"tenant"`
+	Running int              `json:"running,omitempty"` // at replicas
+	Waiting int              `json:"waiting,omitempty"` // for a replica
+	Arrived int              `json:"arrived,omitempty"`
+	Ended   int              `json:"ended,omitempty"`   // however
+	Failed  int              `json:"failed,omitempty"`  // of Ended, for reasons of ours
+	Refused int              `json:"refused,omitempty"` // of Ended, for want of room or by a limit
+	Prompt  int64            `json:"prompt,omitempty"`  // tokens of requests that ended
+	Answer  int64            `json:"answer,omitempty"`  // tokens of requests that ended
+	First   series.Histogram `json:"first"`             // time to the first token, of answers that went well and have tokens
+	Total   series.Histogram `json:"total"`             // time of requests that went well
+	Failing []Failing        `json:"failing,omitempty"` // some of Failed
+}
+
+// Failing names a request that failed, as it stands in logs and traces.
+type Failing struct {
+	Request string `json:"request"`
+	Trace   string `json:"trace,omitempty"` // id; "" = it is not traced
+}
+
+// Validate refuses what no gateway would say.
+func (d Demand) Validate() error {
+	switch {
+	case !ValidName(d.Version.Model), !validID(d.Tenant):
+		return errors.New("demand: malformed version or tenant")
+	case min(d.Running, d.Waiting, d.Arrived, d.Ended, d.Failed, d.Refused) < 0, min(d.Prompt, d.Answer, int64(d.Over)) < 0:
+		return errors.New("demand: a negative amount")
+	case len(d.Failing) > MaxFailing:
+		return errors.New("demand: too many failing requests")
+	}
+	for _, f := range d.Failing {
+		if len(f.Request) > maxRequestID || len(f.Trace) > maxRequestID {
+			return errors.New("demand: a request's id is too long")
+		}
+	}
+	return nil
 }

@@ -63,7 +63,7 @@ type flowKey struct {
 type flow struct {
 	running, waiting int
 	picks, replays   uint64
-	since            Demand
+	since            cluster.Demand
 	fresh            bool // something happened since the last cut
 }
 
@@ -143,7 +143,7 @@ func (b *books) end(c *call, how string, now time.Time) {
 	u.Prompt += c.prompt
 	u.Completion += c.answer
 	c.flow.fresh = true
-	c.flow.since.end(c, how, took)
+	demandOf(&c.flow.since, c, how, took)
 	if how != outcomeOK {
 		return
 	}

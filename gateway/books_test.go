@@ -199,7 +199,7 @@ func TestDemand(t *testing.T) {
 	ask(mux, http.MethodPost, "/v1/completions", userKey, `{"model": "nothing", "prompt": "x"}`)
 	v := cluster.VersionID{Model: "calc", Number: 1}
 	d := s.CutDemand()
-	if len(d) != 1 || d[0].Version != v || d[0].Tenant != "default" || d[0].Arrived != 10 || d[0].Ended != 10 || d[0].Failed != 10 || len(d[0].Samples) != maxSamples {
+	if len(d) != 1 || d[0].Version != v || d[0].Tenant != "default" || d[0].Arrived != 10 || d[0].Ended != 10 || d[0].Failed != 10 || len(d[0].Failing) != cluster.MaxFailing {
 		t.Fatalf("%+v", d)
 	}
 	if d := s.CutDemand(); len(d) != 0 {
