@@ -10,6 +10,7 @@ import (
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/router"
 	"github.com/skein-project/skein/telemetry"
+	"github.com/skein-project/skein/wire"
 )
 
 // LogOff is a Config.RequestLog that writes no line.
@@ -148,6 +149,7 @@ func (c *call) attempt(ctx context.Context, r router.Route) (_ context.Context, 
 	c.s.books.run(flow, again)
 	ctx, span := c.s.cfg.Tracer.Start(ctx, telemetry.SpanAttempt)
 	if span.On() {
+		ctx = wire.WithTrace(ctx, span.Traceparent())
 		span.Text(telemetry.KeyReplica, r.Replica.String())
 		span.Number(telemetry.KeyEpoch, int(r.Epoch))
 		span.Text(telemetry.KeyNode, r.Head())
@@ -225,9 +227,6 @@ func (c *call) write(how string, now time.Time) {
 	}
 	c.s.log.LogAttrs(ctx, c.s.cfg.RequestLog, "request", attrs...)
 }
-
-// defaultTenant is the tenant of keys that name none.
-const defaultTenant = "default"
 
 // outcomeOK is the outcome of a request that was answered.
 const outcomeOK = "ok"

@@ -36,7 +36,7 @@ func (s *Server) registerConnect(mux *http.ServeMux) {
 			}
 			return
 		}
-		c.by(defaultTenant, key.ID)
+		c.by(key.Owner(), key.ID)
 		h.ServeHTTP(w, r)
 	})
 }

@@ -58,7 +58,7 @@ func (s *Server) openAI(operation string, h func(http.ResponseWriter, *http.Requ
 		out := &answer{ResponseWriter: w, explain: s.explain, began: c.began}
 		key, err := Authenticate(s.live.Now(), r.Header)
 		if err == nil {
-			c.by(defaultTenant, key.ID)
+			c.by(key.Owner(), key.ID)
 			c.reach()
 			r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
 			err = h(out, r)

@@ -71,6 +71,13 @@ func (c *Credentials) RenewAt() time.Time {
 	return l.NotBefore.Add(l.NotAfter.Sub(l.NotBefore) / 2)
 }
 
+// Ends is when the certificate ends.
+func (c *Credentials) Ends() time.Time {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.cert.Leaf.NotAfter
+}
+
 func (c *Credentials) certificate() (*tls.Certificate, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()

@@ -118,7 +118,7 @@ func (m *Mux) handle(p Procedure, h http.Handler) {
 			http.Error(w, errExpired.Error(), http.StatusForbidden)
 			return
 		}
-		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), peerKey{}, who)))
+		h.ServeHTTP(w, r.WithContext(takeTrace(context.WithValue(r.Context(), peerKey{}, who), r.Header)))
 	})
 }
 
@@ -289,7 +289,9 @@ func client[Req, Res any](d *Dialer, to cluster.Role, addr string, p Procedure, 
 
 // Call makes a unary call to a member of a role.
 func Call[Req, Res any](ctx context.Context, d *Dialer, to cluster.Role, addr string, p Procedure, req *Req) (*Res, error) {
-	res, err := client[Req, Res](d, to, addr, p, jsonCodec{}).CallUnary(ctx, connect.NewRequest(req))
+	r := connect.NewRequest(req)
+	carryTrace(ctx, r.Header())
+	res, err := client[Req, Res](d, to, addr, p, jsonCodec{}).CallUnary(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("call %s at %s: %w", p, addr, FromPeer(err))
 	}
@@ -300,7 +302,9 @@ func Call[Req, Res any](ctx context.Context, d *Dialer, to cluster.Role, addr st
 func Read[Req, Res any](ctx context.Context, d *Dialer, to cluster.Role, addr string, p Procedure, req *Req, f func(*Res) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s, err := client[Req, Res](d, to, addr, p, jsonCodec{}).CallServerStream(ctx, connect.NewRequest(req))
+	r := connect.NewRequest(req)
+	carryTrace(ctx, r.Header())
+	s, err := client[Req, Res](d, to, addr, p, jsonCodec{}).CallServerStream(ctx, r)
 	if err != nil {
 		return fmt.Errorf("call %s at %s: %w", p, addr, FromPeer(err))
 	}
