@@ -342,7 +342,7 @@ func TestMatch(t *testing.T) {
 	if _, ok := s.Increase(Window{"skein_gateway_requests_total", Is(Of("version", "c")), start, time.Minute}); ok {
 		t.Error("a model that is not there")
 	}
-	if got := s.Subjects("skein_gateway_requests_total", []string{"tenant", "version"}, Is(Of("outcome", "ok", "model", "b"))); len(got) != 3 || got[0].String() != `{tenant="0",version="b"}` {
+	if got := s.Subjects("skein_gateway_requests_total", []string{"tenant", "version"}, Is(Of("outcome", "ok", "version", "b"))); len(got) != 3 || got[0].String() != `{tenant="0",version="b"}` {
 		t.Errorf("%v", got)
 	}
 	s.Sample(start, "skein_gateway_requests_total", Of("version", "a", "tenant", "1", "outcome", "error"), "r-1")
