@@ -385,6 +385,8 @@ type Version struct {
 	// Names of the coordinators that hold its blobs.
 	Holders       []string `protobuf:"bytes,8,rep,name=holders,proto3" json:"holders,omitempty"`
 	ReadyReplicas int32    `protobuf:"varint,9,opt,name=ready_replicas,json=readyReplicas,proto3" json:"ready_replicas,omitempty"`
+	// Not set = not known: it was published before traits were kept.
+	Traits        *Traits `protobuf:"bytes,10,opt,name=traits,proto3" json:"traits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -482,12 +484,21 @@ func (x *Version) GetReadyReplicas() int32 {
 	return 0
 }
 
+func (x *Version) GetTraits() *Traits {
+	if x != nil {
+		return x.Traits
+	}
+	return nil
+}
+
 type Alias struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Target string                 `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
 	// Earlier targets, newest last.
-	History       []string `protobuf:"bytes,3,rep,name=history,proto3" json:"history,omitempty"`
+	History []string `protobuf:"bytes,3,rep,name=history,proto3" json:"history,omitempty"`
+	// Not set = it tries nothing out.
+	Rollout       *Rollout `protobuf:"bytes,4,opt,name=rollout,proto3" json:"rollout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -543,10 +554,19 @@ func (x *Alias) GetHistory() []string {
 	return nil
 }
 
+func (x *Alias) GetRollout() *Rollout {
+	if x != nil {
+		return x.Rollout
+	}
+	return nil
+}
+
 type ListModelsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Versions      []*Version             `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
-	Aliases       []*Alias               `protobuf:"bytes,2,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Versions []*Version             `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	Aliases  []*Alias               `protobuf:"bytes,2,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	// What is written about models; only those of which something is.
+	Models        []*ModelRecord `protobuf:"bytes,3,rep,name=models,proto3" json:"models,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -591,6 +611,13 @@ func (x *ListModelsResponse) GetVersions() []*Version {
 func (x *ListModelsResponse) GetAliases() []*Alias {
 	if x != nil {
 		return x.Aliases
+	}
+	return nil
+}
+
+func (x *ListModelsResponse) GetModels() []*ModelRecord {
+	if x != nil {
+		return x.Models
 	}
 	return nil
 }
@@ -680,7 +707,9 @@ type SetAliasRequest struct {
 	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Version string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	// Also when the version has no ready replica while the present one has.
-	Force         bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	Force bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	// Also when the version differs in what the present one's clients rely on.
+	Accept        bool `protobuf:"varint,4,opt,name=accept,proto3" json:"accept,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -736,6 +765,13 @@ func (x *SetAliasRequest) GetForce() bool {
 	return false
 }
 
+func (x *SetAliasRequest) GetAccept() bool {
+	if x != nil {
+		return x.Accept
+	}
+	return false
+}
+
 type SetAliasResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Alias         *Alias                 `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
@@ -781,8 +817,10 @@ func (x *SetAliasResponse) GetAlias() *Alias {
 }
 
 type RollbackAliasRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Also when the earlier version has no ready replica while the present one has.
+	Force         bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -822,6 +860,13 @@ func (x *RollbackAliasRequest) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *RollbackAliasRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
 }
 
 type RollbackAliasResponse struct {
@@ -3250,7 +3295,7 @@ var File_skein_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1askein/admin/v1/admin.proto\x12\x0eskein.admin.v1\x1a\x1cskein/access/v1/access.proto\">\n" +
+	"\x1askein/admin/v1/admin.proto\x12\x0eskein.admin.v1\x1a\x1cskein/access/v1/access.proto\x1a\x1cskein/admin/v1/rollout.proto\">\n" +
 	"\x10BeginBlobRequest\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x03R\x04size\x12\x16\n" +
 	"\x06chunks\x18\x02 \x03(\fR\x06chunks\"E\n" +
@@ -3272,7 +3317,7 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\x0fPublishResponse\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\"\x13\n" +
-	"\x11ListModelsRequest\"\xf7\x01\n" +
+	"\x11ListModelsRequest\"\xa7\x02\n" +
 	"\aVersion\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1a\n" +
 	"\bmanifest\x18\x02 \x01(\tR\bmanifest\x12\x12\n" +
@@ -3283,25 +3328,31 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"created_ms\x18\a \x01(\x03R\tcreatedMs\x12\x18\n" +
 	"\aholders\x18\b \x03(\tR\aholders\x12%\n" +
-	"\x0eready_replicas\x18\t \x01(\x05R\rreadyReplicas\"M\n" +
+	"\x0eready_replicas\x18\t \x01(\x05R\rreadyReplicas\x12.\n" +
+	"\x06traits\x18\n" +
+	" \x01(\v2\x16.skein.admin.v1.TraitsR\x06traits\"\x80\x01\n" +
 	"\x05Alias\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\x12\x18\n" +
-	"\ahistory\x18\x03 \x03(\tR\ahistory\"z\n" +
+	"\ahistory\x18\x03 \x03(\tR\ahistory\x121\n" +
+	"\arollout\x18\x04 \x01(\v2\x17.skein.admin.v1.RolloutR\arollout\"\xaf\x01\n" +
 	"\x12ListModelsResponse\x123\n" +
 	"\bversions\x18\x01 \x03(\v2\x17.skein.admin.v1.VersionR\bversions\x12/\n" +
-	"\aaliases\x18\x02 \x03(\v2\x15.skein.admin.v1.AliasR\aaliases\"0\n" +
+	"\aaliases\x18\x02 \x03(\v2\x15.skein.admin.v1.AliasR\aaliases\x123\n" +
+	"\x06models\x18\x03 \x03(\v2\x1b.skein.admin.v1.ModelRecordR\x06models\"0\n" +
 	"\x14DeleteVersionRequest\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\"\x17\n" +
-	"\x15DeleteVersionResponse\"U\n" +
+	"\x15DeleteVersionResponse\"m\n" +
 	"\x0fSetAliasRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
-	"\x05force\x18\x03 \x01(\bR\x05force\"?\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\x12\x16\n" +
+	"\x06accept\x18\x04 \x01(\bR\x06accept\"?\n" +
 	"\x10SetAliasResponse\x12+\n" +
-	"\x05alias\x18\x01 \x01(\v2\x15.skein.admin.v1.AliasR\x05alias\"*\n" +
+	"\x05alias\x18\x01 \x01(\v2\x15.skein.admin.v1.AliasR\x05alias\"@\n" +
 	"\x14RollbackAliasRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"D\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"D\n" +
 	"\x15RollbackAliasResponse\x12+\n" +
 	"\x05alias\x18\x01 \x01(\v2\x15.skein.admin.v1.AliasR\x05alias\"(\n" +
 	"\x12DeleteAliasRequest\x12\x12\n" +
@@ -3565,77 +3616,83 @@ var file_skein_admin_v1_admin_proto_goTypes = []any{
 	(*RevokeKeyRequest)(nil),        // 57: skein.admin.v1.RevokeKeyRequest
 	(*RevokeKeyResponse)(nil),       // 58: skein.admin.v1.RevokeKeyResponse
 	nil,                             // 59: skein.admin.v1.PublishRequest.FilesEntry
+	(*Traits)(nil),                  // 60: skein.admin.v1.Traits
+	(*Rollout)(nil),                 // 61: skein.admin.v1.Rollout
+	(*ModelRecord)(nil),             // 62: skein.admin.v1.ModelRecord
 }
 var file_skein_admin_v1_admin_proto_depIdxs = []int32{
 	59, // 0: skein.admin.v1.PublishRequest.files:type_name -> skein.admin.v1.PublishRequest.FilesEntry
-	7,  // 1: skein.admin.v1.ListModelsResponse.versions:type_name -> skein.admin.v1.Version
-	8,  // 2: skein.admin.v1.ListModelsResponse.aliases:type_name -> skein.admin.v1.Alias
-	8,  // 3: skein.admin.v1.SetAliasResponse.alias:type_name -> skein.admin.v1.Alias
-	8,  // 4: skein.admin.v1.RollbackAliasResponse.alias:type_name -> skein.admin.v1.Alias
-	19, // 5: skein.admin.v1.ReplicaView.stages:type_name -> skein.admin.v1.StageView
-	20, // 6: skein.admin.v1.ServeResponse.replicas:type_name -> skein.admin.v1.ReplicaView
-	20, // 7: skein.admin.v1.DeploymentView.replicas:type_name -> skein.admin.v1.ReplicaView
-	26, // 8: skein.admin.v1.DeploymentView.pins:type_name -> skein.admin.v1.PinView
-	25, // 9: skein.admin.v1.ListResponse.deployments:type_name -> skein.admin.v1.DeploymentView
-	26, // 10: skein.admin.v1.PinResponse.pins:type_name -> skein.admin.v1.PinView
-	33, // 11: skein.admin.v1.WhyResponse.notes:type_name -> skein.admin.v1.Note
-	38, // 12: skein.admin.v1.NodeView.devices:type_name -> skein.admin.v1.DeviceView
-	39, // 13: skein.admin.v1.ListNodesResponse.nodes:type_name -> skein.admin.v1.NodeView
-	50, // 14: skein.admin.v1.GetStatusResponse.members:type_name -> skein.admin.v1.MemberView
-	55, // 15: skein.admin.v1.ListKeysResponse.keys:type_name -> skein.admin.v1.KeyView
-	0,  // 16: skein.admin.v1.ModelService.BeginBlob:input_type -> skein.admin.v1.BeginBlobRequest
-	2,  // 17: skein.admin.v1.ModelService.WriteChunk:input_type -> skein.admin.v1.WriteChunkRequest
-	4,  // 18: skein.admin.v1.ModelService.Publish:input_type -> skein.admin.v1.PublishRequest
-	6,  // 19: skein.admin.v1.ModelService.ListModels:input_type -> skein.admin.v1.ListModelsRequest
-	10, // 20: skein.admin.v1.ModelService.DeleteVersion:input_type -> skein.admin.v1.DeleteVersionRequest
-	12, // 21: skein.admin.v1.ModelService.SetAlias:input_type -> skein.admin.v1.SetAliasRequest
-	14, // 22: skein.admin.v1.ModelService.RollbackAlias:input_type -> skein.admin.v1.RollbackAliasRequest
-	16, // 23: skein.admin.v1.ModelService.DeleteAlias:input_type -> skein.admin.v1.DeleteAliasRequest
-	18, // 24: skein.admin.v1.DeploymentService.Serve:input_type -> skein.admin.v1.ServeRequest
-	22, // 25: skein.admin.v1.DeploymentService.Unserve:input_type -> skein.admin.v1.UnserveRequest
-	24, // 26: skein.admin.v1.DeploymentService.List:input_type -> skein.admin.v1.ListRequest
-	28, // 27: skein.admin.v1.DeploymentService.Pin:input_type -> skein.admin.v1.PinRequest
-	30, // 28: skein.admin.v1.DeploymentService.Avoid:input_type -> skein.admin.v1.AvoidRequest
-	32, // 29: skein.admin.v1.DeploymentService.Why:input_type -> skein.admin.v1.WhyRequest
-	35, // 30: skein.admin.v1.DeploymentService.GetRecording:input_type -> skein.admin.v1.GetRecordingRequest
-	37, // 31: skein.admin.v1.NodeService.ListNodes:input_type -> skein.admin.v1.ListNodesRequest
-	41, // 32: skein.admin.v1.NodeService.Drain:input_type -> skein.admin.v1.DrainRequest
-	43, // 33: skein.admin.v1.NodeService.Resume:input_type -> skein.admin.v1.ResumeRequest
-	45, // 34: skein.admin.v1.NodeService.RemoveNode:input_type -> skein.admin.v1.RemoveNodeRequest
-	47, // 35: skein.admin.v1.NodeService.CreateJoinToken:input_type -> skein.admin.v1.CreateJoinTokenRequest
-	49, // 36: skein.admin.v1.ClusterService.GetStatus:input_type -> skein.admin.v1.GetStatusRequest
-	52, // 37: skein.admin.v1.ClusterService.CreateKey:input_type -> skein.admin.v1.CreateKeyRequest
-	54, // 38: skein.admin.v1.ClusterService.ListKeys:input_type -> skein.admin.v1.ListKeysRequest
-	57, // 39: skein.admin.v1.ClusterService.RevokeKey:input_type -> skein.admin.v1.RevokeKeyRequest
-	1,  // 40: skein.admin.v1.ModelService.BeginBlob:output_type -> skein.admin.v1.BeginBlobResponse
-	3,  // 41: skein.admin.v1.ModelService.WriteChunk:output_type -> skein.admin.v1.WriteChunkResponse
-	5,  // 42: skein.admin.v1.ModelService.Publish:output_type -> skein.admin.v1.PublishResponse
-	9,  // 43: skein.admin.v1.ModelService.ListModels:output_type -> skein.admin.v1.ListModelsResponse
-	11, // 44: skein.admin.v1.ModelService.DeleteVersion:output_type -> skein.admin.v1.DeleteVersionResponse
-	13, // 45: skein.admin.v1.ModelService.SetAlias:output_type -> skein.admin.v1.SetAliasResponse
-	15, // 46: skein.admin.v1.ModelService.RollbackAlias:output_type -> skein.admin.v1.RollbackAliasResponse
-	17, // 47: skein.admin.v1.ModelService.DeleteAlias:output_type -> skein.admin.v1.DeleteAliasResponse
-	21, // 48: skein.admin.v1.DeploymentService.Serve:output_type -> skein.admin.v1.ServeResponse
-	23, // 49: skein.admin.v1.DeploymentService.Unserve:output_type -> skein.admin.v1.UnserveResponse
-	27, // 50: skein.admin.v1.DeploymentService.List:output_type -> skein.admin.v1.ListResponse
-	29, // 51: skein.admin.v1.DeploymentService.Pin:output_type -> skein.admin.v1.PinResponse
-	31, // 52: skein.admin.v1.DeploymentService.Avoid:output_type -> skein.admin.v1.AvoidResponse
-	34, // 53: skein.admin.v1.DeploymentService.Why:output_type -> skein.admin.v1.WhyResponse
-	36, // 54: skein.admin.v1.DeploymentService.GetRecording:output_type -> skein.admin.v1.GetRecordingResponse
-	40, // 55: skein.admin.v1.NodeService.ListNodes:output_type -> skein.admin.v1.ListNodesResponse
-	42, // 56: skein.admin.v1.NodeService.Drain:output_type -> skein.admin.v1.DrainResponse
-	44, // 57: skein.admin.v1.NodeService.Resume:output_type -> skein.admin.v1.ResumeResponse
-	46, // 58: skein.admin.v1.NodeService.RemoveNode:output_type -> skein.admin.v1.RemoveNodeResponse
-	48, // 59: skein.admin.v1.NodeService.CreateJoinToken:output_type -> skein.admin.v1.CreateJoinTokenResponse
-	51, // 60: skein.admin.v1.ClusterService.GetStatus:output_type -> skein.admin.v1.GetStatusResponse
-	53, // 61: skein.admin.v1.ClusterService.CreateKey:output_type -> skein.admin.v1.CreateKeyResponse
-	56, // 62: skein.admin.v1.ClusterService.ListKeys:output_type -> skein.admin.v1.ListKeysResponse
-	58, // 63: skein.admin.v1.ClusterService.RevokeKey:output_type -> skein.admin.v1.RevokeKeyResponse
-	40, // [40:64] is the sub-list for method output_type
-	16, // [16:40] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	60, // 1: skein.admin.v1.Version.traits:type_name -> skein.admin.v1.Traits
+	61, // 2: skein.admin.v1.Alias.rollout:type_name -> skein.admin.v1.Rollout
+	7,  // 3: skein.admin.v1.ListModelsResponse.versions:type_name -> skein.admin.v1.Version
+	8,  // 4: skein.admin.v1.ListModelsResponse.aliases:type_name -> skein.admin.v1.Alias
+	62, // 5: skein.admin.v1.ListModelsResponse.models:type_name -> skein.admin.v1.ModelRecord
+	8,  // 6: skein.admin.v1.SetAliasResponse.alias:type_name -> skein.admin.v1.Alias
+	8,  // 7: skein.admin.v1.RollbackAliasResponse.alias:type_name -> skein.admin.v1.Alias
+	19, // 8: skein.admin.v1.ReplicaView.stages:type_name -> skein.admin.v1.StageView
+	20, // 9: skein.admin.v1.ServeResponse.replicas:type_name -> skein.admin.v1.ReplicaView
+	20, // 10: skein.admin.v1.DeploymentView.replicas:type_name -> skein.admin.v1.ReplicaView
+	26, // 11: skein.admin.v1.DeploymentView.pins:type_name -> skein.admin.v1.PinView
+	25, // 12: skein.admin.v1.ListResponse.deployments:type_name -> skein.admin.v1.DeploymentView
+	26, // 13: skein.admin.v1.PinResponse.pins:type_name -> skein.admin.v1.PinView
+	33, // 14: skein.admin.v1.WhyResponse.notes:type_name -> skein.admin.v1.Note
+	38, // 15: skein.admin.v1.NodeView.devices:type_name -> skein.admin.v1.DeviceView
+	39, // 16: skein.admin.v1.ListNodesResponse.nodes:type_name -> skein.admin.v1.NodeView
+	50, // 17: skein.admin.v1.GetStatusResponse.members:type_name -> skein.admin.v1.MemberView
+	55, // 18: skein.admin.v1.ListKeysResponse.keys:type_name -> skein.admin.v1.KeyView
+	0,  // 19: skein.admin.v1.ModelService.BeginBlob:input_type -> skein.admin.v1.BeginBlobRequest
+	2,  // 20: skein.admin.v1.ModelService.WriteChunk:input_type -> skein.admin.v1.WriteChunkRequest
+	4,  // 21: skein.admin.v1.ModelService.Publish:input_type -> skein.admin.v1.PublishRequest
+	6,  // 22: skein.admin.v1.ModelService.ListModels:input_type -> skein.admin.v1.ListModelsRequest
+	10, // 23: skein.admin.v1.ModelService.DeleteVersion:input_type -> skein.admin.v1.DeleteVersionRequest
+	12, // 24: skein.admin.v1.ModelService.SetAlias:input_type -> skein.admin.v1.SetAliasRequest
+	14, // 25: skein.admin.v1.ModelService.RollbackAlias:input_type -> skein.admin.v1.RollbackAliasRequest
+	16, // 26: skein.admin.v1.ModelService.DeleteAlias:input_type -> skein.admin.v1.DeleteAliasRequest
+	18, // 27: skein.admin.v1.DeploymentService.Serve:input_type -> skein.admin.v1.ServeRequest
+	22, // 28: skein.admin.v1.DeploymentService.Unserve:input_type -> skein.admin.v1.UnserveRequest
+	24, // 29: skein.admin.v1.DeploymentService.List:input_type -> skein.admin.v1.ListRequest
+	28, // 30: skein.admin.v1.DeploymentService.Pin:input_type -> skein.admin.v1.PinRequest
+	30, // 31: skein.admin.v1.DeploymentService.Avoid:input_type -> skein.admin.v1.AvoidRequest
+	32, // 32: skein.admin.v1.DeploymentService.Why:input_type -> skein.admin.v1.WhyRequest
+	35, // 33: skein.admin.v1.DeploymentService.GetRecording:input_type -> skein.admin.v1.GetRecordingRequest
+	37, // 34: skein.admin.v1.NodeService.ListNodes:input_type -> skein.admin.v1.ListNodesRequest
+	41, // 35: skein.admin.v1.NodeService.Drain:input_type -> skein.admin.v1.DrainRequest
+	43, // 36: skein.admin.v1.NodeService.Resume:input_type -> skein.admin.v1.ResumeRequest
+	45, // 37: skein.admin.v1.NodeService.RemoveNode:input_type -> skein.admin.v1.RemoveNodeRequest
+	47, // 38: skein.admin.v1.NodeService.CreateJoinToken:input_type -> skein.admin.v1.CreateJoinTokenRequest
+	49, // 39: skein.admin.v1.ClusterService.GetStatus:input_type -> skein.admin.v1.GetStatusRequest
+	52, // 40: skein.admin.v1.ClusterService.CreateKey:input_type -> skein.admin.v1.CreateKeyRequest
+	54, // 41: skein.admin.v1.ClusterService.ListKeys:input_type -> skein.admin.v1.ListKeysRequest
+	57, // 42: skein.admin.v1.ClusterService.RevokeKey:input_type -> skein.admin.v1.RevokeKeyRequest
+	1,  // 43: skein.admin.v1.ModelService.BeginBlob:output_type -> skein.admin.v1.BeginBlobResponse
+	3,  // 44: skein.admin.v1.ModelService.WriteChunk:output_type -> skein.admin.v1.WriteChunkResponse
+	5,  // 45: skein.admin.v1.ModelService.Publish:output_type -> skein.admin.v1.PublishResponse
+	9,  // 46: skein.admin.v1.ModelService.ListModels:output_type -> skein.admin.v1.ListModelsResponse
+	11, // 47: skein.admin.v1.ModelService.DeleteVersion:output_type -> skein.admin.v1.DeleteVersionResponse
+	13, // 48: skein.admin.v1.ModelService.SetAlias:output_type -> skein.admin.v1.SetAliasResponse
+	15, // 49: skein.admin.v1.ModelService.RollbackAlias:output_type -> skein.admin.v1.RollbackAliasResponse
+	17, // 50: skein.admin.v1.ModelService.DeleteAlias:output_type -> skein.admin.v1.DeleteAliasResponse
+	21, // 51: skein.admin.v1.DeploymentService.Serve:output_type -> skein.admin.v1.ServeResponse
+	23, // 52: skein.admin.v1.DeploymentService.Unserve:output_type -> skein.admin.v1.UnserveResponse
+	27, // 53: skein.admin.v1.DeploymentService.List:output_type -> skein.admin.v1.ListResponse
+	29, // 54: skein.admin.v1.DeploymentService.Pin:output_type -> skein.admin.v1.PinResponse
+	31, // 55: skein.admin.v1.DeploymentService.Avoid:output_type -> skein.admin.v1.AvoidResponse
+	34, // 56: skein.admin.v1.DeploymentService.Why:output_type -> skein.admin.v1.WhyResponse
+	36, // 57: skein.admin.v1.DeploymentService.GetRecording:output_type -> skein.admin.v1.GetRecordingResponse
+	40, // 58: skein.admin.v1.NodeService.ListNodes:output_type -> skein.admin.v1.ListNodesResponse
+	42, // 59: skein.admin.v1.NodeService.Drain:output_type -> skein.admin.v1.DrainResponse
+	44, // 60: skein.admin.v1.NodeService.Resume:output_type -> skein.admin.v1.ResumeResponse
+	46, // 61: skein.admin.v1.NodeService.RemoveNode:output_type -> skein.admin.v1.RemoveNodeResponse
+	48, // 62: skein.admin.v1.NodeService.CreateJoinToken:output_type -> skein.admin.v1.CreateJoinTokenResponse
+	51, // 63: skein.admin.v1.ClusterService.GetStatus:output_type -> skein.admin.v1.GetStatusResponse
+	53, // 64: skein.admin.v1.ClusterService.CreateKey:output_type -> skein.admin.v1.CreateKeyResponse
+	56, // 65: skein.admin.v1.ClusterService.ListKeys:output_type -> skein.admin.v1.ListKeysResponse
+	58, // 66: skein.admin.v1.ClusterService.RevokeKey:output_type -> skein.admin.v1.RevokeKeyResponse
+	43, // [43:67] is the sub-list for method output_type
+	19, // [19:43] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_skein_admin_v1_admin_proto_init() }
@@ -3643,6 +3700,7 @@ func file_skein_admin_v1_admin_proto_init() {
 	if File_skein_admin_v1_admin_proto != nil {
 		return
 	}
+	file_skein_admin_v1_rollout_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

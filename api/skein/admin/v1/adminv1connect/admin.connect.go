@@ -111,7 +111,7 @@ type ModelServiceClient interface {
 	DeleteVersion(context.Context, *connect.Request[v1.DeleteVersionRequest]) (*connect.Response[v1.DeleteVersionResponse], error)
 	// SetAlias points a name at a version, in one log entry.
 	SetAlias(context.Context, *connect.Request[v1.SetAliasRequest]) (*connect.Response[v1.SetAliasResponse], error)
-	// RollbackAlias points a name back at its previous version, in one log entry.
+	// RollbackAlias ends an alias's canary, or else points it back at its previous version, in one log entry.
 	RollbackAlias(context.Context, *connect.Request[v1.RollbackAliasRequest]) (*connect.Response[v1.RollbackAliasResponse], error)
 	DeleteAlias(context.Context, *connect.Request[v1.DeleteAliasRequest]) (*connect.Response[v1.DeleteAliasResponse], error)
 }
@@ -242,7 +242,7 @@ type ModelServiceHandler interface {
 	DeleteVersion(context.Context, *connect.Request[v1.DeleteVersionRequest]) (*connect.Response[v1.DeleteVersionResponse], error)
 	// SetAlias points a name at a version, in one log entry.
 	SetAlias(context.Context, *connect.Request[v1.SetAliasRequest]) (*connect.Response[v1.SetAliasResponse], error)
-	// RollbackAlias points a name back at its previous version, in one log entry.
+	// RollbackAlias ends an alias's canary, or else points it back at its previous version, in one log entry.
 	RollbackAlias(context.Context, *connect.Request[v1.RollbackAliasRequest]) (*connect.Response[v1.RollbackAliasResponse], error)
 	DeleteAlias(context.Context, *connect.Request[v1.DeleteAliasRequest]) (*connect.Response[v1.DeleteAliasResponse], error)
 }
