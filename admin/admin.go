@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"syscall"
 	"time"
 
@@ -39,9 +38,8 @@ type Coordinator interface {
 	Recording(ctx context.Context) (scheduler.Recording, error)
 	BeginBlob(x blob.Index) (missing []int, err error)
 	WriteChunk(d blob.Digest, chunk int, data []byte) error
-	Publish(ctx context.Context, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error)
-	CreateJoinToken(ctx context.Context, role cluster.Role, life time.Duration) (token string, expires cluster.Millis, err error)
-	CreateKey(ctx context.Context, name string, admin bool) (id, secret string, err error)
+	Publish(ctx context.Context, asker cluster.Asker, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error)
+	NewJoinToken(role cluster.Role, life time.Duration) (token string, record cluster.JoinToken)
 }
 
 // maxRequest bounds a request in bytes: a chunk of a blob, and what is around it.
@@ -62,6 +60,7 @@ func (h *Handler) Register(mux *http.ServeMux) {
 	local, forward := h.local(), h.c.ToLeader()
 	for _, path := range paths {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			r.Header.Del(wire.ClientHeader)
 			if h.c.Leads() {
 				local.ServeHTTP(w, r)
 				return
@@ -74,6 +73,7 @@ func (h *Handler) Register(mux *http.ServeMux) {
 var paths = []string{
 	"/" + adminv1connect.ModelServiceName + "/", "/" + adminv1connect.DeploymentServiceName + "/",
 	"/" + adminv1connect.NodeServiceName + "/", "/" + adminv1connect.ClusterServiceName + "/",
+	"/" + adminv1connect.RolloutServiceName + "/",
 }
 
 // Forwarded answers what other coordinators passed on, as long as this one leads.
@@ -91,53 +91,13 @@ func (h *Handler) Forwarded() http.Handler {
 // local answers without passing on.
 func (h *Handler) local() http.Handler {
 	mux := http.NewServeMux()
-	opts := []connect.HandlerOption{connect.WithReadMaxBytes(maxRequest), connect.WithInterceptors(keyCheck{h}), connect.WithCompressMinBytes(4 << 10)}
+	opts := []connect.HandlerOption{connect.WithReadMaxBytes(maxRequest), connect.WithInterceptors(gate{h, procedures()}), connect.WithCompressMinBytes(4 << 10)}
 	mux.Handle(adminv1connect.NewModelServiceHandler(models{h}, opts...))
 	mux.Handle(adminv1connect.NewDeploymentServiceHandler(deployments{h}, opts...))
 	mux.Handle(adminv1connect.NewNodeServiceHandler(nodes{h}, opts...))
 	mux.Handle(adminv1connect.NewClusterServiceHandler(clusters{h}, opts...))
+	mux.Handle(adminv1connect.NewRolloutServiceHandler(rollouts{h}, opts...))
 	return mux
-}
-
-// keyCheck refuses every call without a valid admin key.
-type keyCheck struct{ h *Handler }
-
-func (k keyCheck) check(header http.Header) error {
-	secret, ok := strings.CutPrefix(header.Get("Authorization"), "Bearer ")
-	if !ok || len(secret) > 256 {
-		return connect.NewError(connect.CodeUnauthenticated, errors.New("an admin key is needed: Authorization: Bearer KEY"))
-	}
-	key, ok := k.h.c.Live().Now().KeyByHash(wire.SecretHash(strings.TrimSpace(secret)))
-	switch {
-	case !ok || key.Revoked:
-		return connect.NewError(connect.CodeUnauthenticated, errors.New("the key is not valid"))
-	case !key.Admin:
-		return connect.NewError(connect.CodePermissionDenied, errors.New("the key may not call the operator's API"))
-	}
-	return nil
-}
-
-func (k keyCheck) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
-	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
-		if err := k.check(r.Header()); err != nil {
-			return nil, err
-		}
-		res, err := next(ctx, r)
-		return res, k.h.explain(err)
-	}
-}
-
-func (k keyCheck) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
-	return next
-}
-
-func (k keyCheck) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return func(ctx context.Context, c connect.StreamingHandlerConn) error {
-		if err := k.check(c.RequestHeader()); err != nil {
-			return err
-		}
-		return k.h.explain(next(ctx, c))
-	}
 }
 
 // explain is the one place where errors become codes.
@@ -191,9 +151,9 @@ func invalid(format string, args ...any) error {
 	return connect.NewError(connect.CodeInvalidArgument, fmt.Errorf(format, args...))
 }
 
-// do proposes one transaction.
+// do proposes one transaction in the name of the caller.
 func (h *Handler) do(ctx context.Context, commands ...cluster.Command) error {
-	rejected, err := h.c.Propose(ctx, cluster.Txn{Do: commands})
+	rejected, err := h.c.Propose(ctx, cluster.Txn{Do: commands, Asker: h.asker(ctx)})
 	if err == nil && rejected[0] != nil {
 		err = rejected[0]
 	}

@@ -63,7 +63,7 @@ func (h models) Publish(ctx context.Context, r *connect.Request[adminv1.PublishR
 		}
 		files[name] = d
 	}
-	v, err := h.c.Publish(ctx, r.Msg.Model, files, func(step string) {
+	v, err := h.c.Publish(ctx, h.asker(ctx), r.Msg.Model, files, func(step string) {
 		_ = out.Send(&adminv1.PublishResponse{Step: step}) // the last word tells whether anybody listens
 	})
 	if err != nil {
@@ -81,6 +81,9 @@ func (h models) ListModels(context.Context, *connect.Request[adminv1.ListModelsR
 	for a := range s.Aliases() {
 		res.Aliases = append(res.Aliases, aliasView(a))
 	}
+	for m := range s.Models() {
+		res.Models = append(res.Models, modelView(m))
+	}
 	return connect.NewResponse(res), nil
 }
 
@@ -90,7 +93,7 @@ func versionView(s cluster.State, v cluster.Version) *adminv1.Version {
 		arch = "decoder"
 	}
 	out := &adminv1.Version{Version: v.VersionID.String(), Manifest: v.Manifest.String(), Arch: arch, Tasks: v.Tasks, Bytes: v.Bytes,
-		Layers: int32(len(v.Profile.Blocks)), CreatedMs: int64(v.Created)}
+		Layers: int32(len(v.Profile.Blocks)), CreatedMs: int64(v.Created), Traits: traitsView(v.Traits)}
 	for _, id := range v.Holders {
 		m, _ := s.Member(id)
 		out.Holders = append(out.Holders, cmp.Or(m.Name, string(id)))
@@ -104,7 +107,7 @@ func versionView(s cluster.State, v cluster.Version) *adminv1.Version {
 }
 
 func aliasView(a cluster.Alias) *adminv1.Alias {
-	out := &adminv1.Alias{Name: a.Name, Target: a.Target.String()}
+	out := &adminv1.Alias{Name: a.Name, Target: a.Target.String(), Rollout: rolloutView(a.Rollout)}
 	for _, v := range a.History {
 		out.History = append(out.History, v.String())
 	}
@@ -127,7 +130,7 @@ func (h models) SetAlias(ctx context.Context, r *connect.Request[adminv1.SetAlia
 	err := h.change(ctx, func(s cluster.State) (cluster.Command, error) {
 		v, err := version(s, r.Msg.Version)
 		old, _ := s.Alias(r.Msg.Name)
-		return cluster.PutAlias{Name: r.Msg.Name, Target: v.VersionID, Force: r.Msg.Force, Was: old.Rev}, err
+		return cluster.PutAlias{Name: r.Msg.Name, Target: v.VersionID, Force: r.Msg.Force, Accept: r.Msg.Accept, Was: old.Rev}, err
 	})
 	if err != nil {
 		return nil, err
@@ -151,7 +154,7 @@ func (h models) RollbackAlias(ctx context.Context, r *connect.Request[adminv1.Ro
 		return nil, err
 	}
 	// Not proposed again if it was overtaken: rolling back twice is not what was asked for.
-	if err := h.do(ctx, cluster.RollbackAlias{Name: a.Name, Was: a.Rev}); err != nil {
+	if err := h.do(ctx, cluster.RollbackAlias{Name: a.Name, Force: r.Msg.Force, Was: a.Rev}); err != nil {
 		return nil, err
 	}
 	a, err = alias(h.c.Live().Now(), r.Msg.Name)

@@ -92,8 +92,9 @@ func (h nodes) CreateJoinToken(ctx context.Context, r *connect.Request[adminv1.C
 	if role != cluster.RoleCoordinator && role != cluster.RoleNode && role != cluster.RoleGateway {
 		return nil, invalid("role %.40q: want node, coordinator or gateway", r.Msg.Role)
 	}
-	token, expires, err := h.c.CreateJoinToken(ctx, role, life)
-	return connect.NewResponse(&adminv1.CreateJoinTokenResponse{Token: token, ExpiresMs: int64(expires)}), err
+	token, record := h.c.NewJoinToken(role, life)
+	err := h.do(ctx, cluster.PutJoinToken{Token: record})
+	return connect.NewResponse(&adminv1.CreateJoinTokenResponse{Token: token, ExpiresMs: int64(record.Expires)}), err
 }
 
 type clusters struct{ *Handler }
@@ -111,8 +112,10 @@ func (h clusters) GetStatus(context.Context, *connect.Request[adminv1.GetStatusR
 }
 
 func (h clusters) CreateKey(ctx context.Context, r *connect.Request[adminv1.CreateKeyRequest]) (*connect.Response[adminv1.CreateKeyResponse], error) {
-	id, secret, err := h.c.CreateKey(ctx, r.Msg.Name, r.Msg.Admin)
-	return connect.NewResponse(&adminv1.CreateKeyResponse{Id: id, Key: secret}), err
+	secret := wire.NewKey()
+	key := cluster.Key{ID: wire.KeyID(secret), Name: r.Msg.Name, Hash: wire.SecretHash(secret), Admin: r.Msg.Admin}
+	err := h.do(ctx, cluster.PutKey{Key: key})
+	return connect.NewResponse(&adminv1.CreateKeyResponse{Id: key.ID, Key: secret}), err
 }
 
 func (h clusters) ListKeys(context.Context, *connect.Request[adminv1.ListKeysRequest]) (*connect.Response[adminv1.ListKeysResponse], error) {

@@ -17,7 +17,7 @@ import (
 
 // procedures lists every RPC of the operator's API, from its description: a new one is in it by itself. Messages are sent empty, which
 // every message can be.
-func procedures() (streams map[string]bool) {
+func rpcs() (streams map[string]bool) {
 	streams = map[string]bool{}
 	services := adminv1.File_skein_admin_v1_admin_proto.Services()
 	for i := range services.Len() {
@@ -82,10 +82,10 @@ func TestPermissions(t *testing.T) {
 		"follower": {http.DefaultClient, r.api(r.Follower()).Profile.URL},
 		"forward":  {http.DefaultClient, passedOn.URL},
 	}
-	if len(procedures()) < 20 {
-		t.Fatalf("only %d procedures", len(procedures()))
+	if len(rpcs()) < 20 {
+		t.Fatalf("only %d procedures", len(rpcs()))
 	}
-	for p, stream := range procedures() {
+	for p, stream := range rpcs() {
 		for door, at := range doors {
 			for authorization, want := range map[string]connect.Code{
 				"":                                      connect.CodeUnauthenticated,

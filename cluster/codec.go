@@ -113,12 +113,7 @@ type entry struct {
 	V    int        `json:"v"`
 	At   Millis     `json:"at"`
 	Txns [][]tagged `json:"txns"`
-	By   []asker    `json:"by,omitempty"`
-}
-
-type asker struct {
-	By      string `json:"by,omitempty"`
-	Request string `json:"request,omitempty"`
+	By   []Asker    `json:"by,omitempty"`
 }
 
 type tagged struct {
@@ -133,12 +128,12 @@ func Encode(e Envelope) ([]byte, error) {
 		return nil, fmt.Errorf("%w: envelope of format %d with %d transactions (at most %d)", ErrMalformed, e.V, len(e.Txns), MaxTxns)
 	}
 	out := entry{V: 1, At: e.At, Txns: make([][]tagged, len(e.Txns))}
-	if slices.ContainsFunc(e.Txns, func(t Txn) bool { return t.By != "" || t.Request != "" }) {
-		out.V, out.By = 2, make([]asker, len(e.Txns))
+	if slices.ContainsFunc(e.Txns, func(t Txn) bool { return t.Asker != Asker{} }) {
+		out.V, out.By = 2, make([]Asker, len(e.Txns))
 	}
 	for i, txn := range e.Txns {
 		if out.By != nil {
-			out.By[i] = asker{clip(txn.By), clip(txn.Request)}
+			out.By[i] = Asker{clip(txn.By), clip(txn.Request)}
 		}
 		if len(txn.Do) > MaxCommands {
 			return nil, fmt.Errorf("%w: transaction of %d commands (at most %d)", ErrMalformed, len(txn.Do), MaxCommands)
@@ -191,7 +186,7 @@ func Decode(b []byte) (Envelope, error) {
 	e := Envelope{V: in.V, At: in.At, Txns: make([]Txn, len(in.Txns))}
 	for i, txn := range in.Txns {
 		if in.By != nil {
-			e.Txns[i].By, e.Txns[i].Request = in.By[i].By, in.By[i].Request
+			e.Txns[i].Asker = in.By[i]
 		}
 		if len(txn) > MaxCommands {
 			return Envelope{}, fmt.Errorf("%w: transaction of %d commands (at most %d)", ErrMalformed, len(txn), MaxCommands)

@@ -184,9 +184,14 @@ func (RemoveReplica) tag() string    { return "remove_replica" }
 
 // Txn is a list of commands that are applied together or not at all.
 type Txn struct {
-	Do      []Command
-	By      string // who asked for it; "" = the cluster itself
-	Request string // id of the request that asked
+	Do []Command
+	Asker
+}
+
+// Asker is who asked for a transaction; the zero Asker is the cluster itself. Set it only at feature level 2 and above.
+type Asker struct {
+	By      string `json:"by,omitempty"`      // for people, without any secret
+	Request string `json:"request,omitempty"` // id of the request
 }
 
 // Envelope is one log entry.

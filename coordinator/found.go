@@ -3,7 +3,6 @@ package coordinator
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -53,39 +52,15 @@ func Found(dir, name string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("found a cluster: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, AdminKeyFile), []byte(newSecret()+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, AdminKeyFile), []byte(wire.NewKey()+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the admin key: %w", err)
 	}
 	return m.Save(dir)
 }
 
-// CreateKey makes an API key. The secret is shown once and kept nowhere.
-func (s *Server) CreateKey(ctx context.Context, name string, admin bool) (id, secret string, err error) {
-	secret = newSecret()
-	key := keyOf(secret, name, admin)
-	rejected, err := s.Propose(ctx, cluster.Txn{Do: []cluster.Command{cluster.PutKey{Key: key}}})
-	if err == nil && rejected[0] != nil {
-		err = rejected[0]
-	}
-	return key.ID, secret, err
-}
-
-// newSecret makes the text of an API key: its visible id, and 192 random bits.
-func newSecret() string {
-	var b [28]byte
-	rand.Read(b[:])
-	text := hex.EncodeToString(b[:])
-	return keyPrefix + text[:keyDigits] + "-" + text[keyDigits:]
-}
-
-const (
-	keyPrefix = "sk-"
-	keyDigits = 8 // of the visible id
-)
-
-// keyOf is what the cluster keeps of an API key.
-func keyOf(secret, name string, admin bool) cluster.Key {
-	return cluster.Key{ID: secret[:min(len(secret), len(keyPrefix)+keyDigits)], Name: name, Hash: wire.SecretHash(secret), Admin: admin}
+// adminKey is what the cluster keeps of the first key.
+func adminKey(secret string) cluster.Key {
+	return cluster.Key{ID: wire.KeyID(secret), Name: "first admin key", Hash: wire.SecretHash(secret), Admin: true}
 }
 
 // found writes the first entries: the cluster, this coordinator, the first admin key. It is repeated until it succeeded once.
@@ -97,7 +72,7 @@ func (s *Server) found(ctx context.Context) error {
 	txn := cluster.Txn{Do: []cluster.Command{
 		cluster.Init{ID: s.cluster(), CACert: s.creds.CA().Raw, CAKey: s.member.CAKey, Feature: cluster.Feature},
 		cluster.PutMember{Member: s.self()},
-		cluster.PutKey{Key: keyOf(strings.TrimSpace(string(text)), "first admin key", true)},
+		cluster.PutKey{Key: adminKey(strings.TrimSpace(string(text)))},
 	}}
 	for {
 		rejected, err := s.Propose(ctx, txn)

@@ -113,14 +113,10 @@ func (s *Server) seeds() []string {
 	return out
 }
 
-// CreateJoinToken makes a one-time token for a role. Its life begins at the log's time, which may be ahead of the clock: a clock that was
-// wrong once must not make every token expired from the start.
-func (s *Server) CreateJoinToken(ctx context.Context, role cluster.Role, life time.Duration) (token string, expires cluster.Millis, err error) {
+// NewJoinToken makes a one-time token for a role, and what the cluster keeps of it: it counts once that is committed. Its life begins at
+// the log's time, which may be ahead of the clock: a clock that was wrong once must not make every token expired from the start.
+func (s *Server) NewJoinToken(role cluster.Role, life time.Duration) (token string, record cluster.JoinToken) {
 	t := wire.NewToken(role, s.creds.CA())
-	expires = max(s.now(), s.live.Now().At()) + cluster.Millis(min(life, wire.JoinTokenLife).Milliseconds())
-	rejected, err := s.Propose(ctx, cluster.Txn{Do: []cluster.Command{cluster.PutJoinToken{Token: cluster.JoinToken{Hash: t.Hash(), Role: role, Expires: expires}}}})
-	if err == nil && rejected[0] != nil {
-		err = rejected[0]
-	}
-	return t.String(), expires, err
+	expires := max(s.now(), s.live.Now().At()) + cluster.Millis(min(life, wire.JoinTokenLife).Milliseconds())
+	return t.String(), cluster.JoinToken{Hash: t.Hash(), Role: role, Expires: expires}
 }

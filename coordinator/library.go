@@ -62,7 +62,7 @@ func (s *Server) otherAddrs() []string {
 
 // Publish makes a version of files that were uploaded: it converts them, copies every blob to another coordinator, and commits.
 // step is told what is done, for people. Errors: convert.Refused, *cluster.Rejected, *wire.Refused, blob errors.
-func (s *Server) Publish(ctx context.Context, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error) {
+func (s *Server) Publish(ctx context.Context, asker cluster.Asker, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error) {
 	none := cluster.VersionID{}
 	if !cluster.ValidName(name) {
 		return none, &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%.80q is no name for a model", name)}
@@ -80,7 +80,7 @@ func (s *Server) Publish(ctx context.Context, name string, files map[string]blob
 		}
 	}
 	step("converting")
-	manifest, err := s.convert(ctx, files)
+	manifest, traits, err := s.convert(ctx, files)
 	if err != nil {
 		return none, err
 	}
@@ -92,7 +92,10 @@ func (s *Server) Publish(ctx context.Context, name string, files map[string]blob
 	if err != nil {
 		return none, fmt.Errorf("store the manifest: %w", err)
 	}
-	v := cluster.Version{Manifest: digest, Profile: shard.ProfileOf(m), Created: s.now()}
+	v := cluster.Version{Manifest: digest, Profile: shard.ProfileOf(m), Created: s.now(), Traits: traits}
+	if s.live.Now().Cluster().Feature < 2 {
+		v.Traits = nil // a coordinator of before could not read the command
+	}
 	held := []blob.Digest{digest}
 	for _, t := range m.Tasks {
 		v.Tasks = append(v.Tasks, string(t))
@@ -110,7 +113,7 @@ func (s *Server) Publish(ctx context.Context, name string, files map[string]blob
 		return none, err
 	}
 	step("committing")
-	return s.commitVersion(ctx, name, v)
+	return s.commitVersion(ctx, asker, name, v)
 }
 
 // blobsOf lists the blobs of a manifest, each once, sorted.
@@ -131,7 +134,7 @@ func blobsOf(m *model.Manifest) []blob.Digest {
 }
 
 // commitVersion gives the version the model's next number. The same content published twice is the same version.
-func (s *Server) commitVersion(ctx context.Context, name string, v cluster.Version) (cluster.VersionID, error) {
+func (s *Server) commitVersion(ctx context.Context, asker cluster.Asker, name string, v cluster.Version) (cluster.VersionID, error) {
 	for {
 		state := s.live.Now()
 		for old := range state.VersionsOf(name) {
@@ -140,7 +143,7 @@ func (s *Server) commitVersion(ctx context.Context, name string, v cluster.Versi
 			}
 		}
 		v.VersionID = cluster.VersionID{Model: name, Number: state.NextNumber(name)}
-		rejected, err := s.Propose(ctx, cluster.Txn{Do: []cluster.Command{cluster.PutVersion{Version: v}}})
+		rejected, err := s.Propose(ctx, cluster.Txn{Do: []cluster.Command{cluster.PutVersion{Version: v}}, Asker: asker})
 		switch {
 		case err != nil:
 			return cluster.VersionID{}, err
@@ -201,44 +204,45 @@ type ConvertInput struct {
 	Size   int64       `json:"size"`
 }
 
-// ConvertAnswer is what it writes to its standard output: a manifest, or a refusal.
+// ConvertAnswer is what it writes to its standard output: a manifest with the version's traits, or a refusal.
 type ConvertAnswer struct {
 	Manifest []byte           `json:"manifest,omitempty"`
+	Traits   *cluster.Traits  `json:"traits,omitempty"`
 	Refused  *convert.Refused `json:"refused,omitempty"`
 }
 
 // convert reads the foreign files in a process of its own: a parser that goes wrong costs that process and nothing else.
-func (s *Server) convert(ctx context.Context, files map[string]blob.Digest) ([]byte, error) {
+func (s *Server) convert(ctx context.Context, files map[string]blob.Digest) (manifest []byte, traits *cluster.Traits, err error) {
 	order := ConvertOrder{Files: map[string]ConvertInput{}}
 	for name, d := range files {
 		path, err := s.blobs.Path(d)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		st, err := s.blobs.Stat(d)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		order.Files[name] = ConvertInput{Digest: d, Path: path, Size: st.Size}
 	}
 	in, err := json.Marshal(order)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	cmd := exec.CommandContext(ctx, s.cfg.Executable, "convert")
 	var out, diagnosis bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &limited{w: &out, left: 2 * maxManifest}, &limited{w: &diagnosis, left: 4 << 10}
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("coordinator: the converter failed: %w: %s", err, strings.TrimSpace(diagnosis.String()))
+		return nil, nil, fmt.Errorf("coordinator: the converter failed: %w: %s", err, strings.TrimSpace(diagnosis.String()))
 	}
 	var a ConvertAnswer
 	if err := json.Unmarshal(out.Bytes(), &a); err != nil {
-		return nil, fmt.Errorf("coordinator: read the converter's answer: %w", err)
+		return nil, nil, fmt.Errorf("coordinator: read the converter's answer: %w", err)
 	}
 	if a.Refused != nil {
-		return nil, *a.Refused
+		return nil, nil, *a.Refused
 	}
-	return a.Manifest, nil
+	return a.Manifest, a.Traits, nil
 }
 
 // limited drops what goes beyond a number of bytes.

@@ -57,6 +57,22 @@ func SecretHash(secret string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// NewKey makes the secret of an API key: its visible id, and 192 random bits.
+func NewKey() string {
+	var b [28]byte
+	rand.Read(b[:])
+	text := hex.EncodeToString(b[:])
+	return keyPrefix + text[:keyDigits] + "-" + text[keyDigits:]
+}
+
+const (
+	keyPrefix = "sk-"
+	keyDigits = 8 // of the visible id
+)
+
+// KeyID is the visible id in the secret of an API key.
+func KeyID(secret string) string { return secret[:min(len(secret), len(keyPrefix)+keyDigits)] }
+
 // ParseToken reads a token.
 func ParseToken(s string) (Token, error) {
 	p := strings.Split(strings.TrimSpace(s), ".")

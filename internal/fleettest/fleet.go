@@ -209,10 +209,8 @@ func (f *Fleet) Enrol(role cluster.Role, name string) wire.Membership {
 // Token makes a join token.
 func (f *Fleet) Token(role cluster.Role) wire.Token {
 	f.t.Helper()
-	text, _, err := f.Running()[0].CreateJoinToken(f.t.Context(), role, wire.JoinTokenLife)
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	text, record := f.Running()[0].NewJoinToken(role, wire.JoinTokenLife)
+	f.Do(f.Running()[0], cluster.PutJoinToken{Token: record})
 	token, err := wire.ParseToken(text)
 	if err != nil {
 		f.t.Fatal(err)
