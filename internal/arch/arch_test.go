@@ -23,14 +23,14 @@ const module = "github.com/skein-project/skein/"
 // left in its own row. Adapters and servers do not import their neighbours, except inside one top-level folder. A package that is
 // listed and does not exist yet is no error; one that exists and is not listed is.
 var layers = [][]string{
-	0: {"internal/invariant", "internal/table", "internal/strictjson", "internal/jinja", "gpu", "blob", "model", "token", "api/**", "access", "series"},                                                                                          // facts
-	1: {"shard", "engine/onnx", "engine/graph", "audit", "quota"},                                                                                                                                                                                // cutting
-	2: {"cluster"},                                                                                                                                                                                                                               // truth
-	3: {"placement", "router", "engine/sample", "engine/kv", "engine/batch"},                                                                                                                                                                     // choices
-	4: {"scheduler", "agent", "alert", "alert/defaults"},                                                                                                                                                                                         // loops
-	5: {"raftstore", "telemetry", "notify", "internal/live", "internal/egress", "wire", "gossip", "convert", "convert/*", "blob/disk", "blob/s3", "people", "gpu/nvml", "gpu/nvml/*", "gpu/host", "engine/ort", "engine", "engine/*", "results"}, // adapters
-	6: {"worker", "worker/*", "gateway", "gateway/*", "admin", "coordinator", "coordinator/*", "node", "node/*", "client"},                                                                                                                       // servers
-	7: {"cmd/*", "sim", "internal/bigmodel", "internal/e2e", "internal/bench", "internal/*", "bench/*", "tools/*"},                                                                                                                               // programs
+	0: {"internal/invariant", "internal/table", "internal/strictjson", "internal/jinja", "gpu", "blob", "model", "token", "api/**", "access", "series"},                                                                                                 // facts
+	1: {"shard", "engine/onnx", "engine/graph", "audit", "quota"},                                                                                                                                                                                       // cutting
+	2: {"cluster"},                                                                                                                                                                                                                                      // truth
+	3: {"placement", "router", "engine/sample", "engine/kv", "engine/batch"},                                                                                                                                                                            // choices
+	4: {"scheduler", "agent", "alert", "alert/defaults"},                                                                                                                                                                                                // loops
+	5: {"raftstore", "telemetry", "notify", "internal/live", "internal/egress", "wire", "gossip", "hub", "convert", "convert/*", "blob/disk", "blob/s3", "people", "gpu/nvml", "gpu/nvml/*", "gpu/host", "engine/ort", "engine", "engine/*", "results"}, // adapters
+	6: {"worker", "worker/*", "gateway", "gateway/*", "admin", "coordinator", "coordinator/*", "node", "node/*", "client"},                                                                                                                              // servers
+	7: {"cmd/*", "sim", "internal/bigmodel", "internal/e2e", "internal/bench", "internal/*", "bench/*", "tools/*"},                                                                                                                                      // programs
 }
 
 // deciders is the first layer that may do I/O. Packages below it decide: they do no I/O, hold no locks, start no goroutines, and
