@@ -10,6 +10,8 @@ ORT := $(if $(SKEIN_ORT_LIB),$(SKEIN_ORT_LIB),$(CURDIR)/build/ort/libonnxruntime
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X github.com/skein-project/skein/internal/version.Version=$(VERSION)
 GOLANGCI := v2.5.0
+S3SERVER := v1.8.0
+REGISTRY := v3.0.0
 
 .PHONY: help
 help: ## list the targets
@@ -35,11 +37,11 @@ demo: build ort ## the same, then stop: exit 0 if every answer was right
 	SKEIN_ORT_LIB=$(ORT) bin/skein dev --ask --exit
 
 .PHONY: test
-test: build ort ## every property, at most 10 minutes on 2 cores
+test: build ort servers ## every property, at most 10 minutes on 2 cores
 	SKEIN_ORT_LIB=$(ORT) SKEIN_BIN=$(CURDIR)/bin go test -timeout 25m ./...
 
 .PHONY: test-full
-test-full: build ort ## test, with longer properties, 20 kills, and what needs Python (SKEIN_PYTHON, default .venv/bin/python)
+test-full: build ort servers ## test, with longer properties, 20 kills, and what needs Python (SKEIN_PYTHON, default .venv/bin/python)
 	SKEIN_ORT_LIB=$(ORT) SKEIN_BIN=$(CURDIR)/bin SKEIN_FULL=1 SKEIN_KILLS=20 SKEIN_CRASHES=1000 \
 		SKEIN_PYTHON=$${SKEIN_PYTHON:-$(wildcard $(CURDIR)/.venv/bin/python)} go test -timeout 50m ./...
 
@@ -58,6 +60,17 @@ lint: build/tools/golangci-lint-$(GOLANGCI) ## golangci-lint with the exceptions
 build/tools/golangci-lint-$(GOLANGCI):
 	GOBIN=$(CURDIR)/build/tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
 	mv build/tools/golangci-lint $@
+
+.PHONY: servers
+servers: build/tools/versitygw-$(S3SERVER) build/tools/registry-$(REGISTRY) ## the S3 server and the OCI registry that tests run against
+
+build/tools/versitygw-$(S3SERVER):
+	GOBIN=$(CURDIR)/build/tools go install github.com/versity/versitygw/cmd/versitygw@$(S3SERVER)
+	mv build/tools/versitygw $@
+
+build/tools/registry-$(REGISTRY):
+	GOBIN=$(CURDIR)/build/tools go install github.com/distribution/distribution/v3/cmd/registry@$(REGISTRY)
+	mv build/tools/registry $@
 
 .PHONY: arch
 arch: ## the layers of ARCHITECTURE.md; never from the cache, which does not see new imports
