@@ -84,6 +84,13 @@ type Claim interface {
 	Check() error
 }
 
+// Scratch is a file that is gone once it is closed.
+type Scratch interface {
+	io.Writer
+	io.ReaderAt
+	io.Closer
+}
+
 // Encode writes the index as 8 bytes of size (big endian) and the chunk hashes.
 func (x Index) Encode() []byte {
 	b := make([]byte, 0, 8+len(x.Chunks)*sha256.Size)

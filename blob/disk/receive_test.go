@@ -180,3 +180,31 @@ func TestTouched(t *testing.T) {
 		t.Errorf("after an announcement: %v, %v", st.Touched, err)
 	}
 }
+
+// A scratch file takes what it was made for, and leaves nothing.
+func TestScratch(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir(), Options{})
+	f, err := s.Scratch(10)
+	must(t, err)
+	for i, text := range []string{"12345", "67890"} {
+		if _, err := f.Write([]byte(text)); err != nil {
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+	if _, err := f.Write([]byte("x")); !errors.Is(err, ErrSource) {
+		t.Errorf("beyond its size: %v", err)
+	}
+	buf := make([]byte, 4)
+	if _, err := f.ReadAt(buf, 3); err != nil || string(buf) != "4567" {
+		t.Errorf("read %q, %v", buf, err)
+	}
+	must(t, f.Close())
+	if left := files(t, s.dir); len(left) != 0 || s.promised != 0 {
+		t.Errorf("left behind: %v, %d bytes promised", left, s.promised)
+	}
+	var full Full
+	if _, err := s.Scratch(blob.MaxSize); !errors.As(err, &full) {
+		t.Errorf("a full disk: %v", err)
+	}
+}
