@@ -54,7 +54,12 @@ func (s *Server) lead(ctx context.Context) {
 			s.fleet.forget()
 		}
 		in.State, in.Term, in.Reports = s.live.Now(), term, s.fleet.take()
-		out := loop.Step(time.Now(), in)
+		s.watch.saw(s.LeaderID())
+		began := time.Now()
+		out := loop.Step(began, in)
+		if term != 0 {
+			s.watch.stepped(began, out)
+		}
 		s.reasons.put(out.Notes)
 		s.carryOut(ctx, out, results)
 		if term != 0 && s.enlisting.CompareAndSwap(false, true) {
@@ -99,7 +104,12 @@ func (s *Server) carryOut(ctx context.Context, out scheduler.Output, results cha
 		}
 	}
 	if len(out.Txns) > 0 {
-		s.running.Go(func() { back(scheduler.Input{Commits: []scheduler.Commit{s.commit(ctx, out)}}) })
+		s.watch.pending.Add(1)
+		s.running.Go(func() {
+			c := s.commit(ctx, out)
+			s.watch.pending.Add(-1)
+			back(scheduler.Input{Commits: []scheduler.Commit{c}})
+		})
 	}
 	for _, p := range out.Probes {
 		s.running.Go(func() { back(scheduler.Input{Probes: s.probeEverywhere(ctx, p)}) })

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/internal/live"
+	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -20,6 +22,7 @@ const (
 // machine is cluster.State as the state machine of the log.
 type machine struct {
 	live *live.State
+	took *telemetry.Histogram // seconds of an entry; nil = not measured
 
 	mu   sync.Mutex
 	kept []wire.LogEntry // consecutive, the newest last
@@ -29,6 +32,9 @@ type machine struct {
 // Apply implements raftstore.Machine. The result is []error, one per transaction. An entry that this program does not know
 // halts it: to go on without would be another truth.
 func (m *machine) Apply(index uint64, entry []byte) any {
+	if m.took != nil {
+		defer func(began time.Time) { m.took.Observe(time.Since(began).Seconds()) }(time.Now())
+	}
 	e, err := cluster.Decode(entry)
 	if err != nil {
 		panic(fmt.Errorf("coordinator: entry %d: %w", index, err))

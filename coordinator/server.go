@@ -44,6 +44,7 @@ type Server struct {
 	gossip    *gossip.Members
 	fleet     *fleet
 	reasons   reasons
+	watch     *watch
 	questions chan func(*scheduler.Loop)
 	enlisting atomic.Bool // a voter is being added
 	keeping   sync.Mutex
@@ -62,8 +63,8 @@ func Start(cfg Config, onFatal func(error), log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start coordinator: %w", err)
 	}
-	s := &Server{cfg: cfg, log: log, member: member, kept: member, live: live.New(), fleet: newFleet(), questions: make(chan func(*scheduler.Loop)), stopping: make(chan struct{})}
-	s.machine = &machine{live: s.live}
+	s := &Server{cfg: cfg, log: log, member: member, kept: member, live: live.New(), watch: newWatch(), fleet: newFleet(), questions: make(chan func(*scheduler.Loop)), stopping: make(chan struct{})}
+	s.machine = &machine{live: s.live, took: s.watch.apply}
 	var b [8]byte
 	rand.Read(b[:])
 	s.session = binary.LittleEndian.Uint64(b[:])
@@ -81,6 +82,7 @@ func Start(cfg Config, onFatal func(error), log *slog.Logger) (*Server, error) {
 	s.running.Go(func() { s.lead(ctx) })
 	s.running.Go(func() { s.enlist(ctx) })
 	s.running.Go(func() { s.renewPapers(ctx) })
+	s.running.Go(func() { s.confirm(ctx) })
 	return s, nil
 }
 

@@ -47,6 +47,16 @@ func (l *link) say(r cluster.Report) {
 	}
 }
 
+// newest is the report that was said last.
+func (l *link) newest() (r cluster.Report, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.report == nil {
+		return r, false
+	}
+	return *l.report, true
+}
+
 // learn adds addresses of coordinators.
 func (l *link) learn(addrs ...string) {
 	l.mu.Lock()

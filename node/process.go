@@ -54,6 +54,9 @@ type process struct {
 	mu     sync.Mutex
 	orders chan worker.Order // nil while no worker runs
 	kill   func() error      // the worker that runs
+
+	work     worker.Work // of the worker that runs, or ran last
+	restarts int
 }
 
 // workerEvent is what happened to a worker: one of the two is set.
@@ -91,6 +94,7 @@ func (p *process) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		p.ended()
 		p.log.Error("worker ended", "device", p.device.ID, "err", err)
 		p.tell(ctx, workerEvent{device: p.device.ID, died: fmt.Sprint(err)})
 		if time.Since(began) > stableAfter {
@@ -175,6 +179,20 @@ func (p *process) set(orders chan worker.Order, kill func() error) {
 	p.orders, p.kill = orders, kill
 }
 
+// did keeps what the worker has done so far.
+func (p *process) did(w worker.Work) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.work = w
+}
+
+// ended counts a worker that ended by itself.
+func (p *process) ended() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.restarts++
+}
+
 // tell passes on what happened to the worker, unless the node ends.
 func (p *process) tell(ctx context.Context, e workerEvent) {
 	select {
@@ -197,7 +215,10 @@ func (p *process) listen(ctx context.Context, r io.Reader) error {
 			quiet = 0
 			if n.Alive == nil {
 				p.tell(ctx, workerEvent{device: p.device.ID, notice: &n})
-			} else if n.Alive.Step > stepMost {
+				continue
+			}
+			p.did(n.Alive.Work)
+			if n.Alive.Step > stepMost {
 				return fmt.Errorf("%w: a step has been on the device for %s", errHung, n.Alive.Step.Round(time.Second))
 			}
 		case <-tick.C:

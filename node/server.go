@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/skein-project/skein/agent"
@@ -50,6 +51,7 @@ type Server struct {
 	ended     chan agent.Input // what came of fetches, loads and unloads
 	fetches   map[cluster.StageKey]context.CancelFunc
 	used      map[agent.Slot]gpu.Bytes
+	fetched   atomic.Int64 // bytes of blobs, since the start
 	running   sync.WaitGroup
 	stop      context.CancelFunc
 }

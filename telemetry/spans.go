@@ -7,7 +7,6 @@ const (
 	SpanQueue   = "queue"   // until a row of the cache is free
 	SpanPrefill = "prefill" // until the first token
 	SpanDecode  = "decode"  // the tokens after it
-	SpanEncode  = "encode"  // the rows of an encoder
 	SpanStage   = "stage"   // one forward step on one stage
 )
 
@@ -37,7 +36,6 @@ const (
 	KeyStage   Key = "skein.stage"
 	KeyBlocks  Key = "skein.blocks"
 	KeyTokens  Key = "skein.tokens"
-	KeyRows    Key = "skein.rows"
 	KeyStep    Key = "skein.step.kind" // prefill, decode or encode
 )
 

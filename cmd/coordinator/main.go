@@ -19,6 +19,7 @@ import (
 	"github.com/skein-project/skein/internal/daemon"
 	"github.com/skein-project/skein/internal/version"
 	"github.com/skein-project/skein/raftstore"
+	"github.com/skein-project/skein/telemetry"
 )
 
 // options is every setting of the program.
@@ -27,6 +28,7 @@ type options struct {
 	Found              bool `yaml:"found" help:"found a new cluster; does nothing once this member lives in the data directory"`
 	daemon.Joining     `yaml:",inline"`
 	daemon.TLS         `yaml:",inline"`
+	daemon.Watch       `yaml:",inline"`
 	daemon.Log         `yaml:",inline"`
 }
 
@@ -43,11 +45,11 @@ func (o *options) Validate() error {
 	if o.API != "" {
 		err = errors.Join(err, o.TLS.Validate(o.API))
 	}
-	return errors.Join(err, o.Config.Validate())
+	return errors.Join(err, o.Config.Validate(), o.Watch.Validate())
 }
 
 func main() {
-	o := &options{}
+	o := &options{Watch: daemon.Watch{Tracing: telemetry.DefaultTracing()}}
 	root := daemon.Command("skein-coordinator", "Agree with the other coordinators on what the cluster runs, and serve the client API", o, o.run)
 	root.AddCommand(&cobra.Command{Use: "convert", Short: "Read a model's files and write its manifest (started by the coordinator)", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return convertOrder(os.Stdin, os.Stdout) }})
@@ -98,13 +100,23 @@ func (o *options) run(ctx context.Context, log *slog.Logger) (err error) {
 		<-ctx.Done()
 		return nil
 	}
-	inference, err := gateway.New(gateway.Config{}, s.Live(), s, s.Dialer(), log)
+	tracer, end, err := daemon.Trace(ctx, o.Tracing, "skein-coordinator", o.Name, o.Dir, log)
+	if err != nil {
+		return err
+	}
+	defer end()
+	cfg, err := o.Watch.Gateway(tracer)
+	if err != nil {
+		return err
+	}
+	inference, err := gateway.New(cfg, s.Live(), s, s.Dialer(), log)
 	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
 	operator.Register(mux)
 	inference.Register(mux)
+	o.Watch.Serve(mux, inference, s.Collect)
 	return api.Serve(ctx, mux, func() error { return ready(s) })
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/skein-project/skein/gateway"
 	"github.com/skein-project/skein/gateway/follower"
 	"github.com/skein-project/skein/internal/daemon"
+	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -24,6 +25,7 @@ type options struct {
 	API            string `yaml:"api" help:"host:port of the client API"`
 	daemon.Joining `yaml:",inline"`
 	daemon.TLS     `yaml:",inline"`
+	daemon.Watch   `yaml:",inline"`
 	daemon.Log     `yaml:",inline"`
 }
 
@@ -34,11 +36,11 @@ func (o *options) Validate() error {
 	if o.Dir == "" {
 		err = errors.New("a data directory is needed: --dir")
 	}
-	return errors.Join(err, o.TLS.Validate(o.API))
+	return errors.Join(err, o.TLS.Validate(o.API), o.Watch.Validate())
 }
 
 func main() {
-	o := &options{}
+	o := &options{Watch: daemon.Watch{Tracing: telemetry.DefaultTracing()}}
 	os.Exit(daemon.Main(daemon.Command("skein-gateway", "Serve inference without being a coordinator", o, o.run)))
 }
 
@@ -61,8 +63,17 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 	}
 	dialer := wire.NewDialer(creds)
 	defer dialer.Close()
+	tracer, end, err := daemon.Trace(ctx, o.Tracing, "skein-gateway", o.Name, o.Dir, log)
+	if err != nil {
+		return err
+	}
+	defer end()
+	cfg, err := o.Watch.Gateway(tracer)
+	if err != nil {
+		return err
+	}
 	f := follower.New(dialer, member.Coordinators, log)
-	s, err := gateway.New(gateway.Config{}, f.Live(), f, dialer, log)
+	s, err := gateway.New(cfg, f.Live(), f, dialer, log)
 	if err != nil {
 		return err
 	}
@@ -74,6 +85,7 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 	running.Go(func() { renew(following, o.Dir, member, creds, dialer, f, log) })
 	mux := http.NewServeMux()
 	s.Register(mux)
+	o.Watch.Serve(mux, s, func(sheet *telemetry.Sheet) { telemetry.Member(sheet, o.Dir, creds.Ends()) })
 	return api.Serve(ctx, mux, func() error {
 		if f.Live().Now().Cluster().ID == "" {
 			return errors.New("no coordinator has been reached yet")

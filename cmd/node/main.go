@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -25,14 +26,20 @@ import (
 	"github.com/skein-project/skein/internal/version"
 	"github.com/skein-project/skein/node"
 	"github.com/skein-project/skein/node/worker"
+	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
 
 // options is every setting of the program.
 type options struct {
-	node.Config    `yaml:",inline"`
-	daemon.Joining `yaml:",inline"`
-	daemon.Log     `yaml:",inline"`
+	node.Config       `yaml:",inline"`
+	daemon.Joining    `yaml:",inline"`
+	Metrics           string `yaml:"metrics_listen" help:"host:port that answers /metrics (default: none)"`
+	MetricsToken      string `yaml:"metrics_token_file" help:"file that holds the token which a scraper of metrics_listen must present"`
+	Debug             bool   `yaml:"debug" help:"serve /debug/pprof/ beside /metrics, to the same token"`
+	daemon.TLS        `yaml:",inline"`
+	telemetry.Tracing `yaml:",inline"`
+	daemon.Log        `yaml:",inline"`
 }
 
 // Validate implements daemon.Options.
@@ -49,7 +56,13 @@ func (o *options) Validate() error {
 		_, wrong := hostDevices("", o.Devices)
 		err = errors.Join(err, wrong)
 	}
-	return errors.Join(err, o.Config.Validate())
+	if o.Metrics != "" {
+		err = errors.Join(err, o.TLS.Validate(o.Metrics))
+		if o.MetricsToken == "" {
+			err = errors.Join(err, errors.New("--metrics-listen needs --metrics-token-file"))
+		}
+	}
+	return errors.Join(err, o.Config.Validate(), o.Tracing.Validate())
 }
 
 // libraryName is the file that holds ONNX Runtime.
@@ -93,7 +106,7 @@ func (o *options) probe(ctx context.Context, log *slog.Logger, id cluster.NodeID
 }
 
 func main() {
-	o := &options{}
+	o := &options{Tracing: telemetry.DefaultTracing()}
 	root := daemon.Command("skein-node", "Run stages of models on this machine's devices", o, o.run)
 	root.AddCommand(
 		&cobra.Command{Use: "worker", Short: "Run the stages of one device (started by the node)", Hidden: true, Args: cobra.NoArgs, RunE: runWorker},
@@ -135,7 +148,7 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer end()
-	for name, value := range map[string]string{"LOG_LEVEL": o.LogLevel, "LOG_FORMAT": o.LogFormat} { // workers log as the node does
+	for name, value := range map[string]string{"LOG_LEVEL": o.LogLevel, "LOG_FORMAT": o.LogFormat, "DIR": o.Dir, "NAME": o.Name, "TRACE_ENDPOINT": o.TraceEndpoint} { // workers log and trace as the node does
 		if err := os.Setenv(settings.Prefix+name, value); err != nil {
 			return err
 		}
@@ -145,8 +158,32 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	log.Info("node", "id", member.ID, "name", o.Name, "devices", o.Devices)
+	if o.Metrics != "" {
+		if err := o.serveMetrics(ctx, s, log); err != nil {
+			return errors.Join(err, s.Close())
+		}
+	}
 	<-ctx.Done()
 	return s.Close()
+}
+
+// serveMetrics answers /metrics until ctx ends, to whoever presents the token.
+func (o *options) serveMetrics(ctx context.Context, s *node.Server, log *slog.Logger) error {
+	token, err := telemetry.ReadToken(o.MetricsToken)
+	if err != nil {
+		return err
+	}
+	l, err := o.TLS.Listen(o.Metrics, log)
+	if err != nil {
+		return err
+	}
+	r, mux := telemetry.NewRegistry(version.Version), http.NewServeMux()
+	r.Add(s.Collect)
+	mux.Handle("GET /metrics", token.Protect(r.Handler()))
+	if o.Debug {
+		mux.Handle("GET /debug/pprof/", token.Protect(telemetry.Profiles()))
+	}
+	return l.Serve(ctx, mux, func() error { return nil })
 }
 
 // runProbe answers the node until it closes the pipe or kills it.
@@ -158,17 +195,28 @@ func runProbe(cmd *cobra.Command, _ []string) error {
 // runWorker obeys the node until it closes the pipe. Ctrl-C in a terminal reaches the whole group; here the node alone says when it ends.
 func runWorker(cmd *cobra.Command, _ []string) error {
 	signal.Ignore(os.Interrupt)
-	var l daemon.Log
-	if err := settings.Of(&l).Load("", os.LookupEnv); err != nil {
+	var o struct {
+		daemon.Log        `yaml:",inline"`
+		telemetry.Tracing `yaml:",inline"`
+		Dir               string `yaml:"dir"`
+		Name              string `yaml:"name"`
+	}
+	if err := settings.Of(&o).Load("", os.LookupEnv); err != nil {
 		return err
 	}
-	log, err := l.Logger()
+	log, err := o.Logger()
 	if err != nil {
 		return err
 	}
+	log = log.With("worker", os.Getpid())
+	tracer, end, err := daemon.Trace(cmd.Context(), o.Tracing, "skein-worker", o.Name, o.Dir, log)
+	if err != nil {
+		return err
+	}
+	defer end()
 	orders, notices := os.NewFile(worker.OrdersFD, "orders"), os.NewFile(worker.NoticesFD, "notices")
 	if orders == nil || notices == nil {
 		return errors.New("a worker is started by its node, with descriptors 3 and 4")
 	}
-	return worker.Run(cmd.Context(), orders, notices, log.With("worker", os.Getpid()))
+	return worker.Run(cmd.Context(), orders, notices, tracer, log)
 }

@@ -177,6 +177,17 @@ func groups(stages, slots int) int {
 // Active is the number of sequences that wait or run.
 func (l *Loop) Active() int { return len(l.index) }
 
+// At is the sequence that has a row now; ok is false if the row is free.
+func (l *Loop) At(row int) (id ID, ok bool) {
+	for i := range l.groups {
+		g := &l.groups[i]
+		if at := row - g.first; at >= 0 && at < len(g.rows) && g.rows[at] != nil {
+			return g.rows[at].ID, true
+		}
+	}
+	return 0, false
+}
+
 // Step takes what happened and says what to do.
 func (l *Loop) Step(now time.Time, in Input) Output {
 	var out Output

@@ -100,6 +100,7 @@ func usage(args cobra.PositionalArgs) cobra.PositionalArgs {
 
 // Main runs a command until it ends or a signal asks it to, and gives the exit code of the process. A second signal ends it at once.
 func Main(cmd *cobra.Command) int {
+	noCore()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	go func() {

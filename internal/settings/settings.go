@@ -32,7 +32,7 @@ var ErrFile = errors.New("settings: configuration file refused")
 // ErrValue says that a text is no value of its setting.
 var ErrValue = errors.New("settings: not a value")
 
-// Settings are the fields of a struct that people may set. A field is a string, bool, integer, time.Duration or list of strings. Its tags
+// Settings are the fields of a struct that people may set. A field is a string, bool, integer, float64, time.Duration or list of strings. Its tags
 // are yaml (its key; "-" = not a setting; ",inline" on an embedded struct), help, and secret:"true" for what is never printed.
 type Settings struct {
 	into   any
@@ -217,6 +217,10 @@ func parse(t reflect.Type, texts []string) (v reflect.Value, err error) {
 		var b bool
 		b, err = strconv.ParseBool(text)
 		v.SetBool(b)
+	case t.Kind() == reflect.Float64:
+		var f float64
+		f, err = strconv.ParseFloat(text, 64)
+		v.SetFloat(f)
 	case t.Kind() == reflect.Int, t.Kind() == reflect.Int64:
 		var n int64
 		n, err = strconv.ParseInt(text, 10, t.Bits())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/skein-project/skein/agent"
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -58,6 +59,13 @@ const AliveEvery = time.Second
 // Alive says that a worker lives, and whether its device does.
 type Alive struct {
 	Step time.Duration `json:"step"` // how long the forward step that is on the device has run; 0 = there is none
+	Work Work          `json:"work"`
+}
+
+// Work is what a worker has done since it started.
+type Work struct {
+	Steps map[string]telemetry.Tally `json:"steps,omitempty"` // seconds of forward steps by their kind: prefill, decode, encode
+	Rows  telemetry.Tally            `json:"rows"`            // of decoding steps
 }
 
 // Started says where the worker listens.

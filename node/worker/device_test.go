@@ -19,7 +19,7 @@ func TestDeviceBusy(t *testing.T) {
 			t.Errorf("a load counts as a step: %v", d.busy())
 		}
 		time.Sleep(time.Hour)
-		go d.step(func() { time.Sleep(time.Hour) })
+		go d.step(stepDecode, 1, func() { time.Sleep(time.Hour) })
 		time.Sleep(time.Minute)
 		if d.busy() != time.Minute {
 			t.Errorf("a step of a minute: %v", d.busy())

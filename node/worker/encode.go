@@ -7,6 +7,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/skein-project/skein/model"
+	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -32,11 +33,17 @@ func (w *worker) encode(ctx context.Context, r *wire.EncodeRequest) (*wire.Encod
 	if err := d.head.ready(); err != nil {
 		return nil, err
 	}
+	tokens := 0
+	for _, row := range r.Rows {
+		tokens += len(row.IDs)
+	}
+	span := w.headSpan(ctx, r.Replica, r.Epoch, tokens)
+	defer span.End()
 	d.head.begin()
 	defer d.head.finish()
 	out := &wire.EncodeResponse{}
 	for _, row := range r.Rows {
-		e, err := d.head.encodeRow(ctx, d.ctx, row, r.Want)
+		e, err := d.head.encodeRow(ctx, d.ctx, row, r.Want, span)
 		if err != nil {
 			return nil, err
 		}
@@ -62,7 +69,7 @@ func checkRow(row wire.EncodeRow, cfg model.Config, context int) error {
 }
 
 // encodeRow runs a row through stage 0 and waits for the chain's answer.
-func (h *head) encodeRow(ctx, duty context.Context, row wire.EncodeRow, want wire.EncodeWant) (wire.EncodedRow, error) {
+func (h *head) encodeRow(ctx, duty context.Context, row wire.EncodeRow, want wire.EncodeWant, span telemetry.Span) (wire.EncodedRow, error) {
 	select {
 	case h.encode <- struct{}{}:
 		defer func() { <-h.encode }()
@@ -70,6 +77,9 @@ func (h *head) encodeRow(ctx, duty context.Context, row wire.EncodeRow, want wir
 		return wire.EncodedRow{}, ctx.Err()
 	}
 	m := message{Kind: kindEncode, Replica: h.id, Epoch: h.epoch, Stage: 1, Group: encodeGroup, Count: len(row.IDs), Want: want}
+	if span.On() {
+		m.Trace = []string{span.Traceparent()}
+	}
 	back := make(chan message, 1)
 	h.mu.Lock()
 	h.number++
@@ -109,7 +119,9 @@ func (h *head) first(m *message, row wire.EncodeRow) (frame wire.Frame, err erro
 	if len(types) == 0 {
 		types = make([]int32, len(row.IDs))
 	}
-	h.w.device.step(func() {
+	spans := h.w.stageSpans(m, 0, h.stage)
+	defer func() { endSpans(spans, err) }()
+	h.w.device.step(stepEncode, 1, func() {
 		if err = h.stage.Embed(row.IDs, pos, types); err != nil {
 			return
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/skein-project/skein/agent"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/engine/batch"
+	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -50,7 +51,8 @@ type event struct {
 // arrival is a request with the place where its tokens go.
 type arrival struct {
 	batch.Arrival
-	out chan outcome // large enough for all that can come
+	out  chan outcome   // large enough for all that can come
+	span telemetry.Span // of the request here
 }
 
 // outcome is a token, an end, or a refusal.
@@ -103,7 +105,7 @@ func (h *head) run(ctx context.Context) {
 		return // the duty ended
 	}
 	defer release()
-	t := turn{head: h, loop: loop, out: map[batch.ID]chan outcome{}, flying: map[int]uint64{}}
+	t := turn{head: h, loop: loop, out: map[batch.ID]chan outcome{}, flying: map[int]uint64{}, traced: map[batch.ID]*traced{}}
 	t.run(ctx)
 	t.launched.Wait()
 }
@@ -114,6 +116,7 @@ type turn struct {
 	loop   *batch.Loop
 	out    map[batch.ID]chan outcome
 	flying map[int]uint64 // number of the forward in flight by group
+	traced map[batch.ID]*traced
 
 	launched sync.WaitGroup // forwards that are not sent yet
 }
@@ -139,6 +142,9 @@ func (t *turn) run(ctx context.Context) {
 			for _, out := range t.out {
 				out <- outcome{refused: &batch.Refuse{Reason: batch.StageFailed, Why: "the placement ended"}}
 			}
+			for id := range t.traced {
+				t.leave(id, string(batch.StageFailed))
+			}
 			return
 		}
 		o := t.loop.Step(time.Now(), in)
@@ -154,9 +160,11 @@ func (t *turn) take(e event, in *batch.Input) {
 	case e.arrival != nil:
 		t.out[e.arrival.ID] = e.arrival.out
 		in.Arrivals = append(in.Arrivals, e.arrival.Arrival)
+		t.watch(e.arrival)
 	case e.cancel != 0:
 		delete(t.out, e.cancel)
 		in.Cancels = append(in.Cancels, e.cancel)
+		t.leave(e.cancel, "")
 	case e.result != nil:
 		if t.flying[e.result.Group] == e.result.Number {
 			delete(t.flying, e.result.Group)
@@ -173,6 +181,7 @@ func (t *turn) take(e event, in *batch.Input) {
 
 func (t *turn) do(ctx context.Context, o batch.Output) {
 	for _, e := range o.Emits {
+		t.emitted(e)
 		if out := t.out[e.ID]; out != nil {
 			out <- outcome{emit: e}
 			if e.Finish != batch.Running {
@@ -181,6 +190,7 @@ func (t *turn) do(ctx context.Context, o batch.Output) {
 		}
 	}
 	for _, r := range o.Refusals {
+		t.leave(r.ID, string(r.Reason))
 		if out := t.out[r.ID]; out != nil {
 			out <- outcome{refused: &r}
 			delete(t.out, r.ID)
@@ -188,10 +198,10 @@ func (t *turn) do(ctx context.Context, o batch.Output) {
 	}
 	for _, f := range o.Forwards {
 		t.flying[f.Group] = f.Number
-		l := t.head.current()
+		l, parents := t.head.current(), t.parents(f)
 		t.launched.Add(1)
 		go func() {
-			r, answered := t.head.forward(f, l)
+			r, answered := t.head.forward(f, l, parents)
 			t.launched.Done()
 			if answered {
 				t.head.post(ctx, event{result: &r})
@@ -201,14 +211,15 @@ func (t *turn) do(ctx context.Context, o batch.Output) {
 }
 
 // forward runs a step through stage 0 and sends it on; a replica of one stage answers itself, as does a failure. The link is the one of the
-// moment in which the loop decided: a later one belongs to other sequences.
-func (h *head) forward(f batch.Forward, l *link) (r batch.Result, answered bool) {
+// moment in which the loop decided: a later one belongs to other sequences. parents are the spans that this step belongs to.
+func (h *head) forward(f batch.Forward, l *link, parents []string) (r batch.Result, answered bool) {
 	m := message{Kind: kindForward, Replica: h.id, Epoch: h.epoch, Stage: 1, Group: f.Group, Number: f.Number,
-		Prefill: f.Prefill, Row: f.Row, Past: f.Past, Count: len(f.Tokens), Wants: f.Wants}
+		Prefill: f.Prefill, Row: f.Row, Past: f.Past, Count: len(f.Tokens), Wants: f.Wants, Trace: parents}
+	spans := h.w.stageSpans(&m, 0, h.stage)
 	r = batch.Result{Group: f.Group, Number: f.Number}
 	var frame wire.Frame
 	var err error
-	h.w.device.step(func() {
+	h.w.device.step(m.step(), len(f.Past), func() {
 		if err = h.stage.Embed(f.Tokens, positions(f), nil); err != nil {
 			return
 		}
@@ -220,6 +231,7 @@ func (h *head) forward(f batch.Forward, l *link) (r batch.Result, answered bool)
 			frame, err = m.encode(nil)
 		}
 	})
+	endSpans(spans, err)
 	if err == nil && frame != nil {
 		if err = l.send(frame); err == nil {
 			return r, false // the answer comes over the link
@@ -292,8 +304,10 @@ func (w *worker) generate(ctx context.Context, r *wire.GenerateRequest, send fun
 	if err := d.head.ready(); err != nil {
 		return err
 	}
+	span := w.headSpan(ctx, r.Replica, r.Epoch, len(r.Tokens))
+	defer span.End()
 	room := min(max(r.MaxTokens, 0), d.stage.serving.Context) + 2
-	a := &arrival{Arrival: batch.Arrival{ID: batch.ID(ids.Add(1)), Tokens: r.Tokens, Sampling: r.Sampling, MaxTokens: r.MaxTokens, EOS: r.EOS}, out: make(chan outcome, room)}
+	a := &arrival{Arrival: batch.Arrival{ID: batch.ID(ids.Add(1)), Tokens: r.Tokens, Sampling: r.Sampling, MaxTokens: r.MaxTokens, EOS: r.EOS}, out: make(chan outcome, room), span: span}
 	d.head.begin()
 	defer d.head.finish()
 	if !d.head.post(d.ctx, event{arrival: a}) {

@@ -108,16 +108,19 @@ func (r *relay) forward(m *message, f wire.Frame) error {
 	}
 	var err error
 	stage := r.d.stage
-	r.w.device.step(func() {
+	spans := r.w.stageSpans(m, m.Stage, stage)
+	r.w.device.step(m.step(), len(m.Past), func() {
 		if err = stage.input(m); err != nil {
 			return
 		}
 		switch {
 		case m.Kind == kindEncode:
-			err = stage.encodeRow(m, r.down == nil)
+			if err = stage.encodeRow(m, r.down == nil); r.down == nil {
+				m.Trace = nil
+			}
 		case r.down == nil:
 			m.Choices, err = stage.choose(m)
-			m.Kind, m.payload = kindChoices, nil
+			m.Kind, m.payload, m.Trace = kindChoices, nil, nil // the head knows what is traced
 		default:
 			m.payload, err = stage.step(m)
 		}
@@ -126,6 +129,7 @@ func (r *relay) forward(m *message, f wire.Frame) error {
 			r.buf, err = m.encode(r.buf)
 		}
 	})
+	endSpans(spans, err)
 	if m.Kind == kindForward || m.Kind == kindEncode {
 		m.payload = nil // it is the engine's memory
 	}

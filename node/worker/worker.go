@@ -22,11 +22,12 @@ import (
 	"github.com/skein-project/skein/engine/ort"
 	"github.com/skein-project/skein/model"
 	"github.com/skein-project/skein/shard"
+	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
 
-// Run is the worker process: it obeys orders until they end (the node closed the pipe, or died).
-func Run(ctx context.Context, orders io.Reader, notices io.Writer, log *slog.Logger) error {
+// Run is the worker process: it obeys orders until they end (the node closed the pipe, or died). tracer is nil where nothing is traced.
+func Run(ctx context.Context, orders io.Reader, notices io.Writer, tracer *telemetry.Tracer, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	dec, pipe, device := json.NewDecoder(orders), NewPipe(notices), newDevice(ctx)
@@ -35,7 +36,7 @@ func Run(ctx context.Context, orders io.Reader, notices io.Writer, log *slog.Log
 	if err := dec.Decode(&first); err != nil || first.Setup == nil {
 		return fmt.Errorf("worker: no setup: %w", err)
 	}
-	w, err := start(ctx, *first.Setup, device, pipe, log)
+	w, err := start(ctx, *first.Setup, device, pipe, tracer, log)
 	if err != nil {
 		return err
 	}
@@ -63,6 +64,7 @@ type worker struct {
 	runtime  *ort.Runtime
 	device   *device
 	pipe     *Pipe
+	tracer   *telemetry.Tracer // nil = no traces
 	log      *slog.Logger
 	running  sync.WaitGroup
 
@@ -75,6 +77,7 @@ type worker struct {
 type loaded struct {
 	*engine.Stage
 	manifest *model.Manifest
+	blocks   string // for people
 	serving  shard.Serving
 	owner    chan struct{} // holds one value while somebody steps the stage
 }
@@ -100,8 +103,8 @@ type duty struct {
 	relay context.CancelFunc // ends the newest stream of the stage before; nil before the first
 }
 
-func start(ctx context.Context, s Setup, device *device, pipe *Pipe, log *slog.Logger) (*worker, error) {
-	w := &worker{ctx: ctx, setup: s, device: device, pipe: pipe, log: log, stages: map[agent.Slot]*loaded{}, duties: map[cluster.ReplicaID]*duty{}}
+func start(ctx context.Context, s Setup, device *device, pipe *Pipe, tracer *telemetry.Tracer, log *slog.Logger) (*worker, error) {
+	w := &worker{ctx: ctx, setup: s, device: device, pipe: pipe, tracer: tracer, log: log, stages: map[agent.Slot]*loaded{}, duties: map[cluster.ReplicaID]*duty{}}
 	var err error
 	if w.creds, err = wire.NewCredentials(s.Papers); err != nil {
 		return nil, err
@@ -192,7 +195,7 @@ func (w *worker) loadStage(l Load, n *agent.Loaded) error {
 		return err
 	}
 	w.mu.Lock()
-	w.stages[l.Slot] = &loaded{Stage: s, manifest: m, serving: key.Serving, owner: make(chan struct{}, 1)}
+	w.stages[l.Slot] = &loaded{Stage: s, manifest: m, blocks: key.Span.String(), serving: key.Serving, owner: make(chan struct{}, 1)}
 	w.mu.Unlock()
 	return nil
 }

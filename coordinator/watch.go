@@ -1,0 +1,117 @@
+package coordinator
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/scheduler"
+	"github.com/skein-project/skein/telemetry"
+)
+
+// watch is what this coordinator has counted since it started.
+type watch struct {
+	leaderChanges, placements, refusals atomic.Int64
+	pending                             atomic.Int64 // proposals of the scheduler that are not answered
+	fetched                             atomic.Int64 // bytes of blobs
+	apply, step                         *telemetry.Histogram
+	leader                              cluster.NodeID // the last one; owned by the goroutine of lead
+	standing                            map[scheduler.Note]bool
+}
+
+func newWatch() *watch {
+	return &watch{apply: telemetry.NewHistogram(telemetry.RaftApply), step: telemetry.NewHistogram(telemetry.SchedulerStep)}
+}
+
+// took counts bytes of blobs that came from other members.
+func (w *watch) took(n int64) { w.fetched.Add(n) }
+
+// saw counts a change of the leader.
+func (w *watch) saw(leader cluster.NodeID) {
+	if leader != "" && leader != w.leader {
+		w.leader = leader
+		w.leaderChanges.Add(1)
+	}
+}
+
+// stepped counts a step of the scheduler that began at a time, and what it decided. A reason that stands for long is counted once.
+func (w *watch) stepped(began time.Time, out scheduler.Output) {
+	w.step.Observe(time.Since(began).Seconds())
+	for _, t := range out.Txns {
+		for _, c := range t.Do {
+			if _, ok := c.(cluster.PlaceReplica); ok {
+				w.placements.Add(1)
+			}
+		}
+	}
+	standing := make(map[scheduler.Note]bool, len(out.Notes))
+	for _, n := range out.Notes {
+		if standing[n] = true; !w.standing[n] {
+			w.refusals.Add(1)
+		}
+	}
+	w.standing = standing
+}
+
+// Collect gives the coordinator's figures. Those of nodes and their devices only the leader has: nodes report to it.
+func (s *Server) Collect(sheet *telemetry.Sheet) {
+	telemetry.Member(sheet, s.cfg.Dir, s.creds.Ends())
+	sheet.Count(telemetry.BlobsFetched, float64(s.watch.fetched.Load()))
+	s.collectRaft(sheet)
+	sheet.Count(telemetry.SchedulerSteps, float64(s.watch.step.Tally().Total()))
+	sheet.Histogram(telemetry.SchedulerStep, s.watch.step.Tally())
+	sheet.Gauge(telemetry.SchedulerPending, float64(s.watch.pending.Load()))
+	sheet.Count(telemetry.SchedulerPlacements, float64(s.watch.placements.Load()))
+	sheet.Count(telemetry.SchedulerRefusals, float64(s.watch.refusals.Load()))
+	collectState(sheet, s.live.Now())
+	s.fleet.mu.Lock()
+	defer s.fleet.mu.Unlock()
+	used := map[cluster.VersionID]int{}
+	for _, r := range s.fleet.reports {
+		telemetry.GPUs(sheet, r.Name, r.Devices, r.Readings)
+		for _, h := range r.Held {
+			if h.Stage == 0 && h.Status == cluster.HeldReady {
+				used[h.Replica.Version] += h.Active
+			}
+		}
+	}
+	for v, n := range used {
+		sheet.Gauge(telemetry.SlotsUsed, float64(n), v.String())
+	}
+}
+
+func (s *Server) collectRaft(sheet *telemetry.Sheet) {
+	st := s.store.Stats()
+	sheet.Gauge(telemetry.RaftTerm, float64(st.Term))
+	sheet.Gauge(telemetry.RaftCommitIndex, float64(st.CommitIndex))
+	sheet.Gauge(telemetry.RaftAppliedIndex, float64(st.AppliedIndex))
+	sheet.Gauge(telemetry.RaftLogBytes, float64(st.LogBytes))
+	leads := 0.0
+	if s.store.IsLeader() {
+		leads = 1
+	}
+	sheet.Gauge(telemetry.RaftIsLeader, leads)
+	sheet.Count(telemetry.RaftLeaderChanges, float64(s.watch.leaderChanges.Load()))
+	sheet.Histogram(telemetry.RaftApply, s.watch.apply.Tally())
+	if !st.SnapshotTime.IsZero() {
+		sheet.Gauge(telemetry.RaftSnapshotAge, time.Since(st.SnapshotTime).Seconds())
+	}
+}
+
+// collectState gives what the state says of nodes and replicas.
+func collectState(sheet *telemetry.Sheet, state cluster.State) {
+	for n := range state.Nodes() {
+		sheet.Gauge(telemetry.Nodes, 1, string(n.Status))
+	}
+	for d := range state.Deployments() {
+		v, ready := d.Version.String(), 0
+		for r := range state.ReplicasOf(d.Version) {
+			if state.Routable(r) {
+				ready++
+			}
+		}
+		sheet.Gauge(telemetry.ReplicasWant, float64(d.Wanted()), v)
+		sheet.Gauge(telemetry.ReplicasReady, float64(ready), v)
+		sheet.Gauge(telemetry.SlotsTotal, float64(ready*d.Serving.Slots), v)
+	}
+}
