@@ -38,11 +38,11 @@ func (r *Refusal) Error() string {
 // refuse notes that n was not admitted and says why.
 func (p *Purse) refuse(now Moment, n int64) Refusal {
 	r := Refusal{ID: p.id, Limit: p.limit}
+	p.till.list(p)
 	if p.known && n > p.limit.Amount {
 		r.Reason = Large
 		return r // no demand: no lease would help
 	}
-	p.till.list(p)
 	p.demand.advance(now.Mono)
 	used := p.used(now.Mono)
 	p.demand.note(n, used, false)

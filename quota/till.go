@@ -8,11 +8,11 @@ const MaxAsks = 2048
 // Till is all purses of one gateway, and the protocol of their settlements: one is under way at a time, and it is repeated as it is
 // until the state says that it was applied. One goroutine at a time uses it and its wallets; the caller has a lock.
 //
-//	w := till.Wallet(ids, books)                what a principal's requests for a model need; kept until the limits change
-//	receipt, refusal := w.Take(now, cost)       before a request; on Short: settle, follow, try again
-//	receipt.Done(now, used)                     after it
-//	settlement, ok := till.Cut(now, false)      about once a second, and at once after a Short refusal; send it to the leader
-//	till.Follow(now, mark, books)               whenever the state has moved; at least after a settlement
+//	w := till.Wallet(ids, books)             what a principal's requests for a model need; kept until limits are added or deleted
+//	receipt, refusal := w.Take(now, cost)    before a request; on Short: Follow, Cut and Follow what came of it, then Take again
+//	receipt.Done(now, used)                  after it
+//	settlement, ok := till.Cut(now, false)   about once a second, and at once after a Short refusal; send it to the leader
+//	till.Follow(mark, books)                 before each Cut, and when the state has moved after one
 type Till struct {
 	gateway string
 	session uint64
@@ -65,10 +65,10 @@ func (t *Till) Wallet(ids []ID, books Books) *Wallet {
 	return w
 }
 
-// list puts a purse among those that are settled and follow the state.
+// list puts a purse among those that are settled and follow the state. What it knows of the state is old until it has followed.
 func (t *Till) list(p *Purse) {
 	if !p.listed {
-		p.listed = true
+		p.listed, p.known = true, false
 		t.active = append(t.active, p)
 	}
 }
