@@ -162,6 +162,10 @@ func (s *State) deleteVersion(c DeleteVersion) error {
 		s.marks = s.marks.Delete(id)
 	}
 	s.versions = s.versions.Delete(c.Version)
+	for range s.VersionsOf(c.Version.Model) {
+		return nil
+	}
+	s.models = s.models.Delete(text(c.Version.Model)) // what is written about nothing would keep its owner from being deleted
 	return nil
 }
 
@@ -181,6 +185,9 @@ func (s *State) putAlias(c PutAlias) error {
 		}
 	}
 	a.endCanary(false)
+	if a.Target != c.Target && s.cluster.Feature >= 2 {
+		a.Since = s.at
+	}
 	if found && a.Target != c.Target {
 		a.History = append(slices.Clone(a.History), a.Target)
 		a.History = a.History[max(0, len(a.History)-MaxHistory):]
@@ -239,7 +246,7 @@ func (s *State) rollbackAlias(c RollbackAlias) error {
 		}
 	}
 	a.endCanary(true)
-	a.Target, a.History, a.Rev = to, slices.Clone(a.History[:last]), s.index
+	a.Target, a.History, a.Since, a.Rev = to, slices.Clone(a.History[:last]), 0, s.index
 	s.aliases = s.aliases.Set(text(a.Name), a)
 	return nil
 }

@@ -90,7 +90,7 @@ type SetHolders struct {
 }
 
 // DeleteVersion removes a version that no alias target, deployment or replica names; it also leaves the histories of aliases.
-// Its number is never given again.
+// Its number is never given again. With the last version of a model goes what is written about the model.
 type DeleteVersion struct {
 	Version VersionID `json:"version"`
 	Was     Index     `json:"was"`

@@ -86,8 +86,14 @@ func describe(r any) string {
 		return fmt.Sprintf("blocks=%d holders=%s created=%d rev=%d", len(r.Profile.Blocks), r.Holders, r.Created, r.Rev)
 	case Alias:
 		line := fmt.Sprintf("target=%v history=%v rev=%d", r.Target, r.History, r.Rev)
+		if r.Since > 0 {
+			line += fmt.Sprintf(" pointed=%d", r.Since)
+		}
 		if o := r.Rollout; o != nil {
 			line += fmt.Sprintf(" follow=%v", o.Follow)
+			if o.Retire > 0 {
+				line += fmt.Sprintf(" retire=%d", o.Retire)
+			}
 			if o.Canary != nil {
 				line += fmt.Sprintf(" canary=%v@%d%% %v since=%d", o.Canary.Version, o.Canary.Percent, o.Canary.Tenants, o.Canary.Since)
 			}

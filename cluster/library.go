@@ -86,7 +86,8 @@ type Rollout struct {
 	Canary *Canary `json:"canary,omitempty"`
 	Shadow *Shadow `json:"shadow,omitempty"`
 	Guard  *Guard  `json:"guard,omitempty"`
-	Follow bool    `json:"follow,omitempty"` // point at the newest version of the target's model as soon as it answers
+	Follow bool    `json:"follow,omitempty"`   // point at the newest version of the target's model as soon as it answers
+	Retire int     `json:"retire_s,omitempty"` // seconds after a flip after which the version before is served no longer; 0 = it stays
 }
 
 // Canary sends a part of the requests to another version.
@@ -245,6 +246,9 @@ func (s *State) checkRollout(a Alias, r *Rollout, c SetRollout, subject string) 
 		case !s.versions.Has(r.Shadow.Version):
 			return reject(ReasonNotFound, subject, "shadow: version %s does not exist", r.Shadow.Version)
 		}
+	}
+	if r.Retire < 0 || r.Retire > MaxRetire {
+		return reject(ReasonInvalid, subject, "retire: %d s, 0 to %d are allowed", r.Retire, MaxRetire)
 	}
 	if g := r.Guard; g != nil {
 		if g.Requests < 1 || g.WindowSeconds < 1 || g.WindowSeconds > 24*60*60 || g.ErrorPercent < 0 || g.ErrorPercent > 100 || g.P95Millis < 0 || g.ParityPercent < 0 || g.ParityPercent > 100 {

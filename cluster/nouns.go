@@ -149,6 +149,7 @@ type Alias struct {
 	Target  VersionID   `json:"target"`
 	History []VersionID `json:"history"` // earlier targets, newest last, at most MaxHistory
 	Rollout *Rollout    `json:"rollout,omitempty"`
+	Since   Millis      `json:"since,omitempty"` // when it was pointed at Target; 0 = not known, or it was rolled back there
 	Rev     Index       `json:"rev"`
 }
 

@@ -54,7 +54,7 @@ func (sc *scripted) platformCommand(verb, id string, a args) Command {
 	case "set_rollout":
 		old, _ := s.Alias(id)
 		c := SetRollout{Name: id, Force: a.str("force", "") != "", Accept: a.str("accept", "") != "", Was: a.was(old.Rev)}
-		r := Rollout{Follow: a.str("follow", "") != ""}
+		r := Rollout{Follow: a.str("follow", "") != "", Retire: a.num("retire", 0)}
 		if v := a.str("canary", ""); v != "" {
 			r.Canary = &Canary{Version: sc.version(v), Percent: a.num("percent", 5), Tenants: a.list("tenants")}
 		}
