@@ -278,7 +278,9 @@ type Rollout struct {
 	Shadow *Shadow                `protobuf:"bytes,2,opt,name=shadow,proto3" json:"shadow,omitempty"`
 	Guard  *Guard                 `protobuf:"bytes,3,opt,name=guard,proto3" json:"guard,omitempty"`
 	// The alias points at the newest version of its target's model as soon as that one answers and breaks nothing that clients rely on.
-	Follow        bool `protobuf:"varint,4,opt,name=follow,proto3" json:"follow,omitempty"`
+	Follow bool `protobuf:"varint,4,opt,name=follow,proto3" json:"follow,omitempty"`
+	// Seconds after a flip after which the version before is served no longer, if no alias needs it; 0 = it stays served.
+	RetireAfterS  int32 `protobuf:"varint,5,opt,name=retire_after_s,json=retireAfterS,proto3" json:"retire_after_s,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -339,6 +341,13 @@ func (x *Rollout) GetFollow() bool {
 		return x.Follow
 	}
 	return false
+}
+
+func (x *Rollout) GetRetireAfterS() int32 {
+	if x != nil {
+		return x.RetireAfterS
+	}
+	return 0
 }
 
 // Canary is the version that a part of the requests goes to.
@@ -742,7 +751,7 @@ type SetRolloutRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Alias   string                 `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
 	Rollout *Rollout               `protobuf:"bytes,2,opt,name=rollout,proto3" json:"rollout,omitempty"`
-	// Fields to change: canary, shadow, guard, follow; a field that is named and not set in rollout ends. Empty = all of them.
+	// Fields to change: canary, shadow, guard, follow, retire_after_s; a field that is named and not set in rollout ends. Empty = all of them.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// Also when the canary has no ready replica while the target has one.
 	Force bool `protobuf:"varint,4,opt,name=force,proto3" json:"force,omitempty"`
@@ -1017,12 +1026,13 @@ const file_skein_admin_v1_rollout_proto_rawDesc = "" +
 	"\x06vector\x18\x03 \x01(\x05R\x06vector\x12\x18\n" +
 	"\acontext\x18\x04 \x01(\x05R\acontext\x12\x1a\n" +
 	"\btemplate\x18\x05 \x01(\tR\btemplate\x12\x1c\n" +
-	"\ttokenizer\x18\x06 \x01(\tR\ttokenizer\"\xae\x01\n" +
+	"\ttokenizer\x18\x06 \x01(\tR\ttokenizer\"\xd4\x01\n" +
 	"\aRollout\x12.\n" +
 	"\x06canary\x18\x01 \x01(\v2\x16.skein.admin.v1.CanaryR\x06canary\x12.\n" +
 	"\x06shadow\x18\x02 \x01(\v2\x16.skein.admin.v1.ShadowR\x06shadow\x12+\n" +
 	"\x05guard\x18\x03 \x01(\v2\x15.skein.admin.v1.GuardR\x05guard\x12\x16\n" +
-	"\x06follow\x18\x04 \x01(\bR\x06follow\"q\n" +
+	"\x06follow\x18\x04 \x01(\bR\x06follow\x12$\n" +
+	"\x0eretire_after_s\x18\x05 \x01(\x05R\fretireAfterS\"q\n" +
 	"\x06Canary\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x18\n" +
 	"\apercent\x18\x02 \x01(\x05R\apercent\x12\x18\n" +
