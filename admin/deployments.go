@@ -119,7 +119,7 @@ func (h deployments) List(ctx context.Context, _ *connect.Request[adminv1.ListRe
 }
 
 func (h deployments) view(s cluster.State, d cluster.Deployment, standing []scheduler.Dated) *adminv1.DeploymentView {
-	out := &adminv1.DeploymentView{Version: d.Version.String(), Wanted: int32(d.Replicas), Slots: int32(d.Serving.Slots), Context: int32(d.Serving.Context),
+	out := &adminv1.DeploymentView{Version: d.Version.String(), Wanted: int32(d.Wanted()), Slots: int32(d.Serving.Slots), Context: int32(d.Serving.Context),
 		AvoidNodes: nil, Pins: pinViews(d.Pins)}
 	for _, id := range d.Avoid {
 		out.AvoidDevices = append(out.AvoidDevices, string(id))

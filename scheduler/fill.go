@@ -56,7 +56,7 @@ func (d *decision) fill(dep cluster.Deployment) []want {
 		}
 	}
 	good, leaving = d.surplus(dep, good, leaving)
-	need := dep.Replicas - len(good)
+	need := dep.Wanted() - len(good)
 	var wants []want
 	for _, s := range broken {
 		if need <= 0 {
@@ -124,7 +124,7 @@ func (d *decision) pause(s stand) {
 func (d *decision) surplus(dep cluster.Deployment, good, leaving []stand) ([]stand, []stand) {
 	pinned := map[int]bool{}
 	for _, p := range dep.Pins {
-		pinned[p.Replica] = p.Replica < dep.Replicas
+		pinned[p.Replica] = p.Replica < dep.Wanted()
 	}
 	order := slices.Clone(good)
 	slices.SortStableFunc(order, func(a, b stand) int {
@@ -133,9 +133,9 @@ func (d *decision) surplus(dep cluster.Deployment, good, leaving []stand) ([]sta
 			cmp.Compare(order01(d.state.Routable(b.Replica)), order01(d.state.Routable(a.Replica))),
 			cmp.Compare(a.Ordinal, b.Ordinal))
 	})
-	keep := min(len(order), dep.Replicas)
+	keep := min(len(order), dep.Wanted())
 	for _, s := range order[keep:] {
-		s.leaving = fmt.Sprintf("%d replicas are wanted", dep.Replicas)
+		s.leaving = fmt.Sprintf("%d replicas are wanted", dep.Wanted())
 		if d.state.Routable(s.Replica) {
 			leaving = append(leaving, s)
 		} else {
@@ -159,7 +159,7 @@ func (d *decision) release(dep cluster.Deployment, good, leaving []stand) {
 		serving += order01(d.state.Routable(s.Replica))
 	}
 	for i := len(leaving) - 1; i >= 0; i-- {
-		if serving <= dep.Replicas {
+		if serving <= dep.Wanted() {
 			d.note(replica(leaving[i].Replica), "serves until another replica can: "+leaving[i].leaving)
 			continue
 		}
@@ -173,7 +173,7 @@ func (d *decision) release(dep cluster.Deployment, good, leaving []stand) {
 func missingPins(dep cluster.Deployment, taken map[int]bool) []int {
 	missing := map[int]bool{}
 	for _, p := range dep.Pins {
-		if p.Replica < dep.Replicas && !taken[p.Replica] {
+		if p.Replica < dep.Wanted() && !taken[p.Replica] {
 			missing[p.Replica] = true
 		}
 	}

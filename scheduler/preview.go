@@ -13,7 +13,7 @@ func (l *Loop) Preview(now time.Time, s cluster.State, dep cluster.Deployment) p
 	known := l.soft.clone()
 	d := &decision{Config: l.config, soft: &known, now: now, was: s, state: s}
 	var wants []want
-	for ordinal := range dep.Replicas {
+	for ordinal := range dep.Wanted() {
 		w := want{id: cluster.ReplicaID{Version: dep.Version, Ordinal: ordinal}, dep: dep}
 		if r, ok := s.Replica(w.id); ok && r.Status != cluster.Stopping {
 			w.own = &r

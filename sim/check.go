@@ -174,7 +174,7 @@ func (w *World) Settle(bound time.Duration) error {
 	w.heal()
 	before, wanted := w.facts.places, 0
 	for d := range w.facts.state.Deployments() {
-		wanted += d.Replicas
+		wanted += d.Wanted()
 	}
 	why, quiet := "nothing happened yet", 0
 	for end := w.now.Add(bound); quiet < 3; {
@@ -246,12 +246,12 @@ func (w *World) unserved(s cluster.State, d cluster.Deployment) string {
 		}
 	}
 	switch {
-	case kept > d.Replicas:
-		return fmt.Sprintf("%s has %d replicas, wanted are %d", d.Version, kept, d.Replicas)
+	case kept > d.Wanted():
+		return fmt.Sprintf("%s has %d replicas, wanted are %d", d.Version, kept, d.Wanted())
 	case kept > ready:
 		return fmt.Sprintf("%s has %d replicas, and %d of them are not ready", d.Version, kept, kept-ready)
-	case (ready < d.Replicas || leaving > 0) && w.fits(s, d):
-		return fmt.Sprintf("%s has %d of %d replicas ready, %d on draining nodes, and there is room for another", d.Version, ready, d.Replicas, leaving)
+	case (ready < d.Wanted() || leaving > 0) && w.fits(s, d):
+		return fmt.Sprintf("%s has %d of %d replicas ready, %d on draining nodes, and there is room for another", d.Version, ready, d.Wanted(), leaving)
 	}
 	if ready == 0 {
 		return ""
@@ -272,7 +272,7 @@ func (w *World) fits(s cluster.State, d cluster.Deployment) bool {
 		Avoid: d.Avoid, AvoidOn: d.AvoidOn,
 	}}}
 	for _, pin := range d.Pins {
-		if pin.Replica < d.Replicas {
+		if pin.Replica < d.Wanted() {
 			return false // where the missing replica must go is the operator's choice, which may not fit
 		}
 	}
