@@ -17,7 +17,7 @@ func divide(now, amount int64, leases []Lease) {
 	if wanting == 0 || amount <= 0 {
 		return
 	}
-	first := now / Turn.Milliseconds() % wanting
+	first := turn(now, wanting)
 	seated, left := int64(0), amount
 	eachFrom(now, first, leases, func(l *Lease) {
 		if least := floor(l); least <= left {
@@ -41,6 +41,14 @@ func divide(now, amount int64, leases []Lease) {
 			amount--
 		}
 	})
+}
+
+// turn is whose turn it is among n. In n turns everybody has one; where they begin differs, so that a limit whose units come back at
+// regular times does not always meet the same one.
+func turn(now, n int64) int64 {
+	turns := max(0, now) / Turn.Milliseconds()
+	mixed := uint64(turns/n) * 0x9E3779B97F4A7C15 // Knuth, The Art of Computer Programming, 6.4: multiplicative hashing
+	return (int64(mixed>>33) + turns) % n
 }
 
 // highest is the level at which all who have a seat together take no more than amount.

@@ -93,7 +93,16 @@ func (p *Purse) room(now Moment) int64 {
 	case p.counter() && now.Wall >= p.end, !p.counter() && p.stale(now.Mono):
 		return 0
 	}
-	return max(0, p.may-p.over-p.used(now.Mono))
+	return max(0, p.fair()-p.used(now.Mono))
+}
+
+// fair is what may be used without keeping from others what is theirs: a gateway above its goal takes nothing until it is below, so
+// that requests that end there make room elsewhere.
+func (p *Purse) fair() int64 {
+	if p.counter() {
+		return p.may - p.over
+	}
+	return min(p.may-p.over, p.lease.Goal)
 }
 
 func (p *Purse) stale(now time.Duration) bool { return now-p.fresh > staleAfter }
@@ -161,7 +170,7 @@ func (p *Purse) ask(now time.Duration) Ask {
 	a.Want, a.Least = p.wish(now)
 	if !p.counter() {
 		used := p.used(now)
-		a.Hold = max(0, min(p.may, max(used, min(p.may-p.over, a.Want, p.lease.Goal))))
+		a.Hold = max(0, min(p.may, max(used, min(p.fair(), a.Want))))
 		return a
 	}
 	a.Spent = p.spent
@@ -231,7 +240,7 @@ func (p *Purse) Remaining(now Moment) int64 {
 	case p.counter():
 		return clamp(p.limit.Amount-p.settled-p.flight-p.spent-p.reserved, 0, p.limit.Amount)
 	}
-	return clamp(p.may-p.over-p.used(now.Mono)+p.free, 0, p.limit.Amount)
+	return clamp(p.fair()-p.used(now.Mono)+p.free, 0, p.limit.Amount)
 }
 
 // Reset is how long until Remaining is the whole limit again if nothing more is taken, 0 if that does not come by itself.

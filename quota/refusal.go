@@ -71,12 +71,12 @@ func (p *Purse) judgeShare(now Moment, n, used int64) (Reason, time.Duration) {
 		return Short, soon
 	case p.may > 0 && p.stale(now.Mono):
 		return Stale, soon
-	case need <= p.may-p.over+p.free, need <= p.lease.Goal:
+	case need <= p.fair()+p.free, need <= p.lease.Goal:
 		return Short, soon
 	case p.lease.Want < need && need <= p.limit.Amount/(p.wanting+1): // the others do not know yet that we need something
 		return Short, soon
-	case p.recent != nil && n <= p.may-p.over:
-		return Used, max(p.recent.below(now.Mono, p.may-p.over-n), time.Millisecond)
+	case p.recent != nil && n <= p.fair():
+		return Used, max(p.recent.below(now.Mono, p.fair()-n), time.Millisecond)
 	}
 	return Used, soon
 }
