@@ -52,6 +52,13 @@ func convertOrder(r io.Reader, w io.Writer) error {
 		return err
 	} else {
 		answer.Manifest = model.Encode(m)
+		answer.Traits, err = coordinator.TraitsOf(m, func(name string) ([]byte, error) {
+			f := sources[name]
+			return io.ReadAll(io.NewSectionReader(f, 0, min(f.Size, convert.MaxTokenizer)))
+		})
+		if err != nil {
+			return fmt.Errorf("convert: traits: %w", err)
+		}
 	}
 	return json.NewEncoder(w).Encode(answer)
 }
