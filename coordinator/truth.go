@@ -19,6 +19,8 @@ const (
 	followIdle  = time.Second // a message at least this often, so that a follower knows a dead link
 	proposeWait = 10 * time.Second
 	leaderPoll  = 50 * time.Millisecond
+	confirmPace = 250 * time.Millisecond
+	confirmLag  = 64 // committed entries that may not be applied yet; Raft's own are never
 )
 
 // Propose commits transactions in one entry, wherever the leader is, and tells what became of each: nil if it was applied. It waits
@@ -86,6 +88,16 @@ func (s *Server) reached(ctx context.Context, index cluster.Index) error {
 		case <-changed:
 		case <-ctx.Done():
 			return fmt.Errorf("entry %d is committed and not here yet: %w", index, ctx.Err())
+		}
+	}
+}
+
+// confirm notes that the state here is as new as the leader's. A leader knows that it is one only while a majority answers it, and a
+// follower knows a leader only while it is heard, both for an election timeout at most: so much longer the state may be out of date.
+func (s *Server) confirm(ctx context.Context) {
+	for s.wait(ctx, confirmPace) {
+		if s.Leader() != "" && s.store.Stats().CommitIndex <= s.store.AppliedIndex()+confirmLag {
+			s.live.Confirm()
 		}
 	}
 }

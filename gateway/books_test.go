@@ -61,6 +61,7 @@ func watched(t testing.TB, log *slog.Logger) (*Server, *http.ServeMux) {
 		}
 	}
 	state.Store(next)
+	state.Confirm()
 	s, err := New(Config{}, state, emptyLibrary{}, nil, log)
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +208,7 @@ func TestDemand(t *testing.T) {
 	}
 	// One request that runs over several cuts, and answers.
 	r, c := s.begin(httptest.NewRequest(http.MethodPost, "/", nil), "id", telemetry.OpChat)
-	c.by("acme", "sk-1")
+	c.by(cluster.Principal{Tenant: "acme", Key: "sk-1"})
 	c.reach()
 	c.resolve("sums", v)
 	done := c.wait()
@@ -239,7 +240,7 @@ func TestBooksAreBounded(t *testing.T) {
 	const n = maxRows + 100
 	for i := range n {
 		_, c := s.begin(httptest.NewRequest(http.MethodPost, "/", nil), "id", telemetry.OpChat)
-		c.by(fmt.Sprint("t", i), "sk-1")
+		c.by(cluster.Principal{Tenant: fmt.Sprint("t", i), Key: "sk-1"})
 		c.reach()
 		c.resolve("sums", cluster.VersionID{Model: "calc", Number: 1})
 		c.end()
@@ -294,7 +295,7 @@ func BenchmarkBooks(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				q, c := s.begin(r, "req-1", telemetry.OpChat)
-				c.by("default", "sk-1")
+				c.by(cluster.Principal{Tenant: "default", Key: "sk-1"})
 				c.reach()
 				callOf(q.Context()).resolve("sums", v)
 				_, done := callOf(q.Context()).attempt(q.Context(), route)

@@ -23,6 +23,9 @@ type call struct {
 	operation string
 	began     time.Time
 	span      telemetry.Span
+	cancel    context.CancelCauseFunc // ends the request, with the reason that its client is told
+	shown     presented               // set once, before anybody else knows the call
+	who       cluster.Principal       // set once, by the goroutine of the request
 
 	mu       sync.Mutex
 	tenant   string
@@ -46,6 +49,7 @@ type callKey struct{}
 func (s *Server) begin(r *http.Request, id, operation string) (*http.Request, *call) {
 	c := &call{s: s, id: id, operation: operation, began: time.Now()}
 	ctx := context.WithValue(r.Context(), callKey{}, c)
+	ctx, c.cancel = context.WithCancelCause(ctx)
 	if s.cfg.Tracer != nil {
 		ctx, c.span = s.cfg.Tracer.Request(ctx, operation, r.Header.Get("Traceparent"))
 		c.span.Text(telemetry.KeyRequest, id)
@@ -62,12 +66,20 @@ func callOf(ctx context.Context) *call {
 }
 
 // by notes who asks.
-func (c *call) by(tenant, key string) {
+func (c *call) by(who cluster.Principal) {
 	c.mu.Lock()
-	c.tenant, c.key = tenant, key
+	c.who, c.tenant, c.key = who, who.Tenant, who.Key
 	c.mu.Unlock()
-	c.span.Text(telemetry.KeyTenant, tenant)
-	c.span.Text(telemetry.KeyKey, key)
+	c.span.Text(telemetry.KeyTenant, who.Tenant)
+	c.span.Text(telemetry.KeyKey, who.Key)
+}
+
+// principal is who asks; nobody if that is not known.
+func (c *call) principal() cluster.Principal {
+	if c == nil {
+		return cluster.Principal{}
+	}
+	return c.who
 }
 
 // reach notes that the request could be read.
@@ -177,6 +189,8 @@ func (c *call) wait() (done func()) {
 
 // end notes that the request is over, and tells everybody who counts.
 func (c *call) end() {
+	c.s.visitors.remove(c)
+	c.cancel(nil)
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()

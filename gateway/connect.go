@@ -28,7 +28,7 @@ func (s *Server) registerConnect(mux *http.ServeMux) {
 		r, c := s.begin(r, requestID(r.Header.Get(requestIDHeader)), operationOf(r.URL.Path))
 		defer c.end()
 		w.Header().Set(requestIDHeader, c.id)
-		key, err := Authenticate(s.live.Now(), r.Header)
+		err := s.enter(r, c, r.URL.Path)
 		c.fail(err)
 		if err != nil { // before anything of the body is read
 			if err := refuse.Write(w, r, s.connectError(err)); err != nil {
@@ -36,7 +36,6 @@ func (s *Server) registerConnect(mux *http.ServeMux) {
 			}
 			return
 		}
-		c.by(key.Owner(), key.ID)
 		h.ServeHTTP(w, r)
 	})
 }
@@ -67,6 +66,7 @@ func (e explainer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
 		callOf(ctx).reach()
 		res, err := next(ctx, r)
+		err = because(ctx, err)
 		callOf(ctx).fail(err)
 		return res, e.s.connectError(err)
 	}
@@ -79,7 +79,7 @@ func (e explainer) WrapStreamingClient(next connect.StreamingClientFunc) connect
 func (e explainer) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, c connect.StreamingHandlerConn) error {
 		callOf(ctx).reach()
-		err := next(ctx, c)
+		err := because(ctx, next(ctx, c))
 		callOf(ctx).fail(err)
 		return e.s.connectError(err)
 	}
@@ -97,6 +97,8 @@ func (s *Server) connectError(err error) error {
 		code = connect.CodeInvalidArgument
 	case FaultKey:
 		code = connect.CodeUnauthenticated
+	case FaultPermission:
+		code = connect.CodePermissionDenied
 	case FaultModel:
 		code = connect.CodeNotFound
 	case FaultBusy:
@@ -309,9 +311,9 @@ func (i inference) Infer(ctx context.Context, r *connect.Request[inferencev1.Inf
 }
 
 // ListModels implements skein.inference.v1.
-func (i inference) ListModels(context.Context, *connect.Request[inferencev1.ListModelsRequest]) (*connect.Response[inferencev1.ListModelsResponse], error) {
+func (i inference) ListModels(ctx context.Context, _ *connect.Request[inferencev1.ListModelsRequest]) (*connect.Response[inferencev1.ListModelsResponse], error) {
 	res := &inferencev1.ListModelsResponse{}
-	for _, m := range i.s.models() {
+	for _, m := range i.s.models(callOf(ctx).principal()) {
 		res.Models = append(res.Models, &inferencev1.Model{Name: m.Name, Version: m.Version.String(), Tasks: m.Tasks, Ready: int32(m.Ready), Created: m.Created.Unix()})
 	}
 	return connect.NewResponse(res), nil

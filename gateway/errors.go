@@ -29,6 +29,7 @@ const (
 	FaultCanceled          // the client went away
 	FaultTooLarge          // the request's body is over the limit
 	FaultTimeout           // the client's own deadline has passed
+	FaultPermission        // the key is valid and may not do this
 )
 
 // String is the fault's name in metrics, traces and logs.
@@ -40,7 +41,8 @@ func (f Fault) String() string {
 }
 
 var faultNames = map[Fault]string{FaultInternal: "internal", FaultInvalid: "invalid", FaultContext: "context", FaultKey: "key", FaultModel: "model", FaultTask: "task",
-	FaultBusy: "busy", FaultUnavailable: "unavailable", FaultCanceled: "canceled", FaultTooLarge: "too_large", FaultTimeout: "timeout"}
+	FaultBusy: "busy", FaultUnavailable: "unavailable", FaultCanceled: "canceled", FaultTooLarge: "too_large", FaultTimeout: "timeout",
+	FaultPermission: "permission"}
 
 // Error is what a client is told.
 type Error struct {

@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/skein-project/skein/access"
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/internal/live"
@@ -28,6 +30,9 @@ type Config struct {
 	MaxStops   int           // stop strings of a request; default 16
 	MaxInputs  int           // texts of one embedding or classification request; default 256
 	MaxChoices int           // answers that one request may ask for (n); default 8
+
+	MaxStaleness   time.Duration `yaml:"max_staleness" help:"without contact to the coordinators for so long, calls are refused (default 1m)"`               // default 60 s
+	TrustedProxies []string      `yaml:"trusted_proxies" help:"networks (CIDR) of proxies whose X-Forwarded-For says where a call comes from; default none"` // default none
 
 	Tracer     *telemetry.Tracer // of the process; default nil: no traces
 	RequestLog slog.Level        // of the line that is logged per request; LogOff = none; default info
@@ -55,15 +60,30 @@ func (c Config) withDefaults() Config {
 	if c.MaxChoices == 0 {
 		c.MaxChoices = 8
 	}
+	if c.MaxStaleness == 0 {
+		c.MaxStaleness = time.Minute
+	}
 	return c
 }
 
-// Validate checks that no limit is negative.
+// Validate checks that no limit is negative and that networks are networks.
 func (c Config) Validate() error {
-	if c.MaxBody < 0 || c.MaxPrompt < 0 || c.Patience < 0 || c.Attempts < 0 || c.MaxStops < 0 || c.MaxInputs < 0 || c.MaxChoices < 0 {
+	if c.MaxBody < 0 || c.MaxPrompt < 0 || c.Patience < 0 || c.Attempts < 0 || c.MaxStops < 0 || c.MaxInputs < 0 || c.MaxChoices < 0 || c.MaxStaleness < 0 {
 		return fmt.Errorf("gateway config: a limit is negative: %+v", c)
 	}
-	return nil
+	_, err := c.proxies()
+	return err
+}
+
+func (c Config) proxies() (out []netip.Prefix, err error) {
+	for _, text := range c.TrustedProxies {
+		n, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("gateway config: trusted proxies: %w", err)
+		}
+		out = append(out, n.Masked())
+	}
+	return out, nil
 }
 
 // Library reads small blobs of the model library: manifests and tokenizers. On a coordinator that is its own store, on a stand-alone
@@ -81,6 +101,10 @@ type Server struct {
 	dialer  *wire.Dialer
 	log     *slog.Logger
 
+	needs    access.Procedures
+	proxies  []netip.Prefix
+	visitors visitors
+
 	books  *books
 	tables tables
 	texts  texts
@@ -92,7 +116,9 @@ func New(cfg Config, state *live.State, library Library, dialer *wire.Dialer, lo
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg.withDefaults(), live: state, library: library, dialer: dialer, log: log, books: newBooks()}
+	s := &Server{cfg: cfg.withDefaults(), live: state, library: library, dialer: dialer, log: log, needs: Needs(), books: newBooks()}
+	s.proxies, _ = cfg.proxies() // they are valid
+	s.visitors.calls = map[*call]struct{}{}
 	s.texts.byDigest = map[blob.Digest]*textEntry{}
 	s.load.running, s.load.failed = map[router.Placed]int{}, map[router.Placed]time.Time{}
 	return s, nil

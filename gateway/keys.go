@@ -2,7 +2,10 @@ package gateway
 
 import (
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/wire"
@@ -11,16 +14,57 @@ import (
 // maxKey bounds a presented key in bytes.
 const maxKey = 256
 
-// Authenticate finds the API key of a request: "Authorization: Bearer KEY". The hash of what is presented is looked up, so the time of an
-// answer tells nothing about other keys.
-func Authenticate(state cluster.State, h http.Header) (cluster.Key, error) {
-	scheme, secret, ok := strings.Cut(h.Get("Authorization"), " ")
+// presented is what somebody shows at the door: the hash of a key, and where it comes from.
+type presented struct {
+	hash string
+	from netip.Addr // the zero Addr = not known
+}
+
+// present reads the key of a request: "Authorization: Bearer KEY".
+func (s *Server) present(r *http.Request) (presented, error) {
+	scheme, secret, ok := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !ok || !strings.EqualFold(scheme, "Bearer") || len(secret) > maxKey {
-		return cluster.Key{}, &Error{Fault: FaultKey, Why: "an API key is needed: Authorization: Bearer KEY"}
+		return presented{}, &Error{Fault: FaultKey, Why: "an API key is needed: Authorization: Bearer KEY"}
 	}
-	key, ok := state.KeyByHash(wire.SecretHash(strings.TrimSpace(secret)))
-	if !ok || key.Revoked {
-		return cluster.Key{}, &Error{Fault: FaultKey, Why: "the API key is not valid"}
+	return presented{wire.SecretHash(strings.TrimSpace(secret)), s.from(r)}, nil
+}
+
+// from is the address of whoever makes a request: of the connection or, where that is of a proxy that is trusted, the nearest address
+// of X-Forwarded-For that is not of one.
+func (s *Server) from(r *http.Request) netip.Addr {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
 	}
-	return key, nil
+	from := at.Addr().Unmap().WithZone("")
+	if len(s.proxies) == 0 || !s.trusted(from) {
+		return from
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		addr, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil {
+			return netip.Addr{} // nobody knows who that is
+		}
+		if from = addr.Unmap().WithZone(""); !s.trusted(from) {
+			break
+		}
+	}
+	return from
+}
+
+func (s *Server) trusted(a netip.Addr) bool {
+	return slices.ContainsFunc(s.proxies, func(n netip.Prefix) bool { return n.Contains(a) })
+}
+
+// principal finds who presents a key. The hash of it is looked up, so the time of an answer tells nothing about other keys.
+func (s *Server) principal(p presented) (cluster.Principal, error) {
+	if err := s.stale(); err != nil {
+		return cluster.Principal{}, err
+	}
+	who, refused := s.live.Now().Admit(p.hash, cluster.Millis(time.Now().UnixMilli()), p.from)
+	if refused != "" {
+		return cluster.Principal{}, &Error{Fault: FaultKey, Why: "the API key is not valid: " + string(refused)}
+	}
+	return who, nil
 }

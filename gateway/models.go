@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -18,14 +17,14 @@ type Model struct {
 	Created time.Time
 }
 
-// models lists the aliases by name.
-func (s *Server) models() []Model {
+// models lists the aliases that somebody may call, by name.
+func (s *Server) models(who cluster.Principal) []Model {
 	state := s.live.Now()
 	table, _ := s.table()
 	var out []Model
 	for a := range state.Aliases() {
 		v, ok := state.Version(a.Target)
-		if !ok {
+		if !ok || !state.MayCall(who, a.Name) {
 			continue
 		}
 		out = append(out, Model{Name: a.Name, Version: a.Target, Tasks: v.Tasks, Ready: len(table.Routes(a.Target)), Created: time.UnixMilli(int64(v.Created))})
@@ -55,9 +54,9 @@ func modelOf(m Model) modelJSON {
 	return modelJSON{ID: m.Name, Object: "model", Created: m.Created.Unix(), OwnedBy: "skein", Version: m.Version.String(), Ready: m.Ready}
 }
 
-func (s *Server) listModels(w http.ResponseWriter, _ *http.Request) error {
+func (s *Server) listModels(w http.ResponseWriter, r *http.Request) error {
 	list := []modelJSON{}
-	for _, m := range s.models() {
+	for _, m := range s.models(callOf(r.Context()).principal()) {
 		list = append(list, modelOf(m))
 	}
 	w.(*answer).json(http.StatusOK, map[string]any{"object": "list", "data": list})
@@ -67,12 +66,11 @@ func (s *Server) listModels(w http.ResponseWriter, _ *http.Request) error {
 // getModel answers for every name that can be called: aliases, and versions.
 func (s *Server) getModel(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("model")
-	table, _ := s.table()
-	target, ok := table.Target(name)
-	v, there := s.live.Now().Version(target)
-	if !ok || !there {
-		return &Error{Fault: FaultModel, Param: "model", Why: fmt.Sprintf("the model %.128q does not exist", name)}
+	target, v, err := s.version(r.Context(), name)
+	if err != nil {
+		return err
 	}
+	table, _ := s.table()
 	w.(*answer).json(http.StatusOK, modelOf(Model{Name: name, Version: target, Ready: len(table.Routes(target)), Created: time.UnixMilli(int64(v.Created))}))
 	return nil
 }

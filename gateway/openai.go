@@ -23,19 +23,19 @@ func (s *Server) registerOpenAI(mux *http.ServeMux) {
 		method, path, operation string
 		handler                 func(http.ResponseWriter, *http.Request) error
 	}{
-		{http.MethodPost, "/v1/chat/completions", telemetry.OpChat, s.chatCompletions},
-		{http.MethodPost, "/v1/completions", telemetry.OpText, s.completions},
-		{http.MethodPost, "/v1/embeddings", telemetry.OpEmbeddings, s.embeddings},
-		{http.MethodGet, "/v1/models", opModels, s.listModels},
-		{http.MethodGet, "/v1/models/{model}", opModels, s.getModel},
+		{http.MethodPost, pathChat, telemetry.OpChat, s.chatCompletions},
+		{http.MethodPost, pathCompletions, telemetry.OpText, s.completions},
+		{http.MethodPost, pathEmbeddings, telemetry.OpEmbeddings, s.embeddings},
+		{http.MethodGet, pathModels, opModels, s.listModels},
+		{http.MethodGet, pathModel, opModels, s.getModel},
 	} {
-		mux.HandleFunc(e.method+" "+e.path, s.openAI(e.operation, e.handler))
-		mux.HandleFunc(e.path, s.openAI(opOther, func(w http.ResponseWriter, r *http.Request) error {
+		mux.HandleFunc(e.method+" "+e.path, s.openAI(e.operation, e.path, e.handler))
+		mux.HandleFunc(e.path, s.openAI(opOther, "", func(w http.ResponseWriter, r *http.Request) error {
 			w.Header().Set("Allow", e.method)
 			return &httpError{http.StatusMethodNotAllowed, &Error{Fault: FaultInvalid, Why: fmt.Sprintf("%.40q is not a method of %s: use %s", r.Method, e.path, e.method)}}
 		}))
 	}
-	mux.HandleFunc("/v1/", s.openAI(opOther, func(_ http.ResponseWriter, r *http.Request) error {
+	mux.HandleFunc("/v1/", s.openAI(opOther, "", func(_ http.ResponseWriter, r *http.Request) error {
 		return &httpError{http.StatusNotFound, &Error{Fault: FaultInvalid, Why: fmt.Sprintf("%.200q is not served here", r.URL.Path)}}
 	}))
 }
@@ -49,19 +49,18 @@ const (
 	opOther  = "other"
 )
 
-// openAI puts key check, request id, size limit and error form around a handler.
-func (s *Server) openAI(operation string, h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+// openAI puts who may call path, request id, size limit and error form around a handler.
+func (s *Server) openAI(operation, path string, h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r, c := s.begin(r, requestID(r.Header.Get(requestIDHeader)), operation)
 		defer c.end()
 		w.Header().Set(requestIDHeader, c.id)
 		out := &answer{ResponseWriter: w, explain: s.explain, began: c.began}
-		key, err := Authenticate(s.live.Now(), r.Header)
+		err := s.enter(r, c, path)
 		if err == nil {
-			c.by(key.Owner(), key.ID)
 			c.reach()
 			r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
-			err = h(out, r)
+			err = because(r.Context(), h(out, r))
 		}
 		if err != nil {
 			c.fail(err)
@@ -110,6 +109,8 @@ func (a *answer) fail(err error) {
 		status, kind, code = http.StatusBadRequest, "invalid_request_error", "context_length_exceeded"
 	case FaultKey:
 		status, kind, code = http.StatusUnauthorized, "invalid_request_error", "invalid_api_key"
+	case FaultPermission:
+		status, kind, code = http.StatusForbidden, "invalid_request_error", "insufficient_permissions"
 	case FaultModel:
 		status, kind, code = http.StatusNotFound, "invalid_request_error", "model_not_found"
 	case FaultBusy:

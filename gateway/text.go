@@ -45,14 +45,9 @@ func (s *Server) text(ctx context.Context, name string) (*text, error) {
 	if name == "" {
 		return nil, invalid("model", "a model is needed")
 	}
-	table, _ := s.table()
-	v, ok := table.Target(name)
-	if !ok {
-		return nil, &Error{Fault: FaultModel, Param: "model", Why: fmt.Sprintf("the model %.128q does not exist", name)}
-	}
-	version, ok := s.live.Now().Version(v)
-	if !ok {
-		return nil, &Error{Fault: FaultModel, Param: "model", Why: fmt.Sprintf("the model %.128q does not exist", name)}
+	v, version, err := s.version(ctx, name)
+	if err != nil {
+		return nil, err
 	}
 	callOf(ctx).resolve(name, v)
 	e := s.texts.entry(version.Manifest)
@@ -64,6 +59,18 @@ func (s *Server) text(ctx context.Context, name string) (*text, error) {
 	t := *e.text
 	t.version = v
 	return &t, nil
+}
+
+// version finds what a name means to whoever asks. What they may not call is not there: the same work is done, and the same said.
+func (s *Server) version(ctx context.Context, name string) (cluster.VersionID, cluster.Version, error) {
+	state := s.live.Now()
+	table, _ := s.table()
+	id, found := table.Target(name)
+	v, there := state.Version(id)
+	if may := state.MayCall(callOf(ctx).principal(), name); !may || !found || !there {
+		return id, v, &Error{Fault: FaultModel, Param: "model", Why: fmt.Sprintf("the model %.128q does not exist", name)}
+	}
+	return id, v, nil
 }
 
 func (t *texts) entry(d blob.Digest) *textEntry {

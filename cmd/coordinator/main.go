@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -30,6 +31,7 @@ type options struct {
 	daemon.TLS         `yaml:",inline"`
 	daemon.Watch       `yaml:",inline"`
 	daemon.Log         `yaml:",inline"`
+	Inference          gateway.Config `yaml:",inline"`
 }
 
 // Validate implements daemon.Options.
@@ -45,7 +47,7 @@ func (o *options) Validate() error {
 	if o.API != "" {
 		err = errors.Join(err, o.TLS.Validate(o.API))
 	}
-	return errors.Join(err, o.Config.Validate(), o.Watch.Validate())
+	return errors.Join(err, o.Config.Validate(), o.Watch.Validate(), o.Inference.Validate())
 }
 
 func main() {
@@ -105,7 +107,7 @@ func (o *options) run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer end()
-	cfg, err := o.Watch.Gateway(tracer)
+	cfg, err := o.Watch.Gateway(o.Inference, tracer)
 	if err != nil {
 		return err
 	}
@@ -113,6 +115,11 @@ func (o *options) run(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	var running sync.WaitGroup
+	defer running.Wait()
+	guarding, stop := context.WithCancel(context.WithoutCancel(ctx)) // requests that end late are watched too
+	defer stop()
+	running.Go(func() { inference.Guard(guarding) })
 	mux := http.NewServeMux()
 	operator.Register(mux)
 	inference.Register(mux)

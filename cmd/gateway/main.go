@@ -27,6 +27,7 @@ type options struct {
 	daemon.TLS     `yaml:",inline"`
 	daemon.Watch   `yaml:",inline"`
 	daemon.Log     `yaml:",inline"`
+	Inference      gateway.Config `yaml:",inline"`
 }
 
 // Validate implements daemon.Options.
@@ -36,7 +37,7 @@ func (o *options) Validate() error {
 	if o.Dir == "" {
 		err = errors.New("a data directory is needed: --dir")
 	}
-	return errors.Join(err, o.TLS.Validate(o.API), o.Watch.Validate())
+	return errors.Join(err, o.TLS.Validate(o.API), o.Watch.Validate(), o.Inference.Validate())
 }
 
 func main() {
@@ -68,7 +69,7 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer end()
-	cfg, err := o.Watch.Gateway(tracer)
+	cfg, err := o.Watch.Gateway(o.Inference, tracer)
 	if err != nil {
 		return err
 	}
@@ -82,16 +83,12 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 	following, stop := context.WithCancel(context.WithoutCancel(ctx)) // requests that end late still need the newest routes
 	defer stop()
 	running.Go(func() { f.Run(following) })
+	running.Go(func() { s.Guard(following) })
 	running.Go(func() { renew(following, o.Dir, member, creds, dialer, f, log) })
 	mux := http.NewServeMux()
 	s.Register(mux)
 	o.Watch.Serve(mux, s, func(sheet *telemetry.Sheet) { telemetry.Member(sheet, o.Dir, creds.Ends()) })
-	return api.Serve(ctx, mux, func() error {
-		if f.Live().Now().Cluster().ID == "" {
-			return errors.New("no coordinator has been reached yet")
-		}
-		return nil
-	})
+	return api.Serve(ctx, mux, s.Ready)
 }
 
 // renewRetry is the pause after a certificate could not be replaced.

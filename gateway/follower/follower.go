@@ -92,6 +92,9 @@ func (f *Follower) follow(ctx context.Context, addr string) error {
 		}
 		err := f.take(&snapshot, p.Entries)
 		snapshot = bytes.Buffer{}
+		if err == nil && p.Leader != "" {
+			f.live.Confirm()
+		}
 		return err
 	})
 }

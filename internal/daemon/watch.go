@@ -43,10 +43,12 @@ func (w Watch) level() (slog.Level, error) {
 	return 0, fmt.Errorf("request log %.40q: want info, debug or off", w.RequestLog)
 }
 
-// Gateway is the configuration of a gateway that is watched so.
-func (w Watch) Gateway(tracer *telemetry.Tracer) (gateway.Config, error) {
-	level, err := w.level()
-	return gateway.Config{Tracer: tracer, RequestLog: level}, err
+// Gateway completes the configuration of a gateway that is watched so.
+func (w Watch) Gateway(c gateway.Config, tracer *telemetry.Tracer) (gateway.Config, error) {
+	var err error
+	c.Tracer = tracer
+	c.RequestLog, err = w.level()
+	return c, err
 }
 
 // Serve adds /metrics, and /debug/pprof/ where it is wanted, for whom the gateway lets through.

@@ -3,6 +3,8 @@ package live
 
 import (
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/skein-project/skein/cluster"
 )
@@ -12,10 +14,23 @@ type State struct {
 	mu      sync.RWMutex
 	state   cluster.State
 	changed chan struct{}
+
+	born      time.Time
+	confirmed atomic.Int64 // nanoseconds after born; 0 = never
 }
 
 // New holds the state before the first entry.
-func New() *State { return &State{changed: make(chan struct{})} }
+func New() *State { return &State{changed: make(chan struct{}), born: time.Now()} }
+
+// Confirm notes that a coordinator that hears the leader, or is the leader, knows nothing newer.
+func (s *State) Confirm() { s.confirmed.Store(max(1, int64(time.Since(s.born)))) }
+
+// Age is how long ago the state was last confirmed, by the monotonic clock: what was changed within it may be missing here. ok is
+// false if it was never confirmed.
+func (s *State) Age() (age time.Duration, ok bool) {
+	at := s.confirmed.Load()
+	return time.Since(s.born) - time.Duration(at), at != 0
+}
 
 // Load gives the newest state, and a channel that is closed when there is a newer one.
 func (s *State) Load() (cluster.State, <-chan struct{}) {

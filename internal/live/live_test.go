@@ -3,6 +3,8 @@ package live
 import (
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/skein-project/skein/cluster"
 )
@@ -31,4 +33,25 @@ func TestWaiters(t *testing.T) {
 		s.Store(next)
 	}
 	wg.Wait()
+}
+
+// The age is that of the last confirmation, not that of the last change.
+func TestAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New()
+		time.Sleep(time.Second)
+		if _, ok := s.Age(); ok {
+			t.Error("a state that was never confirmed has an age")
+		}
+		s.Confirm()
+		time.Sleep(time.Minute)
+		s.Store(s.Now())
+		if age, ok := s.Age(); !ok || age != time.Minute {
+			t.Errorf("%v, %v", age, ok)
+		}
+		s.Confirm()
+		if age, _ := s.Age(); age != 0 {
+			t.Errorf("just confirmed: %v", age)
+		}
+	})
 }
