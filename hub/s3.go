@@ -127,6 +127,9 @@ func (s *bucket) Open(ctx context.Context, f File, off int64) (io.ReadCloser, er
 	if err != nil {
 		return nil, s.failed(err, f.Name)
 	}
+	if header.Get("Content-Encoding") == "aws-chunked" {
+		header.Del("Content-Encoding") // how it was uploaded once, which some servers keep
+	}
 	res := &http.Response{StatusCode: http.StatusOK, Header: header, Body: body, ContentLength: o.Size}
 	if header.Get("Content-Range") != "" {
 		res.StatusCode = http.StatusPartialContent
