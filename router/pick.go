@@ -56,16 +56,25 @@ func (r Route) Placed() Placed { return Placed{Replica: r.Replica, Epoch: r.Epoc
 // number, from which the two are taken; the same table, load and draw give the same route. load says how many requests a placement has now and may be
 // nil; excluded placements are left out. Errors: ErrUnknownModel, *Unready.
 func Pick(t *Table, name string, load func(Placed) int, excluded []Placed, draw uint64) (Route, error) {
-	v, ok := t.targets[name]
+	c, ok := t.targets[name]
 	if !ok {
 		return Route{}, fmt.Errorf("%w: %.*q", ErrUnknownModel, cluster.MaxName, name)
 	}
+	return t.pick(name, c.target, load, excluded, draw)
+}
+
+// Pick chooses a route of a version as Pick does for a name. Errors: *Unready, also for a version that does not exist.
+func (t *Table) Pick(v cluster.VersionID, load func(Placed) int, excluded []Placed, draw uint64) (Route, error) {
+	return t.pick("", v, load, excluded, draw)
+}
+
+func (t *Table) pick(name string, v cluster.VersionID, load func(Placed) int, excluded []Placed, draw uint64) (Route, error) {
 	d := t.versions[v]
 	var room [8]int
 	skip := d.positions(excluded, room[:0])
 	n := len(d.routes) - len(skip)
 	if n == 0 {
-		return Route{}, &Unready{Name: name, Version: v, Deployed: d.deployed, Loading: d.loading, Lost: d.cut, Excluded: len(skip)}
+		return Route{}, &Unready{Name: cmp.Or(name, v.String()), Version: v, Deployed: d.deployed, Loading: d.loading, Lost: d.cut, Excluded: len(skip)}
 	}
 	at := int(draw % uint64(n))
 	first := &d.routes[beyond(skip, at)]

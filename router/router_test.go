@@ -14,6 +14,8 @@ import (
 	"github.com/skein-project/skein/shard"
 )
 
+var fleetProfile = shard.Profile{Positions: 10, Blocks: []gpu.Bytes{1, 1}}
+
 // fleet applies commands to a new cluster of three nodes with one version "m@1" deployed.
 func fleet(t testing.TB, replicas int, more ...cluster.Command) cluster.State {
 	t.Helper()
@@ -27,7 +29,7 @@ func fleet(t testing.TB, replicas int, more ...cluster.Command) cluster.State {
 	v := cluster.VersionID{Model: "m", Number: 1}
 	do = append(do,
 		cluster.PutVersion{Version: cluster.Version{VersionID: v, Manifest: blob.Digest{1}, Holders: []cluster.NodeID{"c1"},
-			Profile: shard.Profile{Positions: 10, Blocks: []gpu.Bytes{1, 1}}}},
+			Profile: fleetProfile}},
 		cluster.PutDeployment{Deployment: cluster.Deployment{Version: v, Replicas: replicas, Serving: shard.Serving{Slots: 1, Context: 1}}})
 	for i := range replicas {
 		do = append(do, place(i, 1), ready(i, 1))
@@ -127,7 +129,7 @@ func TestPickEven(t *testing.T) {
 			d.routes = append(d.routes, Route{Replica: id(i), Epoch: 1, Endpoints: []string{"w:1"}})
 		}
 		v := cluster.VersionID{Model: "m", Number: 1}
-		table := &Table{targets: map[string]cluster.VersionID{"m": v}, versions: map[cluster.VersionID]destination{v: d}}
+		table := &Table{targets: map[string]choice{"m": {target: v}}, versions: map[cluster.VersionID]destination{v: d}}
 		busy := rapid.IntRange(0, n-1).Draw(t, "busy")
 		seen := make([]int, n)
 		for draw := range uint64(n * max(1, n-1)) {

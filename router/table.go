@@ -21,7 +21,7 @@ func (r Route) Head() string { return r.Endpoints[0] }
 // moved alias is seen by every request at once or not at all.
 type Table struct {
 	index    cluster.Index
-	targets  map[string]cluster.VersionID      // aliases, and every version by its own name
+	targets  map[string]choice                 // aliases, and every version by its own name
 	versions map[cluster.VersionID]destination // what answers
 }
 
@@ -34,13 +34,13 @@ type destination struct {
 
 // TableOf derives the table of a state: ready replicas of which no node is lost. Stopping and loading ones have no route.
 func TableOf(s cluster.State) *Table {
-	t := &Table{index: s.Index(), targets: map[string]cluster.VersionID{}, versions: map[cluster.VersionID]destination{}}
+	t := &Table{index: s.Index(), targets: map[string]choice{}, versions: map[cluster.VersionID]destination{}}
 	for v := range s.Versions() {
-		t.targets[v.VersionID.String()] = v.VersionID
+		t.targets[v.VersionID.String()] = choice{target: v.VersionID}
 		t.versions[v.VersionID] = destinationOf(s, v.VersionID)
 	}
 	for a := range s.Aliases() {
-		t.targets[a.Name] = a.Target
+		t.targets[a.Name] = choiceOf(a)
 	}
 	return t
 }
@@ -78,10 +78,10 @@ func (t *Table) Names() []string {
 	return names
 }
 
-// Target is the version that a name means.
+// Target is the version that a name means, canaries apart.
 func (t *Table) Target(name string) (cluster.VersionID, bool) {
-	v, ok := t.targets[name]
-	return v, ok
+	c, ok := t.targets[name]
+	return c.target, ok
 }
 
 // Routes lists the routes of a version by ordinal. The slice is shared and must not be written to.
