@@ -122,17 +122,8 @@ func (d *decision) pause(s stand) {
 // surplus chooses which good replicas are kept, as many as are wanted: pinned ones first, then ready ones, then the lowest ordinals. The others stop
 // if they do not serve yet, else they leave.
 func (d *decision) surplus(dep cluster.Deployment, good, leaving []stand) ([]stand, []stand) {
-	pinned := map[int]bool{}
-	for _, p := range dep.Pins {
-		pinned[p.Replica] = p.Replica < dep.Wanted()
-	}
 	order := slices.Clone(good)
-	slices.SortStableFunc(order, func(a, b stand) int {
-		return cmp.Or(
-			cmp.Compare(order01(pinned[b.Ordinal]), order01(pinned[a.Ordinal])),
-			cmp.Compare(order01(d.state.Routable(b.Replica)), order01(d.state.Routable(a.Replica))),
-			cmp.Compare(a.Ordinal, b.Ordinal))
-	})
+	d.rank(dep, dep.Wanted(), order)
 	keep := min(len(order), dep.Wanted())
 	for _, s := range order[keep:] {
 		s.leaving = fmt.Sprintf("%d replicas are wanted", dep.Wanted())
@@ -143,6 +134,20 @@ func (d *decision) surplus(dep cluster.Deployment, good, leaving []stand) ([]sta
 		}
 	}
 	return order[:keep], leaving
+}
+
+// rank sorts replicas by who is kept first if only so many are wanted.
+func (d *decision) rank(dep cluster.Deployment, wanted int, list []stand) {
+	pinned := map[int]bool{}
+	for _, p := range dep.Pins {
+		pinned[p.Replica] = p.Replica < wanted
+	}
+	slices.SortStableFunc(list, func(a, b stand) int {
+		return cmp.Or(
+			cmp.Compare(order01(pinned[b.Ordinal]), order01(pinned[a.Ordinal])),
+			cmp.Compare(order01(d.state.Routable(b.Replica)), order01(d.state.Routable(a.Replica))),
+			cmp.Compare(a.Ordinal, b.Ordinal))
+	})
 }
 
 func order01(b bool) int {
@@ -208,7 +213,7 @@ func (d *decision) place(wants []want) {
 			move(w)
 		}
 	}
-	for _, r := range d.solve(beside) {
+	for _, r := range d.solveByPriority(beside) {
 		if r.want.move == nil || slices.ContainsFunc(moves, func(m want) bool { return m.id == r.want.move.ReplicaID }) {
 			d.refused(r.want, r.Refusal)
 			continue
@@ -284,6 +289,20 @@ func (d *decision) solve(wants []want) []refusal {
 		list = append(list, refusal{want: byID[r.Replica], Refusal: r})
 	}
 	return list
+}
+
+// solveByPriority places wants of a higher priority before the others.
+func (d *decision) solveByPriority(wants []want) (refused []refusal) {
+	slices.SortStableFunc(wants, func(a, b want) int { return cmp.Compare(priority(b.dep), priority(a.dep)) })
+	for len(wants) > 0 {
+		n := 1
+		for n < len(wants) && priority(wants[n].dep) == priority(wants[0].dep) {
+			n++
+		}
+		refused = append(refused, d.solve(wants[:n])...)
+		wants = wants[n:]
+	}
+	return refused
 }
 
 func (d *decision) put(w want, p placement.Placement) {

@@ -32,6 +32,11 @@ type Config struct {
 	Patience        time.Duration `json:"patience"`         // that a replica without a place keeps what is left of it (default 30 s)
 	ProposalTimeout time.Duration `json:"proposal_timeout"` // that the loop waits for the outcome of a proposal (default 10 s)
 	Record          int           `json:"record"`           // steps kept for replay at least (default 64)
+
+	Hold     time.Duration `json:"hold"`      // of demand that is looked back at, and that a step down waits after any change; at least 6 s (default 60 s)
+	Idle     time.Duration `json:"idle"`      // without a request, before a deployment with a minimum of 0 has no replica (default 5 min)
+	Band     int           `json:"band"`      // percent more than the demand of the window that must still be served after a step down (default 15)
+	LoadTime time.Duration `json:"load_time"` // that a load is believed to take until one was seen (default 15 s)
 }
 
 func (c Config) withDefaults() Config {
@@ -47,8 +52,15 @@ func (c Config) withDefaults() Config {
 		Patience:        cmp.Or(c.Patience, 30*time.Second),
 		ProposalTimeout: cmp.Or(c.ProposalTimeout, 10*time.Second),
 		Record:          cmp.Or(c.Record, 64),
+		Hold:            max(cmp.Or(c.Hold, time.Minute), minHold),
+		Idle:            cmp.Or(c.Idle, 5*time.Minute),
+		Band:            cmp.Or(c.Band, 15),
+		LoadTime:        cmp.Or(c.LoadTime, 15*time.Second),
 	}
 }
+
+// minHold is the shortest Config.Hold: reports of gateways, one a second, must leave a trace in it.
+const minHold = 6 * time.Second
 
 // Input is what arrived since the last step, and the newest state.
 type Input struct {
@@ -58,6 +70,7 @@ type Input struct {
 	Probes   []ProbeResult
 	Suspects []cluster.NodeID // nodes that gossip misses: a hint to probe them now
 	Commits  []Commit
+	Demand   []cluster.Demand // of all gateways, in the order of their reports; a row without a version says only that its gateway is there
 }
 
 // ProbeRequest asks every coordinator to probe a node.
@@ -129,6 +142,7 @@ func (l *Loop) step(now time.Time, in Input) Output {
 	if !d.pending() {
 		d.nodes()
 		if d.settled() {
+			d.scale()
 			d.replicas()
 		}
 	}
@@ -167,11 +181,14 @@ type decision struct {
 
 // do adds a transaction, unless Apply would reject it now: then the reason is noted.
 func (d *decision) do(subject string, commands ...cluster.Command) bool {
+	return d.propose(subject, cluster.Txn{Do: commands})
+}
+
+func (d *decision) propose(subject string, txn cluster.Txn) bool {
 	if len(d.txns) == cluster.MaxTxns {
 		d.wakeAt(d.now) // the rest comes with the next entry
 		return false
 	}
-	txn := cluster.Txn{Do: commands}
 	next, errs := cluster.Apply(d.state, d.state.Index()+1, cluster.Envelope{V: 1, At: d.state.At(), Txns: []cluster.Txn{txn}})
 	if errs[0] != nil {
 		d.note(subject, errs[0].Error())

@@ -80,6 +80,7 @@ type step struct {
 	Probes   []ProbeResult    `json:"probes,omitempty"`
 	Suspects []cluster.NodeID `json:"suspects,omitempty"`
 	Commits  []Commit         `json:"commits,omitempty"`
+	Demand   []cluster.Demand `json:"demand,omitempty"`
 }
 
 // MaxRecording bounds an encoded recording in bytes.
@@ -101,7 +102,7 @@ func (r Recording) WriteTo(w io.Writer) (int64, error) {
 		}
 		f.Steps = append(f.Steps, step{
 			Now: s.Now, State: len(f.States) - 1, Term: s.Input.Term, Reports: s.Input.Reports,
-			Probes: s.Input.Probes, Suspects: s.Input.Suspects, Commits: s.Input.Commits,
+			Probes: s.Input.Probes, Suspects: s.Input.Suspects, Commits: s.Input.Commits, Demand: s.Input.Demand,
 		})
 	}
 	b, err := json.Marshal(f)
@@ -138,6 +139,12 @@ func ReadRecording(in io.Reader) (Recording, error) {
 	if r.soft.Failures == nil {
 		r.soft.Failures = empty.Failures
 	}
+	if r.soft.Gateways == nil {
+		r.soft.Gateways = empty.Gateways
+	}
+	if r.soft.Flows == nil {
+		r.soft.Flows = empty.Flows
+	}
 	if r.soft.Refused == nil {
 		r.soft.Refused = empty.Refused
 	}
@@ -146,7 +153,7 @@ func ReadRecording(in io.Reader) (Recording, error) {
 			return Recording{}, fmt.Errorf("scheduler: a step of a recording names state %d of %d", s.State, len(states))
 		}
 		r.Steps = append(r.Steps, Taken{Now: s.Now, Input: Input{
-			State: states[s.State], Term: s.Term, Reports: s.Reports, Probes: s.Probes, Suspects: s.Suspects, Commits: s.Commits,
+			State: states[s.State], Term: s.Term, Reports: s.Reports, Probes: s.Probes, Suspects: s.Suspects, Commits: s.Commits, Demand: s.Demand,
 		}})
 	}
 	return r, nil

@@ -27,7 +27,7 @@ func (d *decision) replicas() {
 		}
 	}
 	var wants []want
-	for dep := range d.was.Deployments() {
+	for dep := range d.state.Deployments() {
 		wants = append(wants, d.fill(dep)...)
 	}
 	d.place(wants)

@@ -25,6 +25,10 @@ type soft struct {
 	PendingIndex cluster.Index            `json:"pending_index"` // its entry, once known: the state must have reached it
 	Hold         time.Time                `json:"hold"`          // no proposal before: the last one was rejected or lost
 	Rounds       uint64                   `json:"rounds"`        // of probes so far
+
+	Gateways map[cluster.NodeID]time.Time `json:"gateways"` // when each was last heard
+	Flows    map[string]flow              `json:"flows"`    // by version whose replicas follow demand
+	Looked   time.Time                    `json:"looked"`   // when demand was last looked at
 }
 
 // sight is what is known of one node.
@@ -61,12 +65,14 @@ const (
 )
 
 func newSoft() soft {
-	return soft{Nodes: map[cluster.NodeID]sight{}, Failures: map[string]failure{}, Refused: map[string]time.Time{}, Seats: map[string]seats{}}
+	return soft{Nodes: map[cluster.NodeID]sight{}, Failures: map[string]failure{}, Refused: map[string]time.Time{}, Seats: map[string]seats{},
+		Gateways: map[cluster.NodeID]time.Time{}, Flows: map[string]flow{}}
 }
 
 // clone copies what a step may change.
 func (s soft) clone() soft {
 	s.Nodes, s.Failures, s.Refused, s.Seats = maps.Clone(s.Nodes), maps.Clone(s.Failures), maps.Clone(s.Refused), maps.Clone(s.Seats)
+	s.Gateways, s.Flows = maps.Clone(s.Gateways), maps.Clone(s.Flows)
 	return s
 }
 
@@ -120,6 +126,7 @@ func (d *decision) absorb(in Input) {
 		}
 		s.Nodes[p.Node] = g
 	}
+	d.demand(in.Demand)
 	for _, c := range in.Commits {
 		if c.Proposal != s.Pending || c.Proposal == 0 {
 			continue
