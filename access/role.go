@@ -28,8 +28,8 @@ func Roles() []Role { return []Role{Viewer, Caller, Publisher, Operator, Admin} 
 // Valid says whether a role exists.
 func (r Role) Valid() bool { return slices.Contains(Roles(), r) }
 
-// confined says that a role counts only for what belongs to the tenant of whoever has it. The others count for the whole fleet.
-func (r Role) confined() bool { return r == Caller || r == Publisher }
+// Confined says that a role counts only for what belongs to the tenant of whoever has it. The others count for the whole fleet.
+func (r Role) Confined() bool { return r == Caller || r == Publisher }
 
 // givers lists the roles that give a permission, without Admin, which gives them all.
 var givers = map[Permission][]Role{
@@ -78,5 +78,5 @@ func Allows(roles []Role, p Permission) bool {
 // AllowsEverywhere says whether one of the roles gives a permission for what belongs to any tenant. Where Allows alone is true, whoever
 // answers a call keeps what belongs to other tenants out of it.
 func AllowsEverywhere(roles []Role, p Permission) bool {
-	return slices.ContainsFunc(roles, func(r Role) bool { return r.gives(p) && !r.confined() })
+	return slices.ContainsFunc(roles, func(r Role) bool { return r.gives(p) && !r.Confined() })
 }
