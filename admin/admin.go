@@ -38,7 +38,7 @@ type Coordinator interface {
 	Recording(ctx context.Context) (scheduler.Recording, error)
 	BeginBlob(x blob.Index) (missing []int, err error)
 	WriteChunk(d blob.Digest, chunk int, data []byte) error
-	Publish(ctx context.Context, asker cluster.Asker, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error)
+	Publish(ctx context.Context, asker cluster.Asker, owner, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error)
 	NewJoinToken(role cluster.Role, life time.Duration) (token string, record cluster.JoinToken)
 }
 

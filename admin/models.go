@@ -3,7 +3,6 @@ package admin
 import (
 	"cmp"
 	"context"
-	"fmt"
 
 	"connectrpc.com/connect"
 
@@ -63,7 +62,7 @@ func (h models) Publish(ctx context.Context, r *connect.Request[adminv1.PublishR
 		}
 		files[name] = d
 	}
-	v, err := h.c.Publish(ctx, h.asker(ctx), r.Msg.Model, files, func(step string) {
+	v, err := h.c.Publish(ctx, h.asker(ctx), confined(ctx, modelsWrite), r.Msg.Model, files, func(step string) {
 		_ = out.Send(&adminv1.PublishResponse{Step: step}) // the last word tells whether anybody listens
 	})
 	if err != nil {
@@ -120,7 +119,7 @@ func (h models) DeleteVersion(ctx context.Context, r *connect.Request[adminv1.De
 		if !ok {
 			return nil, invalid("%.128q is no version: want model@number", r.Msg.Version)
 		}
-		v, err := version(s, id.String())
+		v, err := ownVersion(ctx, s, id.String())
 		return cluster.DeleteVersion{Version: v.VersionID, Was: v.Rev}, err
 	})
 	return connect.NewResponse(&adminv1.DeleteVersionResponse{}), err
@@ -128,8 +127,14 @@ func (h models) DeleteVersion(ctx context.Context, r *connect.Request[adminv1.De
 
 func (h models) SetAlias(ctx context.Context, r *connect.Request[adminv1.SetAliasRequest]) (*connect.Response[adminv1.SetAliasResponse], error) {
 	err := h.change(ctx, func(s cluster.State) (cluster.Command, error) {
-		v, err := version(s, r.Msg.Version)
-		old, _ := s.Alias(r.Msg.Name)
+		v, err := ownVersion(ctx, s, r.Msg.Version)
+		if err != nil {
+			return nil, err
+		}
+		old, there := s.Alias(r.Msg.Name)
+		if there {
+			_, err = ownAlias(ctx, s, r.Msg.Name)
+		}
 		return cluster.PutAlias{Name: r.Msg.Name, Target: v.VersionID, Force: r.Msg.Force, Accept: r.Msg.Accept, Was: old.Rev}, err
 	})
 	if err != nil {
@@ -143,13 +148,13 @@ func (h models) SetAlias(ctx context.Context, r *connect.Request[adminv1.SetAlia
 func alias(s cluster.State, name string) (cluster.Alias, error) {
 	a, ok := s.Alias(name)
 	if !ok {
-		return a, connect.NewError(connect.CodeNotFound, fmt.Errorf("the alias %.128q does not exist", name))
+		return a, unknownAlias(name)
 	}
 	return a, nil
 }
 
 func (h models) RollbackAlias(ctx context.Context, r *connect.Request[adminv1.RollbackAliasRequest]) (*connect.Response[adminv1.RollbackAliasResponse], error) {
-	a, err := alias(h.c.Live().Now(), r.Msg.Name)
+	a, err := ownAlias(ctx, h.c.Live().Now(), r.Msg.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +168,7 @@ func (h models) RollbackAlias(ctx context.Context, r *connect.Request[adminv1.Ro
 
 func (h models) DeleteAlias(ctx context.Context, r *connect.Request[adminv1.DeleteAliasRequest]) (*connect.Response[adminv1.DeleteAliasResponse], error) {
 	err := h.change(ctx, func(s cluster.State) (cluster.Command, error) {
-		a, err := alias(s, r.Msg.Name)
+		a, err := ownAlias(ctx, s, r.Msg.Name)
 		return cluster.DeleteAlias{Name: a.Name, Was: a.Rev}, err
 	})
 	return connect.NewResponse(&adminv1.DeleteAliasResponse{}), err

@@ -174,14 +174,14 @@ func canaryOf(ctx context.Context, s cluster.State, asked *adminv1.Canary) (*clu
 		return nil, err
 	}
 	if asked.Percent == 0 && len(asked.Tenants) == 0 {
-		return nil, invalid("canary: nobody goes to %s: give a percentage or tenants", v)
+		return nil, invalid("canary: nobody goes to %s: give a percentage or tenants", v.VersionID)
 	}
 	for _, id := range asked.Tenants {
 		if _, ok := s.Tenant(id); !ok {
 			return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("the tenant %.80q does not exist", id))
 		}
 	}
-	return &cluster.Canary{Version: v, Percent: int(asked.Percent), Tenants: asked.Tenants}, nil
+	return &cluster.Canary{Version: v.VersionID, Percent: int(asked.Percent), Tenants: asked.Tenants}, nil
 }
 
 func shadowOf(ctx context.Context, s cluster.State, asked *adminv1.Shadow) (*cluster.Shadow, error) {
@@ -189,7 +189,7 @@ func shadowOf(ctx context.Context, s cluster.State, asked *adminv1.Shadow) (*clu
 		return nil, nil
 	}
 	v, err := ownVersion(ctx, s, asked.Version)
-	return &cluster.Shadow{Version: v, Percent: int(asked.Percent)}, err
+	return &cluster.Shadow{Version: v.VersionID, Percent: int(asked.Percent)}, err
 }
 
 func guardOf(asked *adminv1.Guard) (*cluster.Guard, error) {
@@ -204,12 +204,12 @@ func guardOf(asked *adminv1.Guard) (*cluster.Guard, error) {
 }
 
 // ownVersion finds a version of a model that the caller may change.
-func ownVersion(ctx context.Context, s cluster.State, name string) (cluster.VersionID, error) {
+func ownVersion(ctx context.Context, s cluster.State, name string) (cluster.Version, error) {
 	v, err := version(s, name)
 	if err != nil {
-		return cluster.VersionID{}, err
+		return v, err
 	}
-	return v.VersionID, mayModel(ctx, s, modelsWrite, v.Model)
+	return v, mayModel(ctx, s, modelsWrite, v.Model)
 }
 
 // ownAlias finds an alias that points at a model that the caller may change.
@@ -219,6 +219,15 @@ func ownAlias(ctx context.Context, s cluster.State, name string) (cluster.Alias,
 		return a, err
 	}
 	return a, may(ctx, modelsWrite, s.Model(a.Target.Model).Owner, unknownAlias(name))
+}
+
+// confined is the tenant whose things alone the caller may change with a permission; "" = those of all.
+func confined(ctx context.Context, p access.Permission) string {
+	c := callerOf(ctx)
+	if access.AllowsEverywhere(c.Roles, p) {
+		return ""
+	}
+	return cmp.Or(c.Tenant, "?") // no tenant's name: who has none may change nothing
 }
 
 // Promote implements skein.admin.v1. It is not proposed again if it was overtaken: another canary is not what was asked for.

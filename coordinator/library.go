@@ -61,8 +61,9 @@ func (s *Server) otherAddrs() []string {
 }
 
 // Publish makes a version of files that were uploaded: it converts them, copies every blob to another coordinator, and commits.
+// owner is the tenant whose models alone the asker may change, "" = all: a new model becomes that tenant's in the same transaction.
 // step is told what is done, for people. Errors: convert.Refused, *cluster.Rejected, *wire.Refused, blob errors.
-func (s *Server) Publish(ctx context.Context, asker cluster.Asker, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error) {
+func (s *Server) Publish(ctx context.Context, asker cluster.Asker, owner, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error) {
 	none := cluster.VersionID{}
 	if !cluster.ValidName(name) {
 		return none, &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%.80q is no name for a model", name)}
@@ -113,7 +114,7 @@ func (s *Server) Publish(ctx context.Context, asker cluster.Asker, name string, 
 		return none, err
 	}
 	step("committing")
-	return s.commitVersion(ctx, asker, name, v)
+	return s.commitVersion(ctx, asker, owner, name, v)
 }
 
 // blobsOf lists the blobs of a manifest, each once, sorted.
@@ -134,16 +135,23 @@ func blobsOf(m *model.Manifest) []blob.Digest {
 }
 
 // commitVersion gives the version the model's next number. The same content published twice is the same version.
-func (s *Server) commitVersion(ctx context.Context, asker cluster.Asker, name string, v cluster.Version) (cluster.VersionID, error) {
+func (s *Server) commitVersion(ctx context.Context, asker cluster.Asker, owner, name string, v cluster.Version) (cluster.VersionID, error) {
 	for {
-		state := s.live.Now()
+		state, fresh := s.live.Now(), true
 		for old := range state.VersionsOf(name) {
+			if fresh = false; owner != "" && state.Model(name).Owner != owner {
+				return cluster.VersionID{}, &wire.Refused{Code: connect.CodePermissionDenied, Why: fmt.Sprintf("the model %.128s belongs to somebody else", name)}
+			}
 			if old.Manifest == v.Manifest {
 				return old.VersionID, nil
 			}
 		}
 		v.VersionID = cluster.VersionID{Model: name, Number: state.NextNumber(name)}
-		rejected, err := s.Propose(ctx, cluster.Txn{Do: []cluster.Command{cluster.PutVersion{Version: v}}, Asker: asker})
+		do := []cluster.Command{cluster.PutVersion{Version: v}}
+		if fresh && owner != "" {
+			do = append(do, cluster.PutModel{Model: cluster.Model{Name: name, Owner: owner}})
+		}
+		rejected, err := s.Propose(ctx, cluster.Txn{Do: do, Asker: asker})
 		switch {
 		case err != nil:
 			return cluster.VersionID{}, err

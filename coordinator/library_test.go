@@ -68,16 +68,16 @@ func TestPublish(t *testing.T) {
 	f := fleettest.New(t, 3, converter(t))
 	leader := f.Leader()
 	say := func(string) {}
-	if _, err := leader.Publish(t.Context(), cluster.Asker{}, "calc", upload(t, leader, example, 1), say); !errors.Is(err, blob.ErrUnknown) || !strings.Contains(err.Error(), "were uploaded") {
+	if _, err := leader.Publish(t.Context(), cluster.Asker{}, "", "calc", upload(t, leader, example, 1), say); !errors.Is(err, blob.ErrUnknown) || !strings.Contains(err.Error(), "were uploaded") {
 		t.Errorf("half an upload: %v", err)
 	}
 	files := upload(t, leader, example, 0)
-	if _, err := leader.Publish(t.Context(), cluster.Asker{}, "no name", files, say); !refusedAs(err, connect.CodeInvalidArgument) {
+	if _, err := leader.Publish(t.Context(), cluster.Asker{}, "", "no name", files, say); !refusedAs(err, connect.CodeInvalidArgument) {
 		t.Errorf("a bad name: %v", err)
 	}
 	bad := map[string]blob.Digest{"config.json": files["tokenizer.json"], "model.safetensors": files["model.safetensors"]}
 	var refused convert.Refused
-	if _, err := leader.Publish(t.Context(), cluster.Asker{}, "calc", bad, say); !errors.As(err, &refused) {
+	if _, err := leader.Publish(t.Context(), cluster.Asker{}, "", "calc", bad, say); !errors.As(err, &refused) {
 		t.Errorf("a folder that is no model: %v", err)
 	}
 	if n := len(slices.Collect(leader.Live().Now().Versions())); n != 0 {
@@ -90,7 +90,7 @@ func TestPublish(t *testing.T) {
 	for i := range ids {
 		wg.Go(func() {
 			var err error
-			if ids[i], err = leader.Publish(t.Context(), cluster.Asker{}, "calc", files, say); err != nil {
+			if ids[i], err = leader.Publish(t.Context(), cluster.Asker{}, "", "calc", files, say); err != nil {
 				t.Error(err)
 			}
 		})
@@ -138,7 +138,7 @@ func TestPublishAlone(t *testing.T) {
 			f.Stop(c)
 		}
 	}
-	if _, err := leader.Publish(t.Context(), cluster.Asker{}, "calc", files, func(string) {}); !refusedAs(err, connect.CodeUnavailable) || !strings.Contains(err.Error(), "c2") {
+	if _, err := leader.Publish(t.Context(), cluster.Asker{}, "", "calc", files, func(string) {}); !refusedAs(err, connect.CodeUnavailable) || !strings.Contains(err.Error(), "c2") {
 		t.Errorf("published alone: %v", err)
 	}
 }
