@@ -140,6 +140,7 @@ type Version struct {
 	Traits   *Traits       `json:"traits,omitempty"` // what clients rely on; nil = not known (feature level 1)
 	Source   string        `json:"source,omitempty"` // where it was pulled from, pinned; "" = uploaded
 	Bucket   bool          `json:"bucket,omitempty"` // all its blobs are in the cluster's bucket too
+	Folder   blob.Digest   `json:"folder,omitzero"`  // blob that lists its files as they were uploaded or pulled; zero = not known (feature level 1)
 	Rev      Index         `json:"rev"`
 }
 
