@@ -25,7 +25,11 @@ type fleet struct {
 	changed   chan struct{} // closed when endpoints changed
 	news      chan struct{} // capacity 1: a report came
 	fresh     []cluster.Report
+	demand    []cluster.Demand
 }
+
+// maxDemand bounds the rows of demand that wait for the scheduler.
+const maxDemand = 65536
 
 type timedReport struct {
 	cluster.Report
@@ -83,6 +87,22 @@ func (f *fleet) reindex() {
 	}
 }
 
+// ask keeps what a gateway said about demand until the scheduler takes it.
+func (f *fleet) ask(d []cluster.Demand) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.demand = append(f.demand, d[:min(len(d), maxDemand-len(f.demand))]...)
+}
+
+// wanted gives the demand that was told since the last call, for the scheduler.
+func (f *fleet) wanted() []cluster.Demand {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := f.demand
+	f.demand = nil
+	return out
+}
+
 // take gives the reports that came since the last take, for the scheduler.
 func (f *fleet) take() []cluster.Report {
 	f.mu.Lock()
@@ -97,7 +117,7 @@ func (f *fleet) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	clear(f.reports)
-	f.fresh = nil
+	f.fresh, f.demand = nil, nil
 	f.reindex()
 }
 

@@ -55,10 +55,10 @@ func (s *Server) hasToken(ctx context.Context, hash string) bool {
 }
 
 // renew answers wire.Renew: the certificate of the connection is the permission, for the same member only, and as long as it is one.
-// Stand-alone gateways are in no record.
+// A gateway that was never a member is one that joined before gateways were.
 func (s *Server) renew(ctx context.Context, r *wire.JoinRequest) (*wire.JoinResponse, error) {
 	who := wire.Peer(ctx)
-	if who.Role != cluster.RoleGateway && !s.enrolled(who.ID) {
+	if who.Role != cluster.RoleGateway && !s.enrolled(who.ID) || who.Role == cluster.RoleGateway && s.removed(who.ID) {
 		return nil, &wire.Refused{Code: connect.CodePermissionDenied, Why: string(who.ID) + " is no member"}
 	}
 	return s.certify(who, r.CSR)

@@ -50,6 +50,7 @@ type Server struct {
 	keeping   sync.Mutex
 	kept      wire.Membership // as it is on the disk
 	stopping  chan struct{}
+	settling  chan settlement
 	running   sync.WaitGroup
 	stop      context.CancelFunc
 }
@@ -63,7 +64,8 @@ func Start(cfg Config, onFatal func(error), log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start coordinator: %w", err)
 	}
-	s := &Server{cfg: cfg, log: log, member: member, kept: member, live: live.New(), watch: newWatch(), fleet: newFleet(), questions: make(chan func(*scheduler.Loop)), stopping: make(chan struct{})}
+	s := &Server{cfg: cfg, log: log, member: member, kept: member, live: live.New(), watch: newWatch(), fleet: newFleet(), questions: make(chan func(*scheduler.Loop)), stopping: make(chan struct{}),
+		settling: make(chan settlement)}
 	s.machine = &machine{live: s.live, took: s.watch.apply}
 	var b [8]byte
 	rand.Read(b[:])
@@ -88,6 +90,7 @@ func Start(cfg Config, onFatal func(error), log *slog.Logger) (*Server, error) {
 
 // open opens what the server is made of, in the order in which the parts need each other.
 func (s *Server) open(onFatal func(error)) (err error) {
+	s.running.Go(func() { s.settleAll(ctx) })
 	if s.creds, err = wire.NewCredentials(s.member.Papers); err != nil {
 		return err
 	}
@@ -134,6 +137,8 @@ func (s *Server) newMux() *wire.Mux {
 // Forwarded takes calls of the operator's API that other coordinators pass on to the leader.
 func (s *Server) Forwarded(h http.Handler) { s.mux.HandleForward(h) }
 
+	wire.Handle(m, wire.Settle, s.settle)
+	wire.Handle(m, wire.Enlist, s.enlistGateway)
 // ToLeader passes a request of the operator's API on to the leader.
 func (s *Server) ToLeader() http.Handler {
 	return wire.Forwarder(s.dialer, s.Leader)

@@ -21,6 +21,7 @@ import (
 const (
 	MaxMessage = 16 << 20
 	MaxReport  = 2 << 20  // of a node: the leader keeps the newest of each
+	MaxSettle  = 8 << 20  // of a gateway: usage, asks and demand of one settlement
 	MaxJoin    = 64 << 10 // of somebody who has proved nothing yet
 )
 
@@ -67,6 +68,8 @@ const (
 	ProbeNode  Procedure = "/skein.fleet.v1.Probe/Node"
 	Follow     Procedure = "/skein.fleet.v1.Log/Follow"
 	Propose    Procedure = "/skein.fleet.v1.Truth/Propose"
+	Settle     Procedure = "/skein.fleet.v1.Truth/Settle"
+	Enlist     Procedure = "/skein.fleet.v1.Truth/Enlist"
 	Hold       Procedure = "/skein.fleet.v1.Library/Hold"
 	Generate   Procedure = "/skein.fleet.v1.Head/Generate"
 	EncodeRows Procedure = "/skein.fleet.v1.Head/Encode"
@@ -85,6 +88,8 @@ var allowed = map[Procedure][]cluster.Role{
 	Follow:     {cluster.RoleCoordinator, cluster.RoleGateway},
 	Propose:    {cluster.RoleCoordinator},
 	Hold:       {cluster.RoleCoordinator},
+	Settle:     {cluster.RoleCoordinator, cluster.RoleGateway},
+	Enlist:     {cluster.RoleGateway},
 	Generate:   {cluster.RoleCoordinator, cluster.RoleGateway},
 	EncodeRows: {cluster.RoleCoordinator, cluster.RoleGateway},
 	StageLink:  {cluster.RoleNode},
@@ -149,6 +154,10 @@ func maxRequest(p Procedure) int {
 		return MaxReport
 	}
 	return MaxMessage
+	case Settle:
+		return MaxSettle
+	case Enlist:
+		return MaxJoin
 }
 
 func handlerOptions(p Procedure, codec connect.Codec) []connect.HandlerOption {

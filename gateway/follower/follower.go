@@ -33,8 +33,9 @@ type Follower struct {
 	live   *live.State
 	log    *slog.Logger
 
-	mu    sync.Mutex
-	known []string // addresses of coordinators
+	mu     sync.Mutex
+	known  []string // addresses of coordinators
+	leader string   // address, as it was last heard
 }
 
 // New makes a follower that first asks the known coordinators.
@@ -82,6 +83,11 @@ func (f *Follower) follow(ctx context.Context, addr string) error {
 	return wire.Read(ctx, f.dialer, cluster.RoleCoordinator, addr, wire.Follow, req, func(p *wire.LogPiece) error {
 		if p.Leader != "" || p.More {
 			quiet.Reset(quietAfter)
+		}
+		if p.Leader != "" {
+			f.mu.Lock()
+			f.leader = p.Leader
+			f.mu.Unlock()
 		}
 		if snapshot.Len()+len(p.Snapshot) > maxSnapshot {
 			return fmt.Errorf("a snapshot of more than %d bytes", maxSnapshot)
