@@ -179,6 +179,20 @@ func TestTouched(t *testing.T) {
 	if st, err := s.Stat(d); err != nil || time.Since(st.Touched) > time.Minute {
 		t.Errorf("after an announcement: %v, %v", st.Touched, err)
 	}
+	before := time.Now()
+	must(t, s.Touch(d))
+	if deleted, err := s.DeleteUntouched(d, before); deleted || err != nil {
+		t.Errorf("what was touched: %v, %v", deleted, err)
+	}
+	if deleted, err := s.DeleteUntouched(d, time.Now()); !deleted || err != nil {
+		t.Errorf("what was not: %v, %v", deleted, err)
+	}
+	if _, err := s.DeleteUntouched(d, time.Now()); !errors.Is(err, blob.ErrUnknown) {
+		t.Errorf("what is gone: %v", err)
+	}
+	if free, err := s.Free(); err != nil || free <= 0 {
+		t.Errorf("%d bytes free, %v", free, err)
+	}
 }
 
 // A scratch file takes what it was made for, and leaves nothing.

@@ -282,6 +282,39 @@ func (s *Store) Path(d blob.Digest) (string, error) {
 	return s.path(blobsDir, d.String()), nil
 }
 
+// Touch notes that somebody is about to rely on a blob that is here; see DeleteUntouched.
+func (s *Store) Touch(d blob.Digest) error {
+	s.change.Lock()
+	defer s.change.Unlock()
+	e, err := s.entry(d)
+	if err == nil {
+		e.touch()
+	}
+	return err
+}
+
+// DeleteUntouched removes a blob that no writer touched after a time; else it does nothing.
+func (s *Store) DeleteUntouched(d blob.Digest, after time.Time) (deleted bool, err error) {
+	s.change.Lock()
+	defer s.change.Unlock()
+	e, err := s.entry(d)
+	if err != nil || e.stat().Touched.After(after) {
+		return false, err
+	}
+	return true, s.remove(e)
+}
+
+// Free is how many bytes can be written: free on the disk, less the reserve and what was promised.
+func (s *Store) Free() (int64, error) {
+	usage, err := s.fs.GetDiskUsage(s.dir)
+	if err != nil {
+		return 0, fmt.Errorf("disk: free space of %s: %w", s.dir, err)
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.free(usage), nil
+}
+
 // Delete removes a blob, also one that is still being written.
 func (s *Store) Delete(d blob.Digest) error {
 	s.change.Lock()
@@ -290,6 +323,12 @@ func (s *Store) Delete(d blob.Digest) error {
 	if err != nil {
 		return err
 	}
+	return s.remove(e)
+}
+
+// remove takes a blob away. s.change is held.
+func (s *Store) remove(e *entry) error {
+	d := e.digest
 	e.io.Lock()
 	defer e.io.Unlock()
 	s.mu.Lock()

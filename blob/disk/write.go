@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/skein-project/skein/blob"
 )
 
@@ -90,12 +92,17 @@ func (s *Store) claim(need int64) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	free := max(int64(min(usage.AvailBytes, math.MaxInt64))-s.reserve-s.promised, 0)
+	free := s.free(usage)
 	if need > free {
 		return Full{Need: need, Free: free}
 	}
 	s.promised += need
 	return nil
+}
+
+// free is what is left of a disk. s.mu is held.
+func (s *Store) free(usage vfs.DiskUsage) int64 {
+	return max(int64(min(usage.AvailBytes, math.MaxInt64))-s.reserve-s.promised, 0)
 }
 
 func (s *Store) release(n int64) {
