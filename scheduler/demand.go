@@ -49,7 +49,8 @@ type flow struct {
 	Class   string         `json:"class"`   // of what was said
 	Said    string         `json:"said"`
 	SaidAt  time.Time      `json:"said_at"`
-	Short   int            `json:"short"` // replicas that it wants and has no room for
+	SaidOf  float64        `json:"said_of"` // requests per second
+	Short   int            `json:"short"`   // replicas that it wants and has no room for
 }
 
 type loadingSince struct {
@@ -189,7 +190,7 @@ const (
 // pattern makes numbers of the arrivals. load is how long a replica takes until it serves.
 func (f *flow) pattern(list []float64, width, load time.Duration) pattern {
 	w := width.Seconds()
-	p := pattern{burst: dispersion(list)}
+	p := pattern{burst: dispersion(list[min(len(list), 2*fastBins):])} // a step up is no burst, so the newest are left out
 	slow, fast := average(list, slowBins)/w, average(list, fastBins)/w
 	deviation := func(tau float64) float64 { return math.Sqrt(p.burst * max(slow, fast) / (2 * tau * w)) } // of an exponential average
 	p.rate, p.ahead = slow, slow

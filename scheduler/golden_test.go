@@ -44,6 +44,9 @@ func TestGolden(t *testing.T) {
 //	model NAME BLOCKS SIZE       version 1 of a model
 //	deploy NAME REPLICAS         pin=REPLICA:STAGE:DEVICE avoid=DEVICE slots=N
 //	undeploy NAME
+//	need NAME MIN MAX            replicas follow demand: latency=MS first=MS percent=N priority=N owner=TENANT slots=N
+//	tenant ID WEIGHT
+//	calls NAME RATE MS [WAITING] what the gateway reports from now on: requests per second, ms each
 //	drain ID, undrain ID         the operator's wish
 //	kill ID, mute ID             no reports; a muted machine answers probes
 //	start ID                     as a new process that holds nothing
@@ -78,6 +81,17 @@ func (r *rig) play(f []string) {
 		r.model(f[1], r.number(f[2]), b)
 	case "deploy":
 		r.deploy(f[1], r.number(f[2]), func(d *cluster.Deployment) { r.wish(d, f[3:]) })
+	case "need":
+		r.need(f[1], r.number(f[2]), r.number(f[3]), f[4:])
+	case "tenant":
+		r.must(cluster.PutTenant{Tenant: cluster.Tenant{ID: f[1], Name: f[1], Weight: r.number(f[2])}})
+	case "calls":
+		c := calls{took: int64(r.number(f[3]))}
+		fmt.Sscan(f[2], &c.rate)
+		if len(f) > 4 {
+			c.waiting = r.number(f[4])
+		}
+		r.calls[f[1]] = c
 	case "undeploy":
 		d, _ := r.state.Deployment(cluster.VersionID{Model: f[1], Number: 1})
 		r.must(cluster.DeleteDeployment{Version: d.Version, Was: d.Rev})
@@ -123,6 +137,30 @@ func (r *rig) play(f []string) {
 	default:
 		r.tb.Fatalf("unknown line %q", f)
 	}
+}
+
+func (r *rig) need(model string, least, most int, args []string) {
+	n := cluster.Need{Min: least, Max: most}
+	r.deploy(model, 0, func(d *cluster.Deployment) {
+		for _, a := range args {
+			k, v, _ := strings.Cut(a, "=")
+			switch k {
+			case "latency":
+				n.Latency = int64(r.number(v))
+			case "first":
+				n.FirstToken = int64(r.number(v))
+			case "percent":
+				n.Percent = r.number(v)
+			case "priority":
+				n.Priority = r.number(v)
+			case "owner":
+				d.Owner = v
+			case "slots":
+				d.Serving.Slots = r.number(v)
+			}
+		}
+		d.Need = &n
+	})
 }
 
 func (r *rig) number(s string) int {

@@ -24,6 +24,41 @@ type rig struct {
 	commit []Commit
 	log    strings.Builder
 	last   Output
+	calls  map[string]calls // by model
+	asked  time.Time        // when the gateway last reported
+}
+
+// calls is a steady stream of requests that a gateway reports.
+type calls struct {
+	rate    float64 // per second
+	took    int64   // ms each
+	waiting int
+	carry   float64
+}
+
+// demand is what the gateway says, once a second.
+func (r *rig) demand() []cluster.Demand {
+	if len(r.calls) == 0 || r.now.Sub(r.asked) < time.Second {
+		return nil
+	}
+	over := r.now.Sub(r.asked)
+	r.asked = r.now
+	list := []cluster.Demand{{Gateway: "g1"}}
+	for _, model := range sortedKeys(r.calls) {
+		c := r.calls[model]
+		c.carry += c.rate
+		d := cluster.Demand{Gateway: "g1", Over: cluster.Millis(over.Milliseconds()), Tenant: "default", Version: cluster.VersionID{Model: model, Number: 1},
+			Arrived: int(c.carry), Ended: int(c.carry), Waiting: c.waiting, Running: int(c.rate * float64(c.took) / 1000)}
+		c.carry -= float64(int(c.carry))
+		for range d.Ended {
+			d.Total.Add(c.took)
+		}
+		r.calls[model] = c
+		if d.Arrived > 0 || d.Running > 0 || d.Waiting > 0 {
+			list = append(list, d)
+		}
+	}
+	return list
 }
 
 // failer is a test: *testing.T, *testing.B or *rapid.T.
@@ -47,8 +82,8 @@ type machine struct {
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func newRig(tb failer) *rig {
-	r := &rig{tb: tb, loop: New(Config{}), now: start, term: 1, nodes: map[cluster.NodeID]*machine{}}
-	r.must(cluster.Init{ID: "c"},
+	r := &rig{tb: tb, loop: New(Config{}), now: start, term: 1, nodes: map[cluster.NodeID]*machine{}, calls: map[string]calls{}}
+	r.must(cluster.Init{ID: "c", Feature: cluster.Feature},
 		cluster.PutMember{Member: cluster.Member{ID: "c1", Role: cluster.RoleCoordinator, Addr: "c1:1"}},
 		cluster.PutMember{Member: cluster.Member{ID: "c2", Role: cluster.RoleCoordinator, Addr: "c2:1"}})
 	return r
@@ -156,7 +191,7 @@ func (m *machine) obey(d cluster.Desired) {
 
 // step lets the loop decide once and applies what it decided.
 func (r *rig) step(reports []cluster.Report) Output {
-	in := Input{State: r.state, Term: r.term, Reports: reports, Probes: r.ready, Commits: r.commit}
+	in := Input{State: r.state, Term: r.term, Reports: reports, Probes: r.ready, Commits: r.commit, Demand: r.demand()}
 	out := r.loop.Step(r.now, in)
 	r.ready, r.commit = nil, nil
 	for _, p := range out.Probes {
@@ -216,6 +251,8 @@ func describe(before cluster.State, c cluster.Command) string {
 		return fmt.Sprintf("place %s epoch %d, was %d: %s", c.Replica.ReplicaID, c.Replica.Epoch, c.Was, c.Replica.Why)
 	case cluster.MarkReplica:
 		return strings.TrimSpace(fmt.Sprintf("%s epoch %d is %s %s %s", c.ID, c.Epoch, c.Status, strings.Join(c.Endpoints, ","), c.Why))
+	case cluster.SetScale:
+		return fmt.Sprintf("scale %s to %d: %s", c.Version, c.Replicas, c.Why)
 	case cluster.RemoveReplica:
 		return fmt.Sprintf("remove %s epoch %d", c.ID, c.Epoch)
 	}

@@ -238,9 +238,10 @@ func (d *decision) settle(c *claim) {
 		}
 		f.Said = ""
 	}
-	// What is said again and again would drive other reasons out of the history.
-	if class := fmt.Sprint(c.class, c.want, f.Short); f.Said == "" || class != f.Class && d.now.Sub(f.SaidAt) >= d.Hold/6 {
-		f.Class, f.Said, f.SaidAt = class, text, d.now
+	class, rate := fmt.Sprint(c.class, c.want, f.Short), c.pattern.rate
+	news := class != f.Class && d.now.Sub(f.SaidAt) >= d.Hold/6 || (rate > 2*f.SaidOf || 2*rate < f.SaidOf) && d.now.Sub(f.SaidAt) >= d.Hold/2
+	if f.Said == "" || news { // what is said again and again would drive other reasons out of the history
+		f.Class, f.Said, f.SaidAt, f.SaidOf = class, text, d.now, rate
 	}
 }
 
