@@ -128,7 +128,7 @@ func (b Balance) cut(limit Limit, mine Lease) int64 {
 	if left <= 0 || missing <= 0 || least > left {
 		return 0
 	}
-	return min(missing, left, max(left/wanting, least, 1))
+	return min(missing, max(left/wanting, least, 1))
 }
 
 // share divides a rate or slots, writes everybody's goal, and moves the asking gateway's share up to its own as far as others leave it.

@@ -116,7 +116,7 @@ func (l Limit) String() string {
 }
 
 func fits(m Meter, w Window) error {
-	ok := false
+	var ok bool
 	switch m {
 	case Requests, Tokens:
 		ok = w == Second || w == Minute || w.Counter()

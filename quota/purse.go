@@ -203,14 +203,14 @@ func (p *Purse) cut(now time.Duration, a Ask) {
 	p.may, p.spent = a.Hold, 0
 }
 
-// follow takes over what the state says. It is not older than what was followed before; settled says that the settlement under way
-// was applied in it.
+// follow takes over what the state says; settled says that the settlement under way was applied in it. Without that a purse may only
+// lose by it, so a state that is a little older than one that was followed before does no harm.
 func (p *Purse) follow(b Balance, limit Limit, settled bool) {
 	p.limit, p.known = limit, true
 	p.lease = b.Lease(p.till.gateway, p.till.session)
-	if b.Start != p.start { // only a counter's: what was spent and lent before stays in the window before
+	if b.Start > p.start { // only a counter's: what was spent and reserved before stays in the window before
 		p.start, p.end, p.rolled = b.Start, p.id.Window.End(b.Start), p.till.tick
-		p.may, p.spent, p.reserved, p.flight = 0, 0, 0, 0
+		p.spent, p.reserved, p.flight = 0, 0, 0
 	}
 	if p.asking && settled {
 		p.may, p.fresh, p.asking, p.flight = p.lease.Amount, p.cutAt, false, 0

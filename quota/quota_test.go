@@ -416,9 +416,150 @@ func TestWithoutNews(t *testing.T) {
 	if got := w.want(g, 1); got != 1 || p.Overdue(g.moment(w)) != 0 {
 		t.Errorf("with news again: %d", got)
 	}
+	w.done(g, 0, 0)
 	g.till.Follow(Mark{g.session + 1, 1}, w.books(g.seen))
 	if _, ok := g.till.Cut(g.moment(w), true); ok || w.want(g, 1) != 0 || !g.till.Superseded() {
 		t.Error("a process that was replaced goes on")
+	}
+}
+
+// What was taken yesterday is yesterday's, whenever it ends and whoever rolls the window.
+func TestMidnight(t *testing.T) {
+	for _, other := range []bool{false, true} {
+		w := quiet(daily, 10, 2)
+		g := w.gates[0]
+		w.gates[0].skew, w.gates[1].skew = 0, 0
+		w.now = daily.Window.End(daily.Window.Start(w.now)) - 3500
+		for range 2 {
+			w.want(g, 4)
+			w.round()
+		}
+		w.done(g, 0, 1) // not settled before midnight
+		old := slices.Clone(g.receipts)
+		if len(old) != 3 {
+			t.Fatalf("%d under way at midnight", len(old))
+		}
+		w.now += 2000
+		if other {
+			w.gates = w.gates[1:]
+			w.want(w.gates[0], 1)
+			w.round()
+			w.gates = []*gate{g, w.gates[0]}
+		}
+		today := daily.Window.Start(w.now + 1000)
+		for i := range 8 {
+			w.want(g, 20)
+			if i == 3 { // while today's are under way
+				for _, h := range old {
+					h.r.Done(g.moment(w), Cost{Requests: 1})
+				}
+			}
+			w.round()
+		}
+		if got := w.counts[today]; got != 10 {
+			t.Errorf("other %v: %d of 10 today", other, got)
+		}
+		g.receipts = slices.DeleteFunc(g.receipts, func(h held) bool { return h.start != today })
+		for len(g.receipts) > 0 {
+			w.done(g, 0, 1)
+		}
+		for range 4 {
+			w.round()
+		}
+		if b := w.newest().balance; b.Spent != 10 || b.Leases != nil {
+			t.Errorf("other %v: settled are %d of 10, leased is %v", other, b.Spent, b.Leases)
+		}
+	}
+}
+
+// A settlement that comes when its lease is long gone brings nothing back, and a session that crashed has no part in the division.
+func TestGoneLeases(t *testing.T) {
+	limit, ask := limitOf(slots, 90), Ask{ID: slots, Want: 100}
+	b := Balance{ID: slots}.Settle(0, limit, "a", 1, 1, ask)
+	late := LeaseFor.Milliseconds() + slotGrace.Milliseconds()
+	if c := b.Settle(late-1, limit, "b", 1, 1, ask); c.Lease("b", 1).Amount != 0 || c.Lease("a", 1).Amount != 90 {
+		t.Errorf("before it is gone: %v", c.Leases)
+	}
+	b = b.Settle(late, limit, "b", 1, 1, ask)
+	ask.Hold = 90
+	if b = b.Settle(late+1, limit, "a", 1, 2, ask); b.Free(limit) != 0 || b.Lease("a", 1).Amount != 0 {
+		t.Errorf("too late: %v", b.Leases)
+	}
+	b = Balance{ID: slots}.Settle(0, limit, "a", 1, 1, Ask{ID: slots, Want: 10})
+	b = b.Settle(1, limit, "a", 1, 2, Ask{ID: slots, Hold: 10, Want: 100})
+	b = b.Settle(2, limit, "a", 1, 3, Ask{ID: slots, Hold: 10, Want: 100})
+	b = b.Settle(3, limit, "a", 2, 1, Ask{ID: slots, Want: 100})
+	if old, now := b.Lease("a", 1), b.Lease("a", 2); old.Goal != 0 || now.Goal != 90-old.Amount {
+		t.Errorf("after a crash: %v", b.Leases)
+	}
+	if again := b.Settle(4, limit, "a", 2, 1, Ask{ID: slots}); again.Lease("a", 2) != b.Lease("a", 2) {
+		t.Errorf("repeated: %v", again.Leases)
+	}
+}
+
+// Two gateways that each hold too little for a request give it back, so that one of them gets enough.
+func TestUselessRests(t *testing.T) {
+	w := quiet(ID{Meter: Tokens, Window: Life}, 5000, 2)
+	for range 3 {
+		for _, g := range w.gates {
+			w.take(g, 1250)
+		}
+		w.round()
+	}
+	for _, g := range w.gates {
+		for len(g.receipts) > 0 {
+			w.done(g, 0, 0)
+		}
+	}
+	ok := [2]bool{}
+	for range 6 {
+		for i, g := range w.gates {
+			if !ok[i] {
+				ok[i], _ = w.take(g, 4000)
+			}
+		}
+		w.round()
+	}
+	if ok[0] == ok[1] {
+		t.Errorf("admitted: %v", ok)
+	}
+}
+
+// A coordinator that is behind takes nothing from a gateway that was connected to one that was not.
+func TestOlderState(t *testing.T) {
+	w := quiet(daily, 10, 1)
+	g := w.gates[0]
+	for n := 1; n <= 4; n += 3 {
+		w.want(g, n)
+		w.round()
+	}
+	for g.seen = range 2 { // before the first settlement, and between the two
+		w.follow(g)
+	}
+	if got := w.want(g, 5); got != 5 {
+		t.Errorf("%d of 5: the lease is lost", got)
+	}
+}
+
+// A limit that was raised is known to a gateway that had nothing to do with it for long.
+func TestRaisedLimit(t *testing.T) {
+	w := quiet(daily, 0, 1)
+	g := w.gates[0]
+	w.take(g, 1)
+	w.round()
+	if _, r := w.take(g, 1); r == nil || r.Reason != Large {
+		t.Fatalf("nothing is allowed: %v", r)
+	}
+	for range 3 {
+		w.round()
+	}
+	w.relimit(1)
+	if _, r := w.take(g, 1); r == nil || r.Reason != Short {
+		t.Errorf("a limit that was raised: %v", r)
+	}
+	w.round()
+	if got := w.want(g, 5); got != 1 {
+		t.Errorf("%d of 1", got)
 	}
 }
 

@@ -106,8 +106,8 @@ func (t *Till) Cut(now Moment, always bool) (Settlement, bool) {
 	return s, true
 }
 
-// Follow takes over a state: mark is the newest settlement of this gateway in it. A state older than one that was followed before is
-// left alone.
+// Follow takes over a state: mark is the newest settlement of this gateway in it. A state that lacks a settlement which was seen
+// applied is left alone: another coordinator may be a little behind.
 func (t *Till) Follow(mark Mark, books Books) {
 	t.superseded = mark.Session > t.session
 	if mark.Session == t.session && mark.Seq < t.applied || mark.Session < t.session && t.applied > 0 {

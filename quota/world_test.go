@@ -177,6 +177,11 @@ func (w *world) act(g *gate) error {
 	if w.now >= g.cutOff && w.chance(70) {
 		g.seen += w.rnd.IntN(len(w.states) - g.seen)
 		w.follow(g)
+		if seen := g.seen; w.chance(w.faults.elect) { // another coordinator is behind
+			g.seen = w.rnd.IntN(seen + 1)
+			w.follow(g)
+			g.seen = seen
+		}
 	}
 	now := g.moment(w)
 	for n := g.wallet.purses[0].Overdue(now); n > 0; n-- {
