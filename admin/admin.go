@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/skein-project/skein/api/skein/admin/v1/adminv1connect"
+	"github.com/skein-project/skein/audit"
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/blob/disk"
 	"github.com/skein-project/skein/cluster"
@@ -38,6 +39,9 @@ type Coordinator interface {
 	Recording(ctx context.Context) (scheduler.Recording, error)
 	BeginBlob(x blob.Index) (missing []int, err error)
 	WriteChunk(d blob.Digest, chunk int, data []byte) error
+	AuditHead() (head audit.Signed, authority []byte, err error)
+	AuditLines(ctx context.Context, from uint64, take func(lines []byte) error) error
+	Library
 	Publish(ctx context.Context, asker cluster.Asker, owner, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error)
 	NewJoinToken(role cluster.Role, life time.Duration) (token string, record cluster.JoinToken)
 }
@@ -47,8 +51,9 @@ const maxRequest = blob.ChunkSize + 1<<20
 
 // Handler answers skein.admin.v1.
 type Handler struct {
-	c   Coordinator
-	log *slog.Logger
+	c    Coordinator
+	log  *slog.Logger
+	folk folk
 }
 
 // New makes a handler for a coordinator.
@@ -57,8 +62,8 @@ func New(c Coordinator, log *slog.Logger) *Handler { return &Handler{c: c, log: 
 // Register adds the services to the mux of a client API. A coordinator that does not lead passes every call on: the leader alone knows
 // what nodes report, and one place keeps uploads together.
 func (h *Handler) Register(mux *http.ServeMux) {
-	local, forward := h.local(), h.c.ToLeader()
-	for _, path := range paths {
+	forward := h.c.ToLeader()
+	for path, local := range h.services() {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			r.Header.Del(wire.ClientHeader)
 			if h.c.Leads() {
@@ -70,15 +75,12 @@ func (h *Handler) Register(mux *http.ServeMux) {
 	}
 }
 
-var paths = []string{
-	"/" + adminv1connect.ModelServiceName + "/", "/" + adminv1connect.DeploymentServiceName + "/",
-	"/" + adminv1connect.NodeServiceName + "/", "/" + adminv1connect.ClusterServiceName + "/",
-	"/" + adminv1connect.RolloutServiceName + "/",
-}
-
 // Forwarded answers what other coordinators passed on, as long as this one leads.
 func (h *Handler) Forwarded() http.Handler {
-	local := h.local()
+	local := http.NewServeMux()
+	for path, service := range h.services() {
+		local.Handle(path, service)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.c.Leads() {
 			http.Error(w, "this coordinator does not lead any more", http.StatusServiceUnavailable)
@@ -88,16 +90,22 @@ func (h *Handler) Forwarded() http.Handler {
 	})
 }
 
-// local answers without passing on.
-func (h *Handler) local() http.Handler {
-	mux := http.NewServeMux()
+// services are the handlers of all services by path.
+func (h *Handler) services() map[string]http.Handler {
+	out := map[string]http.Handler{}
+	add := func(path string, service http.Handler) { out[path] = service }
 	opts := []connect.HandlerOption{connect.WithReadMaxBytes(maxRequest), connect.WithInterceptors(gate{h, procedures()}), connect.WithCompressMinBytes(4 << 10)}
-	mux.Handle(adminv1connect.NewModelServiceHandler(models{h}, opts...))
-	mux.Handle(adminv1connect.NewDeploymentServiceHandler(deployments{h}, opts...))
-	mux.Handle(adminv1connect.NewNodeServiceHandler(nodes{h}, opts...))
-	mux.Handle(adminv1connect.NewClusterServiceHandler(clusters{h}, opts...))
-	mux.Handle(adminv1connect.NewRolloutServiceHandler(rollouts{h}, opts...))
-	return mux
+	add(adminv1connect.NewModelServiceHandler(models{h}, opts...))
+	add(adminv1connect.NewDeploymentServiceHandler(deployments{h}, opts...))
+	add(adminv1connect.NewNodeServiceHandler(nodes{h}, opts...))
+	add(adminv1connect.NewClusterServiceHandler(clusters{h}, opts...))
+	add(adminv1connect.NewRolloutServiceHandler(rollouts{h}, opts...))
+	add(adminv1connect.NewLibraryServiceHandler(libraries{h}, opts...))
+	add(adminv1connect.NewTenantServiceHandler(tenants{h}, opts...))
+	add(adminv1connect.NewUsageServiceHandler(usages{h}, opts...))
+	add(adminv1connect.NewAuditServiceHandler(audits{h}, opts...))
+	add(adminv1connect.NewPeopleServiceHandler(persons{h}, opts...))
+	return out
 }
 
 // explain is the one place where errors become codes.

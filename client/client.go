@@ -30,6 +30,10 @@ type Client struct {
 	Deployments adminv1connect.DeploymentServiceClient
 	Nodes       adminv1connect.NodeServiceClient
 	Cluster     adminv1connect.ClusterServiceClient
+	Tenants     adminv1connect.TenantServiceClient
+	Usage       adminv1connect.UsageServiceClient
+	Library     adminv1connect.LibraryServiceClient
+	Audit       adminv1connect.AuditServiceClient
 	Inference   inferencev1connect.InferenceServiceClient
 }
 
@@ -62,6 +66,10 @@ func New(p Profile) (*Client, error) {
 	c.Deployments = adminv1connect.NewDeploymentServiceClient(c.HTTP, base, opt)
 	c.Nodes = adminv1connect.NewNodeServiceClient(c.HTTP, base, opt)
 	c.Cluster = adminv1connect.NewClusterServiceClient(c.HTTP, base, opt)
+	c.Tenants = adminv1connect.NewTenantServiceClient(c.HTTP, base, opt)
+	c.Library = adminv1connect.NewLibraryServiceClient(c.HTTP, base, opt)
+	c.Usage = adminv1connect.NewUsageServiceClient(c.HTTP, base, opt)
+	c.Audit = adminv1connect.NewAuditServiceClient(c.HTTP, base, opt)
 	c.Inference = inferencev1connect.NewInferenceServiceClient(c.HTTP, base, opt)
 	return c, nil
 }

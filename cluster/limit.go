@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"iter"
 	"slices"
 	"strings"
 
@@ -39,6 +40,9 @@ func (l Limited) ID(subject string) quota.ID {
 
 // Limits finds the limits of a subject.
 func (s State) Limits(subject string) (LimitSet, bool) { return s.limits.Get(text(subject)) }
+
+// LimitSets yields all limits by subject.
+func (s State) LimitSets() iter.Seq[LimitSet] { return s.limits.Values() }
 
 // Balance finds what is spent and leased of a limit; the zero Balance with its ID if nothing is.
 func (s State) Balance(id quota.ID) quota.Balance {
@@ -85,6 +89,9 @@ type Settled struct {
 	At      Millis `json:"at"`
 	Rev     Index  `json:"rev"`
 }
+
+// Mark is the settlement's place in the gateway's order of settlements.
+func (x Settled) Mark() quota.Mark { return quota.Mark{Session: x.Session, Seq: x.Seq} }
 
 // LastSettled finds the newest settlement of a gateway.
 func (s State) LastSettled(gateway NodeID) (Settled, bool) { return s.settled.Get(gateway) }
@@ -171,14 +178,14 @@ func (s *State) settle(c Settle) error {
 		return reject(ReasonNotFound, subject, "%.64s is no member", c.Gateway)
 	case c.Session == 0 || c.Seq == 0:
 		return reject(ReasonInvalid, subject, "no session or number")
-	case known && (c.Session < last.Session || c.Session == last.Session && c.Seq <= last.Seq):
+	case known && !last.Mark().Before(c.Session, c.Seq):
 		return reject(ReasonStale, subject, "settlement %d of session %d was applied", last.Seq, last.Session)
 	case len(c.Asks) > MaxAsks || len(c.Usage) > MaxUsed:
 		return reject(ReasonLimit, subject, "%d asks and %d rows of usage, at most %d and %d are allowed", len(c.Asks), len(c.Usage), MaxAsks, MaxUsed)
 	}
 	for i, a := range c.Asks {
-		if a.Spent < 0 || a.Want < 0 {
-			return reject(ReasonInvalid, subject, "ask %d: a negative amount", i)
+		if err := a.Validate(); err != nil {
+			return reject(ReasonInvalid, subject, "ask %d: %v", i, err)
 		}
 		limit, ok := s.Limit(a.ID)
 		if !ok {

@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/quota"
 	"github.com/skein-project/skein/shard"
 )
 
@@ -39,24 +40,24 @@ const (
 	MaxLayers      = 4096    // blocks of a model
 	MaxWidth       = 1 << 24 // hidden size, inner size, vocabulary and positions of a model
 
-	MaxTenants   = 16384   // tenants
-	MaxApps      = 65536   // applications of all tenants together
-	MaxGrants    = 1024    // patterns of models of a tenant, application or key
-	MaxSources   = 64      // networks that an application may call from
-	MaxRoles     = 8       // roles of a key
-	MaxWeight    = 1000    // of a tenant in the fair share
-	MaxLimitSets = 262144  // subjects with limits
-	MaxLimits    = 64      // limits of a subject
-	MaxAsks      = 4096    // limits that one settlement asks about
-	MaxUsed      = 4096    // rows of usage in one settlement
-	MaxAmount    = 1 << 50 // of anything in one row of usage
-	MaxModels    = 65536   // model records
-	MaxTags      = 32      // tags, and labels, of a model
-	MaxText      = 4096    // characters of a description
-	MaxDocuments = 65536   // documents of all kinds together
-	MaxDocument  = 16384   // bytes of a document
-	MaxTenantsOf = 256     // tenants that a rollout names
-	MaxRetire    = 1 << 25 // seconds that a version is served after a flip before it is retired
+	MaxTenants   = 16384         // tenants
+	MaxApps      = 65536         // applications of all tenants together
+	MaxGrants    = 1024          // patterns of models of a tenant, application or key
+	MaxSources   = 64            // networks that an application may call from
+	MaxRoles     = 8             // roles of a key
+	MaxWeight    = 1000          // of a tenant in the fair share
+	MaxLimitSets = 262144        // subjects with limits
+	MaxLimits    = 64            // limits of a subject
+	MaxAsks      = quota.MaxAsks // limits that one settlement asks about
+	MaxUsed      = 4096          // rows of usage in one settlement
+	MaxAmount    = 1 << 50       // of anything in one row of usage
+	MaxModels    = 65536         // model records
+	MaxTags      = 32            // tags, and labels, of a model
+	MaxText      = 4096          // characters of a description
+	MaxDocuments = 65536         // documents of all kinds together
+	MaxDocument  = 16384         // bytes of a document
+	MaxTenantsOf = 256           // tenants that a rollout names
+	MaxRetire    = 1 << 25       // seconds that a version is served after a flip before it is retired
 
 	MaxSlots = shard.MaxSlots // sequences at once on a replica
 

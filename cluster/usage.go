@@ -20,7 +20,8 @@ type Amounts struct {
 	Reserved int64 `json:"reserved_ms,omitempty"` // device time that replicas were placed for, used or not
 }
 
-func (a Amounts) plus(b Amounts) Amounts {
+// Plus adds.
+func (a Amounts) Plus(b Amounts) Amounts {
 	return Amounts{a.Calls + b.Calls, a.Failed + b.Failed, a.Prompt + b.Prompt, a.Answer + b.Answer, a.DeviceMs + b.DeviceMs, a.Reserved + b.Reserved}
 }
 
@@ -100,7 +101,7 @@ func (s *State) account(id UsageID, a Amounts) {
 		id.Start, id.Month = monthOf(id.Start), true
 	}
 	old, _ := s.usage.Get(id)
-	s.usage = s.usage.Set(id, Usage{id, old.Amounts.plus(a)})
+	s.usage = s.usage.Set(id, Usage{id, old.Amounts.Plus(a)})
 }
 
 // sweepUsage moves old days into their months and drops old months, a few rows at a time.

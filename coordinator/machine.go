@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/skein-project/skein/audit/journal"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/internal/live"
 	"github.com/skein-project/skein/telemetry"
@@ -21,8 +22,9 @@ const (
 
 // machine is cluster.State as the state machine of the log.
 type machine struct {
-	live *live.State
-	took *telemetry.Histogram // seconds of an entry; nil = not measured
+	live  *live.State
+	audit *journal.Journal
+	took  *telemetry.Histogram // seconds of an entry; nil = not measured
 
 	mu   sync.Mutex
 	kept []wire.LogEntry // consecutive, the newest last
@@ -39,7 +41,11 @@ func (m *machine) Apply(index uint64, entry []byte) any {
 	if err != nil {
 		panic(fmt.Errorf("coordinator: entry %d: %w", index, err))
 	}
-	state, errs := cluster.Apply(m.live.Now(), cluster.Index(index), e)
+	before := m.live.Now()
+	state, errs := cluster.Apply(before, cluster.Index(index), e)
+	if err := m.audit.Append(before.Audit(), cluster.Records(before, cluster.Index(index), e, errs)); err != nil {
+		panic(fmt.Errorf("coordinator: entry %d: %w", index, err)) // what is not recorded must not be answered
+	}
 	m.keep(wire.LogEntry{Index: cluster.Index(index), Entry: entry})
 	m.live.Store(state)
 	return errs
@@ -61,6 +67,9 @@ func (m *machine) keep(e wire.LogEntry) {
 func (m *machine) Snapshot() func(io.Writer) error {
 	state := m.live.Now()
 	return func(w io.Writer) error {
+		if err := m.audit.Sync(); err != nil { // the entries that could make the records again are dropped after this
+			return err
+		}
 		_, err := state.WriteTo(w)
 		return err
 	}

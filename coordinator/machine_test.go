@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/skein-project/skein/audit/journal"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/internal/live"
 	"github.com/skein-project/skein/wire"
@@ -23,7 +24,7 @@ func entry(t *testing.T, name string) []byte {
 
 // What is kept of the log is bounded in entries and in bytes, and never has a gap that nobody notices.
 func TestKeptEntries(t *testing.T) {
-	m := &machine{live: live.New()}
+	m := newMachine(t)
 	if _, ok := m.between(0, 0); ok {
 		t.Error("nothing is kept, and all of it is there")
 	}
@@ -75,7 +76,7 @@ func TestKeptEntries(t *testing.T) {
 
 // An entry of a newer program ends this one.
 func TestUnknownEntryHalts(t *testing.T) {
-	m := &machine{live: live.New()}
+	m := newMachine(t)
 	defer func() {
 		if p := recover(); p == nil || !strings.Contains(fmt.Sprint(p), "newer") {
 			t.Errorf("it goes on: %v", p)
@@ -91,4 +92,17 @@ func size(m *machine) (n int) {
 		n += len(e.Entry)
 	}
 	return n
+}
+
+func newMachine(t *testing.T) *machine {
+	j, err := journal.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &machine{live: live.New(), audit: j}
 }

@@ -15,7 +15,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/skein-project/skein/audit/journal"
 	"github.com/skein-project/skein/blob/disk"
+	"github.com/skein-project/skein/blob/s3"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gossip"
 	"github.com/skein-project/skein/internal/live"
@@ -24,8 +26,11 @@ import (
 	"github.com/skein-project/skein/wire"
 )
 
-// raftDir is the folder of the log in the data directory.
-const raftDir = "raft"
+// Folders in the data directory.
+const (
+	raftDir  = "raft"
+	auditDir = "audit"
+)
 
 // Server is a running coordinator.
 type Server struct {
@@ -41,16 +46,20 @@ type Server struct {
 	machine   *machine
 	store     *raftstore.Store
 	blobs     *disk.Store
+	bucket    *s3.Store    // nil where there is none
+	outside   *http.Client // that models are fetched by
+	pins      pins
+	pulls     chan struct{} // one for each pull under way
 	gossip    *gossip.Members
 	fleet     *fleet
 	reasons   reasons
 	watch     *watch
 	questions chan func(*scheduler.Loop)
+	settling  chan settlement
 	enlisting atomic.Bool // a voter is being added
 	keeping   sync.Mutex
 	kept      wire.Membership // as it is on the disk
 	stopping  chan struct{}
-	settling  chan settlement
 	running   sync.WaitGroup
 	stop      context.CancelFunc
 }
@@ -64,7 +73,7 @@ func Start(cfg Config, onFatal func(error), log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start coordinator: %w", err)
 	}
-	s := &Server{cfg: cfg, log: log, member: member, kept: member, live: live.New(), watch: newWatch(), fleet: newFleet(), questions: make(chan func(*scheduler.Loop)), stopping: make(chan struct{}),
+	s := &Server{cfg: cfg, log: log, member: member, kept: member, live: live.New(), watch: newWatch(), fleet: newFleet(), questions: make(chan func(*scheduler.Loop)), pulls: make(chan struct{}, maxPulls), stopping: make(chan struct{}),
 		settling: make(chan settlement)}
 	s.machine = &machine{live: s.live, took: s.watch.apply}
 	var b [8]byte
@@ -84,13 +93,16 @@ func Start(cfg Config, onFatal func(error), log *slog.Logger) (*Server, error) {
 	s.running.Go(func() { s.lead(ctx) })
 	s.running.Go(func() { s.enlist(ctx) })
 	s.running.Go(func() { s.renewPapers(ctx) })
+	s.running.Go(func() { s.fillAudit(ctx) })
 	s.running.Go(func() { s.confirm(ctx) })
+	s.running.Go(func() { s.tidy(ctx) })
+	s.running.Go(func() { s.spread(ctx) })
+	s.running.Go(func() { s.settleAll(ctx) })
 	return s, nil
 }
 
 // open opens what the server is made of, in the order in which the parts need each other.
 func (s *Server) open(onFatal func(error)) (err error) {
-	s.running.Go(func() { s.settleAll(ctx) })
 	if s.creds, err = wire.NewCredentials(s.member.Papers); err != nil {
 		return err
 	}
@@ -100,7 +112,13 @@ func (s *Server) open(onFatal func(error)) (err error) {
 			s.log.Warn("certificate not renewed", "err", err)
 		}
 	}
+	if s.machine.audit, err = journal.Open(filepath.Join(s.cfg.Dir, auditDir)); err != nil {
+		return err
+	}
 	if s.blobs, err = disk.Open(filepath.Join(s.cfg.Dir, "blobs"), disk.Options{}); err != nil {
+		return err
+	}
+	if err = s.openOutside(); err != nil {
 		return err
 	}
 	if s.listener, err = wire.Listen(s.cfg.Listen, s.creds, s.log); err != nil {
@@ -129,7 +147,11 @@ func (s *Server) newMux() *wire.Mux {
 	wire.Handle(m, wire.ProbeNode, s.probeNode)
 	wire.HandleStream(m, wire.Follow, s.follow)
 	wire.Handle(m, wire.Propose, s.propose)
+	wire.Handle(m, wire.Settle, s.settle)
+	wire.Handle(m, wire.Enlist, s.enlistGateway)
 	wire.Handle(m, wire.Hold, s.hold)
+	wire.Handle(m, wire.Lacking, s.lacking)
+	wire.HandleStream(m, wire.AuditLines, s.auditLines)
 	wire.HandleBlobs(m, s.blobs)
 	return m
 }
@@ -137,8 +159,6 @@ func (s *Server) newMux() *wire.Mux {
 // Forwarded takes calls of the operator's API that other coordinators pass on to the leader.
 func (s *Server) Forwarded(h http.Handler) { s.mux.HandleForward(h) }
 
-	wire.Handle(m, wire.Settle, s.settle)
-	wire.Handle(m, wire.Enlist, s.enlistGateway)
 // ToLeader passes a request of the operator's API on to the leader.
 func (s *Server) ToLeader() http.Handler {
 	return wire.Forwarder(s.dialer, s.Leader)
@@ -159,6 +179,9 @@ func (s *Server) closeParts() error {
 		errs = append(errs, s.store.Close())
 	} else if s.listener != nil {
 		errs = append(errs, s.listener.Close())
+	}
+	if s.machine.audit != nil {
+		errs = append(errs, s.machine.audit.Close())
 	}
 	if s.blobs != nil {
 		errs = append(errs, s.blobs.Close())

@@ -76,6 +76,27 @@ type HoldRequest struct {
 	Sources []string      `json:"sources"` // addresses of coordinators that have them
 }
 
+// AuditRequest asks a coordinator for audit records by number, both ends included.
+type AuditRequest struct {
+	From  uint64 `json:"from"`
+	Until uint64 `json:"until"`
+}
+
+// AuditPiece is whole lines of the audit log.
+type AuditPiece struct {
+	Lines []byte `json:"lines"`
+}
+
+// LackingRequest asks a coordinator which of some blobs it does not have whole.
+type LackingRequest struct {
+	Blobs []blob.Digest `json:"blobs"`
+}
+
+// LackingResponse names them.
+type LackingResponse struct {
+	Blobs []blob.Digest `json:"blobs"`
+}
+
 // BlobRequest names a blob, or a chunk of one.
 type BlobRequest struct {
 	Digest blob.Digest `json:"digest"`

@@ -86,6 +86,9 @@ type Authority struct {
 	key  crypto.Signer
 }
 
+// Signer signs with the authority's key.
+func (a *Authority) Signer() crypto.Signer { return a.key }
+
 // NewAuthority makes a fresh authority for a cluster.
 func NewAuthority(clusterID string, now time.Time) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

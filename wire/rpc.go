@@ -71,6 +71,8 @@ const (
 	Settle     Procedure = "/skein.fleet.v1.Truth/Settle"
 	Enlist     Procedure = "/skein.fleet.v1.Truth/Enlist"
 	Hold       Procedure = "/skein.fleet.v1.Library/Hold"
+	Lacking    Procedure = "/skein.fleet.v1.Library/Lacking"
+	AuditLines Procedure = "/skein.fleet.v1.Truth/AuditLines"
 	Generate   Procedure = "/skein.fleet.v1.Head/Generate"
 	EncodeRows Procedure = "/skein.fleet.v1.Head/Encode"
 	StageLink  Procedure = "/skein.fleet.v1.Stage/Stream"
@@ -87,9 +89,11 @@ var allowed = map[Procedure][]cluster.Role{
 	ProbeNode:  {cluster.RoleCoordinator},
 	Follow:     {cluster.RoleCoordinator, cluster.RoleGateway},
 	Propose:    {cluster.RoleCoordinator},
-	Hold:       {cluster.RoleCoordinator},
 	Settle:     {cluster.RoleCoordinator, cluster.RoleGateway},
 	Enlist:     {cluster.RoleGateway},
+	Hold:       {cluster.RoleCoordinator},
+	Lacking:    {cluster.RoleCoordinator},
+	AuditLines: {cluster.RoleCoordinator},
 	Generate:   {cluster.RoleCoordinator, cluster.RoleGateway},
 	EncodeRows: {cluster.RoleCoordinator, cluster.RoleGateway},
 	StageLink:  {cluster.RoleNode},
@@ -152,12 +156,12 @@ func maxRequest(p Procedure) int {
 		return MaxJoin
 	case Sync:
 		return MaxReport
-	}
-	return MaxMessage
 	case Settle:
 		return MaxSettle
 	case Enlist:
 		return MaxJoin
+	}
+	return MaxMessage
 }
 
 func handlerOptions(p Procedure, codec connect.Codec) []connect.HandlerOption {

@@ -65,11 +65,12 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.profile.Key, "key", "", "API key (better: SKEIN_KEY, which others cannot see)")
 	root.PersistentFlags().StringVar(&a.profile.CA, "ca", os.Getenv("SKEIN_CA"), "file with the certificates that the API's may come from (SKEIN_CA)")
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "table or json")
-	root.AddGroup(&cobra.Group{ID: "models", Title: "Models:"}, &cobra.Group{ID: "fleet", Title: "The fleet:"}, &cobra.Group{ID: "ask", Title: "Asking:"})
+	root.AddGroup(&cobra.Group{ID: "models", Title: "Models:"}, &cobra.Group{ID: "fleet", Title: "The fleet:"}, &cobra.Group{ID: "tenants", Title: "Who uses it:"}, &cobra.Group{ID: "ask", Title: "Asking:"})
 	for group, commands := range map[string][]*cobra.Command{
-		"models": {a.push(), a.models(), a.serve(), a.unserve(), a.alias(), a.rollback(), a.ps(), a.placement(), a.why(), a.replay()},
-		"fleet":  {a.dev(), a.status(), a.nodes(), a.join(), a.drain(), a.resume(), a.remove(), a.keys()},
-		"ask":    {a.chat(), a.generate(), a.embed(), a.classify()},
+		"models":  {a.push(), a.models(), a.serve(), a.unserve(), a.alias(), a.rollback(), a.ps(), a.placement(), a.why(), a.replay()},
+		"fleet":   {a.dev(), a.status(), a.nodes(), a.join(), a.drain(), a.resume(), a.remove()},
+		"tenants": {a.tenants(), a.keys(), a.limits(), a.usageCommand(), a.prices(), a.audit()},
+		"ask":     {a.chat(), a.generate(), a.embed(), a.classify()},
 	} {
 		for _, c := range commands {
 			c.GroupID = group

@@ -2952,8 +2952,18 @@ func (x *GetStatusResponse) GetSoftware() string {
 type CreateKeyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// May also call the admin API.
-	Admin         bool `protobuf:"varint,2,opt,name=admin,proto3" json:"admin,omitempty"`
+	// Has the role admin.
+	Admin bool `protobuf:"varint,2,opt,name=admin,proto3" json:"admin,omitempty"`
+	// Tenant that it belongs to; "" = default.
+	Tenant string `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Application of the tenant that it is for; "" = the tenant itself.
+	Application string `protobuf:"bytes,4,opt,name=application,proto3" json:"application,omitempty"`
+	// "viewer", "caller", "publisher", "operator", "admin"; none = caller.
+	Roles []string `protobuf:"bytes,5,rep,name=roles,proto3" json:"roles,omitempty"`
+	// Patterns that narrow what it may call; none = what its tenant and application may.
+	Models []string `protobuf:"bytes,6,rep,name=models,proto3" json:"models,omitempty"`
+	// 0 = it does not end by itself.
+	TtlSeconds    int64 `protobuf:"varint,7,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3000,6 +3010,41 @@ func (x *CreateKeyRequest) GetAdmin() bool {
 		return x.Admin
 	}
 	return false
+}
+
+func (x *CreateKeyRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *CreateKeyRequest) GetApplication() string {
+	if x != nil {
+		return x.Application
+	}
+	return ""
+}
+
+func (x *CreateKeyRequest) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *CreateKeyRequest) GetModels() []string {
+	if x != nil {
+		return x.Models
+	}
+	return nil
+}
+
+func (x *CreateKeyRequest) GetTtlSeconds() int64 {
+	if x != nil {
+		return x.TtlSeconds
+	}
+	return 0
 }
 
 type CreateKeyResponse struct {
@@ -3092,12 +3137,20 @@ func (*ListKeysRequest) Descriptor() ([]byte, []int) {
 }
 
 type KeyView struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Admin         bool                   `protobuf:"varint,3,opt,name=admin,proto3" json:"admin,omitempty"`
-	Revoked       bool                   `protobuf:"varint,4,opt,name=revoked,proto3" json:"revoked,omitempty"`
-	CreatedMs     int64                  `protobuf:"varint,5,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Id          string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name        string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Admin       bool                   `protobuf:"varint,3,opt,name=admin,proto3" json:"admin,omitempty"`
+	Revoked     bool                   `protobuf:"varint,4,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	CreatedMs   int64                  `protobuf:"varint,5,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	Tenant      string                 `protobuf:"bytes,6,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Application string                 `protobuf:"bytes,7,opt,name=application,proto3" json:"application,omitempty"`
+	Roles       []string               `protobuf:"bytes,8,rep,name=roles,proto3" json:"roles,omitempty"`
+	Models      []string               `protobuf:"bytes,9,rep,name=models,proto3" json:"models,omitempty"`
+	// 0 = never.
+	ExpiresMs int64 `protobuf:"varint,10,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	// Id of the key that it follows.
+	Replaces      string `protobuf:"bytes,11,opt,name=replaces,proto3" json:"replaces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3167,6 +3220,48 @@ func (x *KeyView) GetCreatedMs() int64 {
 	return 0
 }
 
+func (x *KeyView) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *KeyView) GetApplication() string {
+	if x != nil {
+		return x.Application
+	}
+	return ""
+}
+
+func (x *KeyView) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *KeyView) GetModels() []string {
+	if x != nil {
+		return x.Models
+	}
+	return nil
+}
+
+func (x *KeyView) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+func (x *KeyView) GetReplaces() string {
+	if x != nil {
+		return x.Replaces
+	}
+	return ""
+}
+
 type ListKeysResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Keys          []*KeyView             `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
@@ -3211,6 +3306,112 @@ func (x *ListKeysResponse) GetKeys() []*KeyView {
 	return nil
 }
 
+type RotateKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// How long the old key still works; at most 30 days, 0 = not any more.
+	OverlapSeconds int64 `protobuf:"varint,2,opt,name=overlap_seconds,json=overlapSeconds,proto3" json:"overlap_seconds,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RotateKeyRequest) Reset() {
+	*x = RotateKeyRequest{}
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyRequest) ProtoMessage() {}
+
+func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *RotateKeyRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RotateKeyRequest) GetOverlapSeconds() int64 {
+	if x != nil {
+		return x.OverlapSeconds
+	}
+	return 0
+}
+
+type RotateKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Shown once.
+	Key           string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeyResponse) Reset() {
+	*x = RotateKeyResponse{}
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyResponse) ProtoMessage() {}
+
+func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *RotateKeyResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RotateKeyResponse) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
 type RevokeKeyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -3220,7 +3421,7 @@ type RevokeKeyRequest struct {
 
 func (x *RevokeKeyRequest) Reset() {
 	*x = RevokeKeyRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3232,7 +3433,7 @@ func (x *RevokeKeyRequest) String() string {
 func (*RevokeKeyRequest) ProtoMessage() {}
 
 func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3245,7 +3446,7 @@ func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{57}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *RevokeKeyRequest) GetId() string {
@@ -3263,7 +3464,7 @@ type RevokeKeyResponse struct {
 
 func (x *RevokeKeyResponse) Reset() {
 	*x = RevokeKeyResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3275,7 +3476,7 @@ func (x *RevokeKeyResponse) String() string {
 func (*RevokeKeyResponse) ProtoMessage() {}
 
 func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3288,7 +3489,7 @@ func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyResponse.ProtoReflect.Descriptor instead.
 func (*RevokeKeyResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{58}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{60}
 }
 
 var File_skein_admin_v1_admin_proto protoreflect.FileDescriptor
@@ -3489,23 +3690,43 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x124\n" +
 	"\amembers\x18\x03 \x03(\v2\x1a.skein.admin.v1.MemberViewR\amembers\x12\x1a\n" +
-	"\bsoftware\x18\x04 \x01(\tR\bsoftware\"<\n" +
+	"\bsoftware\x18\x04 \x01(\tR\bsoftware\"\xc5\x01\n" +
 	"\x10CreateKeyRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05admin\x18\x02 \x01(\bR\x05admin\"5\n" +
+	"\x05admin\x18\x02 \x01(\bR\x05admin\x12\x16\n" +
+	"\x06tenant\x18\x03 \x01(\tR\x06tenant\x12 \n" +
+	"\vapplication\x18\x04 \x01(\tR\vapplication\x12\x14\n" +
+	"\x05roles\x18\x05 \x03(\tR\x05roles\x12\x16\n" +
+	"\x06models\x18\x06 \x03(\tR\x06models\x12\x1f\n" +
+	"\vttl_seconds\x18\a \x01(\x03R\n" +
+	"ttlSeconds\"5\n" +
 	"\x11CreateKeyResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\"\x11\n" +
-	"\x0fListKeysRequest\"|\n" +
+	"\x0fListKeysRequest\"\x9f\x02\n" +
 	"\aKeyView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
 	"\x05admin\x18\x03 \x01(\bR\x05admin\x12\x18\n" +
 	"\arevoked\x18\x04 \x01(\bR\arevoked\x12\x1d\n" +
 	"\n" +
-	"created_ms\x18\x05 \x01(\x03R\tcreatedMs\"?\n" +
+	"created_ms\x18\x05 \x01(\x03R\tcreatedMs\x12\x16\n" +
+	"\x06tenant\x18\x06 \x01(\tR\x06tenant\x12 \n" +
+	"\vapplication\x18\a \x01(\tR\vapplication\x12\x14\n" +
+	"\x05roles\x18\b \x03(\tR\x05roles\x12\x16\n" +
+	"\x06models\x18\t \x03(\tR\x06models\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\n" +
+	" \x01(\x03R\texpiresMs\x12\x1a\n" +
+	"\breplaces\x18\v \x01(\tR\breplaces\"?\n" +
 	"\x10ListKeysResponse\x12+\n" +
-	"\x04keys\x18\x01 \x03(\v2\x17.skein.admin.v1.KeyViewR\x04keys\"\"\n" +
+	"\x04keys\x18\x01 \x03(\v2\x17.skein.admin.v1.KeyViewR\x04keys\"K\n" +
+	"\x10RotateKeyRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
+	"\x0foverlap_seconds\x18\x02 \x01(\x03R\x0eoverlapSeconds\"5\n" +
+	"\x11RotateKeyResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\"\"\n" +
 	"\x10RevokeKeyRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x13\n" +
 	"\x11RevokeKeyResponse2\xeb\x05\n" +
@@ -3534,12 +3755,13 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\x06Resume\x12\x1d.skein.admin.v1.ResumeRequest\x1a\x1e.skein.admin.v1.ResumeResponse\"\x04\x88\xb5\x18\t\x12Y\n" +
 	"\n" +
 	"RemoveNode\x12!.skein.admin.v1.RemoveNodeRequest\x1a\".skein.admin.v1.RemoveNodeResponse\"\x04\x88\xb5\x18\t\x12h\n" +
-	"\x0fCreateJoinToken\x12&.skein.admin.v1.CreateJoinTokenRequest\x1a'.skein.admin.v1.CreateJoinTokenResponse\"\x04\x88\xb5\x18\v2\xed\x02\n" +
+	"\x0fCreateJoinToken\x12&.skein.admin.v1.CreateJoinTokenRequest\x1a'.skein.admin.v1.CreateJoinTokenResponse\"\x04\x88\xb5\x18\v2\xc5\x03\n" +
 	"\x0eClusterService\x12V\n" +
 	"\tGetStatus\x12 .skein.admin.v1.GetStatusRequest\x1a!.skein.admin.v1.GetStatusResponse\"\x04\x88\xb5\x18\n" +
 	"\x12V\n" +
 	"\tCreateKey\x12 .skein.admin.v1.CreateKeyRequest\x1a!.skein.admin.v1.CreateKeyResponse\"\x04\x88\xb5\x18\r\x12S\n" +
 	"\bListKeys\x12\x1f.skein.admin.v1.ListKeysRequest\x1a .skein.admin.v1.ListKeysResponse\"\x04\x88\xb5\x18\f\x12V\n" +
+	"\tRotateKey\x12 .skein.admin.v1.RotateKeyRequest\x1a!.skein.admin.v1.RotateKeyResponse\"\x04\x88\xb5\x18\r\x12V\n" +
 	"\tRevokeKey\x12 .skein.admin.v1.RevokeKeyRequest\x1a!.skein.admin.v1.RevokeKeyResponse\"\x04\x88\xb5\x18\rB;Z9github.com/skein-project/skein/api/skein/admin/v1;adminv1b\x06proto3"
 
 var (
@@ -3554,7 +3776,7 @@ func file_skein_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_skein_admin_v1_admin_proto_rawDescData
 }
 
-var file_skein_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_skein_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
 var file_skein_admin_v1_admin_proto_goTypes = []any{
 	(*BeginBlobRequest)(nil),        // 0: skein.admin.v1.BeginBlobRequest
 	(*BeginBlobResponse)(nil),       // 1: skein.admin.v1.BeginBlobResponse
@@ -3613,20 +3835,22 @@ var file_skein_admin_v1_admin_proto_goTypes = []any{
 	(*ListKeysRequest)(nil),         // 54: skein.admin.v1.ListKeysRequest
 	(*KeyView)(nil),                 // 55: skein.admin.v1.KeyView
 	(*ListKeysResponse)(nil),        // 56: skein.admin.v1.ListKeysResponse
-	(*RevokeKeyRequest)(nil),        // 57: skein.admin.v1.RevokeKeyRequest
-	(*RevokeKeyResponse)(nil),       // 58: skein.admin.v1.RevokeKeyResponse
-	nil,                             // 59: skein.admin.v1.PublishRequest.FilesEntry
-	(*Traits)(nil),                  // 60: skein.admin.v1.Traits
-	(*Rollout)(nil),                 // 61: skein.admin.v1.Rollout
-	(*ModelRecord)(nil),             // 62: skein.admin.v1.ModelRecord
+	(*RotateKeyRequest)(nil),        // 57: skein.admin.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),       // 58: skein.admin.v1.RotateKeyResponse
+	(*RevokeKeyRequest)(nil),        // 59: skein.admin.v1.RevokeKeyRequest
+	(*RevokeKeyResponse)(nil),       // 60: skein.admin.v1.RevokeKeyResponse
+	nil,                             // 61: skein.admin.v1.PublishRequest.FilesEntry
+	(*Traits)(nil),                  // 62: skein.admin.v1.Traits
+	(*Rollout)(nil),                 // 63: skein.admin.v1.Rollout
+	(*ModelRecord)(nil),             // 64: skein.admin.v1.ModelRecord
 }
 var file_skein_admin_v1_admin_proto_depIdxs = []int32{
-	59, // 0: skein.admin.v1.PublishRequest.files:type_name -> skein.admin.v1.PublishRequest.FilesEntry
-	60, // 1: skein.admin.v1.Version.traits:type_name -> skein.admin.v1.Traits
-	61, // 2: skein.admin.v1.Alias.rollout:type_name -> skein.admin.v1.Rollout
+	61, // 0: skein.admin.v1.PublishRequest.files:type_name -> skein.admin.v1.PublishRequest.FilesEntry
+	62, // 1: skein.admin.v1.Version.traits:type_name -> skein.admin.v1.Traits
+	63, // 2: skein.admin.v1.Alias.rollout:type_name -> skein.admin.v1.Rollout
 	7,  // 3: skein.admin.v1.ListModelsResponse.versions:type_name -> skein.admin.v1.Version
 	8,  // 4: skein.admin.v1.ListModelsResponse.aliases:type_name -> skein.admin.v1.Alias
-	62, // 5: skein.admin.v1.ListModelsResponse.models:type_name -> skein.admin.v1.ModelRecord
+	64, // 5: skein.admin.v1.ListModelsResponse.models:type_name -> skein.admin.v1.ModelRecord
 	8,  // 6: skein.admin.v1.SetAliasResponse.alias:type_name -> skein.admin.v1.Alias
 	8,  // 7: skein.admin.v1.RollbackAliasResponse.alias:type_name -> skein.admin.v1.Alias
 	19, // 8: skein.admin.v1.ReplicaView.stages:type_name -> skein.admin.v1.StageView
@@ -3663,33 +3887,35 @@ var file_skein_admin_v1_admin_proto_depIdxs = []int32{
 	49, // 39: skein.admin.v1.ClusterService.GetStatus:input_type -> skein.admin.v1.GetStatusRequest
 	52, // 40: skein.admin.v1.ClusterService.CreateKey:input_type -> skein.admin.v1.CreateKeyRequest
 	54, // 41: skein.admin.v1.ClusterService.ListKeys:input_type -> skein.admin.v1.ListKeysRequest
-	57, // 42: skein.admin.v1.ClusterService.RevokeKey:input_type -> skein.admin.v1.RevokeKeyRequest
-	1,  // 43: skein.admin.v1.ModelService.BeginBlob:output_type -> skein.admin.v1.BeginBlobResponse
-	3,  // 44: skein.admin.v1.ModelService.WriteChunk:output_type -> skein.admin.v1.WriteChunkResponse
-	5,  // 45: skein.admin.v1.ModelService.Publish:output_type -> skein.admin.v1.PublishResponse
-	9,  // 46: skein.admin.v1.ModelService.ListModels:output_type -> skein.admin.v1.ListModelsResponse
-	11, // 47: skein.admin.v1.ModelService.DeleteVersion:output_type -> skein.admin.v1.DeleteVersionResponse
-	13, // 48: skein.admin.v1.ModelService.SetAlias:output_type -> skein.admin.v1.SetAliasResponse
-	15, // 49: skein.admin.v1.ModelService.RollbackAlias:output_type -> skein.admin.v1.RollbackAliasResponse
-	17, // 50: skein.admin.v1.ModelService.DeleteAlias:output_type -> skein.admin.v1.DeleteAliasResponse
-	21, // 51: skein.admin.v1.DeploymentService.Serve:output_type -> skein.admin.v1.ServeResponse
-	23, // 52: skein.admin.v1.DeploymentService.Unserve:output_type -> skein.admin.v1.UnserveResponse
-	27, // 53: skein.admin.v1.DeploymentService.List:output_type -> skein.admin.v1.ListResponse
-	29, // 54: skein.admin.v1.DeploymentService.Pin:output_type -> skein.admin.v1.PinResponse
-	31, // 55: skein.admin.v1.DeploymentService.Avoid:output_type -> skein.admin.v1.AvoidResponse
-	34, // 56: skein.admin.v1.DeploymentService.Why:output_type -> skein.admin.v1.WhyResponse
-	36, // 57: skein.admin.v1.DeploymentService.GetRecording:output_type -> skein.admin.v1.GetRecordingResponse
-	40, // 58: skein.admin.v1.NodeService.ListNodes:output_type -> skein.admin.v1.ListNodesResponse
-	42, // 59: skein.admin.v1.NodeService.Drain:output_type -> skein.admin.v1.DrainResponse
-	44, // 60: skein.admin.v1.NodeService.Resume:output_type -> skein.admin.v1.ResumeResponse
-	46, // 61: skein.admin.v1.NodeService.RemoveNode:output_type -> skein.admin.v1.RemoveNodeResponse
-	48, // 62: skein.admin.v1.NodeService.CreateJoinToken:output_type -> skein.admin.v1.CreateJoinTokenResponse
-	51, // 63: skein.admin.v1.ClusterService.GetStatus:output_type -> skein.admin.v1.GetStatusResponse
-	53, // 64: skein.admin.v1.ClusterService.CreateKey:output_type -> skein.admin.v1.CreateKeyResponse
-	56, // 65: skein.admin.v1.ClusterService.ListKeys:output_type -> skein.admin.v1.ListKeysResponse
-	58, // 66: skein.admin.v1.ClusterService.RevokeKey:output_type -> skein.admin.v1.RevokeKeyResponse
-	43, // [43:67] is the sub-list for method output_type
-	19, // [19:43] is the sub-list for method input_type
+	57, // 42: skein.admin.v1.ClusterService.RotateKey:input_type -> skein.admin.v1.RotateKeyRequest
+	59, // 43: skein.admin.v1.ClusterService.RevokeKey:input_type -> skein.admin.v1.RevokeKeyRequest
+	1,  // 44: skein.admin.v1.ModelService.BeginBlob:output_type -> skein.admin.v1.BeginBlobResponse
+	3,  // 45: skein.admin.v1.ModelService.WriteChunk:output_type -> skein.admin.v1.WriteChunkResponse
+	5,  // 46: skein.admin.v1.ModelService.Publish:output_type -> skein.admin.v1.PublishResponse
+	9,  // 47: skein.admin.v1.ModelService.ListModels:output_type -> skein.admin.v1.ListModelsResponse
+	11, // 48: skein.admin.v1.ModelService.DeleteVersion:output_type -> skein.admin.v1.DeleteVersionResponse
+	13, // 49: skein.admin.v1.ModelService.SetAlias:output_type -> skein.admin.v1.SetAliasResponse
+	15, // 50: skein.admin.v1.ModelService.RollbackAlias:output_type -> skein.admin.v1.RollbackAliasResponse
+	17, // 51: skein.admin.v1.ModelService.DeleteAlias:output_type -> skein.admin.v1.DeleteAliasResponse
+	21, // 52: skein.admin.v1.DeploymentService.Serve:output_type -> skein.admin.v1.ServeResponse
+	23, // 53: skein.admin.v1.DeploymentService.Unserve:output_type -> skein.admin.v1.UnserveResponse
+	27, // 54: skein.admin.v1.DeploymentService.List:output_type -> skein.admin.v1.ListResponse
+	29, // 55: skein.admin.v1.DeploymentService.Pin:output_type -> skein.admin.v1.PinResponse
+	31, // 56: skein.admin.v1.DeploymentService.Avoid:output_type -> skein.admin.v1.AvoidResponse
+	34, // 57: skein.admin.v1.DeploymentService.Why:output_type -> skein.admin.v1.WhyResponse
+	36, // 58: skein.admin.v1.DeploymentService.GetRecording:output_type -> skein.admin.v1.GetRecordingResponse
+	40, // 59: skein.admin.v1.NodeService.ListNodes:output_type -> skein.admin.v1.ListNodesResponse
+	42, // 60: skein.admin.v1.NodeService.Drain:output_type -> skein.admin.v1.DrainResponse
+	44, // 61: skein.admin.v1.NodeService.Resume:output_type -> skein.admin.v1.ResumeResponse
+	46, // 62: skein.admin.v1.NodeService.RemoveNode:output_type -> skein.admin.v1.RemoveNodeResponse
+	48, // 63: skein.admin.v1.NodeService.CreateJoinToken:output_type -> skein.admin.v1.CreateJoinTokenResponse
+	51, // 64: skein.admin.v1.ClusterService.GetStatus:output_type -> skein.admin.v1.GetStatusResponse
+	53, // 65: skein.admin.v1.ClusterService.CreateKey:output_type -> skein.admin.v1.CreateKeyResponse
+	56, // 66: skein.admin.v1.ClusterService.ListKeys:output_type -> skein.admin.v1.ListKeysResponse
+	58, // 67: skein.admin.v1.ClusterService.RotateKey:output_type -> skein.admin.v1.RotateKeyResponse
+	60, // 68: skein.admin.v1.ClusterService.RevokeKey:output_type -> skein.admin.v1.RevokeKeyResponse
+	44, // [44:69] is the sub-list for method output_type
+	19, // [19:44] is the sub-list for method input_type
 	19, // [19:19] is the sub-list for extension type_name
 	19, // [19:19] is the sub-list for extension extendee
 	0,  // [0:19] is the sub-list for field type_name
@@ -3707,7 +3933,7 @@ func file_skein_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skein_admin_v1_admin_proto_rawDesc), len(file_skein_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   60,
+			NumMessages:   62,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

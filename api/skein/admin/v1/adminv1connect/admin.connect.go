@@ -94,6 +94,9 @@ const (
 	ClusterServiceCreateKeyProcedure = "/skein.admin.v1.ClusterService/CreateKey"
 	// ClusterServiceListKeysProcedure is the fully-qualified name of the ClusterService's ListKeys RPC.
 	ClusterServiceListKeysProcedure = "/skein.admin.v1.ClusterService/ListKeys"
+	// ClusterServiceRotateKeyProcedure is the fully-qualified name of the ClusterService's RotateKey
+	// RPC.
+	ClusterServiceRotateKeyProcedure = "/skein.admin.v1.ClusterService/RotateKey"
 	// ClusterServiceRevokeKeyProcedure is the fully-qualified name of the ClusterService's RevokeKey
 	// RPC.
 	ClusterServiceRevokeKeyProcedure = "/skein.admin.v1.ClusterService/RevokeKey"
@@ -788,6 +791,8 @@ type ClusterServiceClient interface {
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
 	CreateKey(context.Context, *connect.Request[v1.CreateKeyRequest]) (*connect.Response[v1.CreateKeyResponse], error)
 	ListKeys(context.Context, *connect.Request[v1.ListKeysRequest]) (*connect.Response[v1.ListKeysResponse], error)
+	// RotateKey makes a key that follows another one, with the same rights. The old one ends after the overlap.
+	RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error)
 	RevokeKey(context.Context, *connect.Request[v1.RevokeKeyRequest]) (*connect.Response[v1.RevokeKeyResponse], error)
 }
 
@@ -820,6 +825,12 @@ func NewClusterServiceClient(httpClient connect.HTTPClient, baseURL string, opts
 			connect.WithSchema(clusterServiceMethods.ByName("ListKeys")),
 			connect.WithClientOptions(opts...),
 		),
+		rotateKey: connect.NewClient[v1.RotateKeyRequest, v1.RotateKeyResponse](
+			httpClient,
+			baseURL+ClusterServiceRotateKeyProcedure,
+			connect.WithSchema(clusterServiceMethods.ByName("RotateKey")),
+			connect.WithClientOptions(opts...),
+		),
 		revokeKey: connect.NewClient[v1.RevokeKeyRequest, v1.RevokeKeyResponse](
 			httpClient,
 			baseURL+ClusterServiceRevokeKeyProcedure,
@@ -834,6 +845,7 @@ type clusterServiceClient struct {
 	getStatus *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
 	createKey *connect.Client[v1.CreateKeyRequest, v1.CreateKeyResponse]
 	listKeys  *connect.Client[v1.ListKeysRequest, v1.ListKeysResponse]
+	rotateKey *connect.Client[v1.RotateKeyRequest, v1.RotateKeyResponse]
 	revokeKey *connect.Client[v1.RevokeKeyRequest, v1.RevokeKeyResponse]
 }
 
@@ -852,6 +864,11 @@ func (c *clusterServiceClient) ListKeys(ctx context.Context, req *connect.Reques
 	return c.listKeys.CallUnary(ctx, req)
 }
 
+// RotateKey calls skein.admin.v1.ClusterService.RotateKey.
+func (c *clusterServiceClient) RotateKey(ctx context.Context, req *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error) {
+	return c.rotateKey.CallUnary(ctx, req)
+}
+
 // RevokeKey calls skein.admin.v1.ClusterService.RevokeKey.
 func (c *clusterServiceClient) RevokeKey(ctx context.Context, req *connect.Request[v1.RevokeKeyRequest]) (*connect.Response[v1.RevokeKeyResponse], error) {
 	return c.revokeKey.CallUnary(ctx, req)
@@ -862,6 +879,8 @@ type ClusterServiceHandler interface {
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
 	CreateKey(context.Context, *connect.Request[v1.CreateKeyRequest]) (*connect.Response[v1.CreateKeyResponse], error)
 	ListKeys(context.Context, *connect.Request[v1.ListKeysRequest]) (*connect.Response[v1.ListKeysResponse], error)
+	// RotateKey makes a key that follows another one, with the same rights. The old one ends after the overlap.
+	RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error)
 	RevokeKey(context.Context, *connect.Request[v1.RevokeKeyRequest]) (*connect.Response[v1.RevokeKeyResponse], error)
 }
 
@@ -890,6 +909,12 @@ func NewClusterServiceHandler(svc ClusterServiceHandler, opts ...connect.Handler
 		connect.WithSchema(clusterServiceMethods.ByName("ListKeys")),
 		connect.WithHandlerOptions(opts...),
 	)
+	clusterServiceRotateKeyHandler := connect.NewUnaryHandler(
+		ClusterServiceRotateKeyProcedure,
+		svc.RotateKey,
+		connect.WithSchema(clusterServiceMethods.ByName("RotateKey")),
+		connect.WithHandlerOptions(opts...),
+	)
 	clusterServiceRevokeKeyHandler := connect.NewUnaryHandler(
 		ClusterServiceRevokeKeyProcedure,
 		svc.RevokeKey,
@@ -904,6 +929,8 @@ func NewClusterServiceHandler(svc ClusterServiceHandler, opts ...connect.Handler
 			clusterServiceCreateKeyHandler.ServeHTTP(w, r)
 		case ClusterServiceListKeysProcedure:
 			clusterServiceListKeysHandler.ServeHTTP(w, r)
+		case ClusterServiceRotateKeyProcedure:
+			clusterServiceRotateKeyHandler.ServeHTTP(w, r)
 		case ClusterServiceRevokeKeyProcedure:
 			clusterServiceRevokeKeyHandler.ServeHTTP(w, r)
 		default:
@@ -925,6 +952,10 @@ func (UnimplementedClusterServiceHandler) CreateKey(context.Context, *connect.Re
 
 func (UnimplementedClusterServiceHandler) ListKeys(context.Context, *connect.Request[v1.ListKeysRequest]) (*connect.Response[v1.ListKeysResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skein.admin.v1.ClusterService.ListKeys is not implemented"))
+}
+
+func (UnimplementedClusterServiceHandler) RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skein.admin.v1.ClusterService.RotateKey is not implemented"))
 }
 
 func (UnimplementedClusterServiceHandler) RevokeKey(context.Context, *connect.Request[v1.RevokeKeyRequest]) (*connect.Response[v1.RevokeKeyResponse], error) {
