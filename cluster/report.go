@@ -107,6 +107,9 @@ type Demand struct {
 	First   series.Histogram `json:"first"`             // time to the first token, of answers that went well and have tokens
 	Total   series.Histogram `json:"total"`             // time of requests that went well
 	Failing []Failing        `json:"failing,omitempty"` // some of Failed
+
+	Shadowed int `json:"shadowed,omitempty"` // copies whose answers were compared with those of the version that a name means
+	Agreed   int `json:"agreed,omitempty"`   // of Shadowed, that were equal
 }
 
 // Failing names a request that failed, as it stands in logs and traces.
@@ -120,7 +123,7 @@ func (d Demand) Validate() error {
 	switch {
 	case !ValidName(d.Version.Model), !validID(d.Tenant):
 		return errors.New("demand: malformed version or tenant")
-	case min(d.Running, d.Waiting, d.Arrived, d.Ended, d.Failed, d.Refused) < 0, min(d.Prompt, d.Answer, int64(d.Over)) < 0:
+	case min(d.Running, d.Waiting, d.Arrived, d.Ended, d.Failed, d.Refused, d.Shadowed, d.Agreed) < 0, min(d.Prompt, d.Answer, int64(d.Over)) < 0:
 		return errors.New("demand: a negative amount")
 	case len(d.Failing) > MaxFailing:
 		return errors.New("demand: too many failing requests")

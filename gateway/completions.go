@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -80,7 +81,11 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &req); err != nil {
 		return err
 	}
-	t, err := s.text(r.Context(), req.Model)
+	messages, err := req.turns()
+	if err != nil {
+		return err
+	}
+	t, err := s.text(r.Context(), req.Model, cmp.Or(req.session(), opening(messages)))
 	if err != nil {
 		return err
 	}
@@ -92,13 +97,11 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 		return invalid("top_logprobs", "top_logprobs needs logprobs")
 	}
 	a.Sampling.Logprobs, a.Sampling.TopLogprobs = req.Logprobs, req.TopLogprobs
-	messages, err := req.turns()
-	if err != nil {
+	now := time.Now()
+	if a.Tokens, err = t.chat(messages, now); err != nil {
 		return err
 	}
-	if a.Tokens, err = t.chat(messages, time.Now()); err != nil {
-		return err
-	}
+	a.again = func(other *text) ([]int32, error) { return other.chat(messages, now) }
 	return s.complete(r.Context(), w.(*answer), t, &req.params, chatShape, repeat(a, n), len(a.Tokens))
 }
 
@@ -110,7 +113,7 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &req); err != nil {
 		return err
 	}
-	t, err := s.text(r.Context(), req.Model)
+	t, err := s.text(r.Context(), req.Model, req.session())
 	if err != nil {
 		return err
 	}
@@ -141,8 +144,17 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 	}
 	var asks []Ask
 	tokens := 0
-	for _, p := range prompts {
-		a.Tokens = p
+	a.again = func(other *text) ([]int32, error) {
+		list, err := s.prompts(other, req.Prompt, "prompt")
+		if err != nil {
+			return nil, err
+		}
+		return list[0], nil
+	}
+	for i, p := range prompts {
+		if a.Tokens = p; i > 0 {
+			a.again = nil
+		}
 		asks = append(asks, repeat(a, n)...)
 		tokens += len(p)
 	}

@@ -16,6 +16,7 @@ type embeddingRequest struct {
 	Input      json.RawMessage `json:"input"`
 	Encoding   string          `json:"encoding_format"`
 	Dimensions *int            `json:"dimensions"`
+	User       string          `json:"user"`
 }
 
 type embeddingJSON struct {
@@ -32,27 +33,33 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 	if req.Encoding != "" && req.Encoding != "float" && req.Encoding != "base64" {
 		return invalid("encoding_format", "encoding_format %.40q: want float or base64", req.Encoding)
 	}
-	t, err := s.text(r.Context(), req.Model)
+	t, err := s.text(r.Context(), req.Model, req.User)
 	if err != nil {
 		return err
 	}
 	if req.Dimensions != nil && *req.Dimensions != t.manifest.Config.Hidden {
 		return invalid("dimensions", "the model's vectors have %d dimensions", t.manifest.Config.Hidden)
 	}
-	inputs, err := s.prompts(t, req.Input, "input")
+	rowsOf := func(of *text) (rows []wire.EncodeRow, err error) {
+		inputs, err := s.prompts(of, req.Input, "input")
+		for _, ids := range inputs {
+			rows = append(rows, wire.EncodeRow{IDs: ids})
+		}
+		return rows, err
+	}
+	rows, err := rowsOf(t)
 	if err != nil {
 		return err
 	}
-	var rows []wire.EncodeRow
 	tokens := 0
-	for _, ids := range inputs {
-		rows = append(rows, wire.EncodeRow{IDs: ids})
-		tokens += len(ids)
+	for _, row := range rows {
+		tokens += len(row.IDs)
 	}
 	vectors, err := s.embed(r.Context(), t, rows)
 	if err != nil {
 		return err
 	}
+	s.shadowEmbed(r.Context(), t, rowsOf, vectors)
 	list := make([]embeddingJSON, len(vectors))
 	for i, v := range vectors {
 		list[i] = embeddingJSON{Object: "embedding", Index: i, Embedding: v}

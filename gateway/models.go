@@ -66,11 +66,12 @@ func (s *Server) listModels(w http.ResponseWriter, r *http.Request) error {
 // getModel answers for every name that can be called: aliases, and versions.
 func (s *Server) getModel(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("model")
-	target, v, err := s.version(r.Context(), name)
+	table, _ := s.table()
+	target, _ := table.Target(name)
+	v, err := s.callable(r.Context(), name, target)
 	if err != nil {
 		return err
 	}
-	table, _ := s.table()
 	w.(*answer).json(http.StatusOK, modelOf(Model{Name: name, Version: target, Ready: len(table.Routes(target)), Created: time.UnixMilli(int64(v.Created))}))
 	return nil
 }

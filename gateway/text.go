@@ -24,7 +24,10 @@ type text struct {
 	template  *jinja.Template  // nil: none
 	source    string           // of the template
 	specials  map[string]string
-	limit     int // bytes of a prompt
+	limit     int               // bytes of a prompt
+	defaults  *cluster.Defaults // of the model; nil = none
+	tokens    int               // of an answer to a request that says nothing; 0 = no default
+	shadow    *copied           // nil: no copy goes anywhere
 }
 
 // texts keeps what was loaded, by manifest. One load per manifest is under way at a time; all who ask wait for it.
@@ -40,16 +43,31 @@ type textEntry struct {
 	used time.Time
 }
 
-// text finds the version that a model name means and what handles its text.
-func (s *Server) text(ctx context.Context, name string) (*text, error) {
+// text finds the version that answers a request for a model, and what handles its text. talk is as for choose.
+func (s *Server) text(ctx context.Context, name, talk string) (*text, error) {
 	if name == "" {
 		return nil, invalid("model", "a model is needed")
 	}
-	v, version, err := s.version(ctx, name)
+	to, err := s.choose(ctx, name, talk)
 	if err != nil {
 		return nil, err
 	}
-	callOf(ctx).resolve(name, v)
+	callOf(ctx).resolve(name, to.version.VersionID)
+	t, err := s.textOf(ctx, to.version)
+	if err != nil {
+		return nil, err
+	}
+	if t.defaults = to.model.Defaults; t.defaults != nil && t.defaults.MaxTokens != nil {
+		t.tokens = min(*t.defaults.MaxTokens, s.context(t))
+	}
+	if to.shadow != nil {
+		t.shadow = &copied{name: name, version: *to.shadow, owner: s.live.Now().Model(to.shadow.Model).Owner}
+	}
+	return t, nil
+}
+
+// textOf finds what handles the text of a version.
+func (s *Server) textOf(ctx context.Context, version cluster.Version) (*text, error) {
 	e := s.texts.entry(version.Manifest)
 	e.once.Do(func() { e.text, e.err = s.loadText(context.WithoutCancel(ctx), version) })
 	if e.err != nil {
@@ -57,20 +75,8 @@ func (s *Server) text(ctx context.Context, name string) (*text, error) {
 		return nil, e.err
 	}
 	t := *e.text
-	t.version = v
+	t.version = version.VersionID
 	return &t, nil
-}
-
-// version finds what a name means to whoever asks. What they may not call is not there: the same work is done, and the same said.
-func (s *Server) version(ctx context.Context, name string) (cluster.VersionID, cluster.Version, error) {
-	state := s.live.Now()
-	table, _ := s.table()
-	id, found := table.Target(name)
-	v, there := state.Version(id)
-	if may := state.MayCall(callOf(ctx).principal(), name); !may || !found || !there {
-		return id, v, &Error{Fault: FaultModel, Param: "model", Why: fmt.Sprintf("the model %.128q does not exist", name)}
-	}
-	return id, v, nil
 }
 
 func (t *texts) entry(d blob.Digest) *textEntry {
