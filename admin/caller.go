@@ -16,6 +16,7 @@ import (
 	"github.com/skein-project/skein/access"
 	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/people"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -65,6 +66,10 @@ func (g gate) admit(ctx context.Context, procedure string, header http.Header, p
 	}
 	var err error
 	if c.Principal, err = g.h.principal(ctx, header, peer); err != nil {
+		var said *connect.Error
+		if errors.As(err, &said) {
+			return nil, said
+		}
 		return nil, connect.NewError(connect.CodeUnauthenticated, err)
 	}
 	need, ok := g.needs.Requires(procedure)
@@ -79,9 +84,12 @@ func permission(p access.Permission) string {
 	return strings.ToLower(strings.TrimPrefix(p.String(), "PERMISSION_"))
 }
 
-// principal finds who presents what is in "Authorization: Bearer …".
-func (h *Handler) principal(_ context.Context, header http.Header, peer string) (cluster.Principal, error) {
+// principal finds who presents what is in "Authorization: Bearer …": an API key, or a person's ID token.
+func (h *Handler) principal(ctx context.Context, header http.Header, peer string) (cluster.Principal, error) {
 	secret, ok := strings.CutPrefix(header.Get("Authorization"), "Bearer ")
+	if ok && people.MayBeToken(secret) {
+		return h.person(ctx, secret, header)
+	}
 	if !ok || len(secret) > maxKey {
 		return cluster.Principal{}, errors.New("a key is needed: Authorization: Bearer KEY")
 	}

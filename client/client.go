@@ -34,6 +34,7 @@ type Client struct {
 	Usage       adminv1connect.UsageServiceClient
 	Library     adminv1connect.LibraryServiceClient
 	Audit       adminv1connect.AuditServiceClient
+	People      adminv1connect.PeopleServiceClient
 	Inference   inferencev1connect.InferenceServiceClient
 }
 
@@ -70,6 +71,7 @@ func New(p Profile) (*Client, error) {
 	c.Library = adminv1connect.NewLibraryServiceClient(c.HTTP, base, opt)
 	c.Usage = adminv1connect.NewUsageServiceClient(c.HTTP, base, opt)
 	c.Audit = adminv1connect.NewAuditServiceClient(c.HTTP, base, opt)
+	c.People = adminv1connect.NewPeopleServiceClient(c.HTTP, base, opt)
 	c.Inference = inferencev1connect.NewInferenceServiceClient(c.HTTP, base, opt)
 	return c, nil
 }

@@ -68,12 +68,5 @@ func (p Profile) Save(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("save profile: %w", err)
-	}
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, text, 0o600); err != nil {
-		return fmt.Errorf("save profile: %w", err)
-	}
-	return os.Rename(tmp, path)
+	return savePrivate(path, text)
 }

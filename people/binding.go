@@ -56,15 +56,17 @@ func (b Binding) Validate() error {
 
 // fits says whether a binding speaks of a person.
 func (b Binding) fits(p Person) bool {
+	named := false
 	switch {
-	case b.Validate() != nil || b.Issuer != p.Issuer:
-		return false
+	case b.Issuer != p.Issuer:
 	case b.Subject != "":
-		return b.Subject == p.Subject
+		named = b.Subject == p.Subject
 	case b.Email != "":
-		return p.EmailVerified && lower(b.Email) == lower(p.Email)
+		named = p.EmailVerified && lower(b.Email) == lower(p.Email)
+	default:
+		named = slices.Contains(p.Groups, b.Group)
 	}
-	return slices.Contains(p.Groups, b.Group)
+	return named && b.Validate() == nil
 }
 
 // lower changes ASCII letters only: other letters that a fold would make equal may be another person's.

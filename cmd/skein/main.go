@@ -69,7 +69,7 @@ func (a *app) root() *cobra.Command {
 	for group, commands := range map[string][]*cobra.Command{
 		"models":  {a.push(), a.models(), a.serve(), a.unserve(), a.alias(), a.rollback(), a.ps(), a.placement(), a.why(), a.replay()},
 		"fleet":   {a.dev(), a.status(), a.nodes(), a.join(), a.drain(), a.resume(), a.remove()},
-		"tenants": {a.tenants(), a.keys(), a.limits(), a.usageCommand(), a.prices(), a.audit()},
+		"tenants": {a.tenants(), a.keys(), a.limits(), a.usageCommand(), a.prices(), a.audit(), a.people(), a.login(), a.logout(), a.whoami()},
 		"ask":     {a.chat(), a.generate(), a.embed(), a.classify()},
 	} {
 		for _, c := range commands {
@@ -97,6 +97,11 @@ func (a *app) client() (*client.Client, error) {
 		kept, err := client.LoadProfile(path)
 		if err != nil {
 			return nil, err
+		}
+		if a.profile.Key == "" {
+			if err := a.loggedIn(context.Background(), kept); err != nil {
+				return nil, err
+			}
 		}
 		if a.profile.URL == "" || a.profile.URL == kept.URL { // a key goes nowhere but to its own cluster
 			a.profile.URL = kept.URL
@@ -148,7 +153,7 @@ func explainCode(e *connect.Error, address string) (code int, text string) {
 		}
 		return exitUnreachable, oneLine(text) + " (try again in a moment)"
 	case connect.CodeUnauthenticated:
-		return exitRefused, oneLine(text) + ": set SKEIN_KEY to a key of this cluster"
+		return exitRefused, oneLine(text) + ": set SKEIN_KEY to a key of this cluster, or skein login"
 	case connect.CodePermissionDenied:
 		return exitRefused, oneLine(text) + ": use an admin key"
 	case connect.CodeInvalidArgument, connect.CodeNotFound, connect.CodeAlreadyExists, connect.CodeResourceExhausted,
