@@ -53,16 +53,14 @@ func (s *Server) settleFor(ctx context.Context, gateway cluster.NodeID, r *wire.
 	if !s.store.IsLeader() {
 		return nil, s.notLeader()
 	}
-	if len(r.Demand) > cluster.MaxDemands {
-		return nil, &wire.Refused{Code: connect.CodeInvalidArgument, Why: "too many rows of demand"}
-	}
-	for i := range r.Demand {
-		if err := r.Demand[i].Validate(); err != nil {
-			return nil, &wire.Refused{Code: connect.CodeInvalidArgument, Why: err.Error()}
+	demand := make([]cluster.Demand, 0, min(len(r.Demand), cluster.MaxDemands)+1)
+	for _, d := range r.Demand[:min(len(r.Demand), cluster.MaxDemands)] {
+		if d.Validate() == nil {
+			d.Gateway = gateway
+			demand = append(demand, d)
 		}
-		r.Demand[i].Gateway = gateway
 	}
-	s.fleet.ask(append(r.Demand, cluster.Demand{Gateway: gateway})) // without any, that it is there
+	s.fleet.ask(append(demand, cluster.Demand{Gateway: gateway})) // without any, that it is there
 	state := s.live.Now()
 	last, _ := state.LastSettled(gateway)
 	if r.Seq == 0 || !(quota.Mark{Session: last.Session, Seq: last.Seq}).Before(r.Session, r.Seq) {
@@ -191,3 +189,6 @@ func (s *Server) removed(gateway cluster.NodeID) bool {
 	_, member := state.Member(gateway)
 	return settled && !member
 }
+
+// ID is who this coordinator is.
+func (s *Server) ID() cluster.NodeID { return s.member.ID }

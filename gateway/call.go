@@ -26,6 +26,8 @@ type call struct {
 	cancel    context.CancelCauseFunc // ends the request, with the reason that its client is told
 	shown     presented               // set once, before anybody else knows the call
 	who       cluster.Principal       // set once, by the goroutine of the request
+	header    http.Header             // of the answer; nil = there is none
+	session   string                  // that the client names; "" = none
 
 	mu       sync.Mutex
 	tenant   string
@@ -38,6 +40,8 @@ type call struct {
 	last     time.Time // token
 	flow     *flow     // set with version
 	finishes []string
+	held     *hold         // of the limits; nil before they were asked, and after the end
+	device   time.Duration // that replicas spent on it
 	attempts int
 	failed   error
 	reached  bool // a handler has begun
@@ -47,7 +51,7 @@ type callKey struct{}
 
 // begin notes a request. What was made of it is told by end.
 func (s *Server) begin(r *http.Request, id, operation string) (*http.Request, *call) {
-	c := &call{s: s, id: id, operation: operation, began: time.Now()}
+	c := &call{s: s, id: id, operation: operation, began: time.Now(), session: sessionOf(r.Header)}
 	ctx := context.WithValue(r.Context(), callKey{}, c)
 	ctx, c.cancel = context.WithCancelCause(ctx)
 	if s.cfg.Tracer != nil {
@@ -80,6 +84,14 @@ func (c *call) principal() cluster.Principal {
 		return cluster.Principal{}
 	}
 	return c.who
+}
+
+// sessionName is the session that the client names; "" = none.
+func (c *call) sessionName() string {
+	if c == nil {
+		return ""
+	}
+	return c.session
 }
 
 // reach notes that the request could be read.
@@ -129,6 +141,15 @@ func (c *call) gave() {
 	}
 	c.last = now
 	c.answer++
+}
+
+// cost notes what a replica's devices spent on the request.
+func (c *call) cost(d time.Duration) {
+	if c != nil && d > 0 {
+		c.mu.Lock()
+		c.device += d
+		c.mu.Unlock()
+	}
 }
 
 // finish notes why an answer ended.
@@ -201,6 +222,7 @@ func (c *call) end() {
 	case !c.reached:
 		how = FaultInvalid.String()
 	}
+	c.leave(how)
 	c.s.books.end(c, how, now)
 	c.endSpan(how)
 	c.write(how, now)

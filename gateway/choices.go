@@ -66,13 +66,18 @@ func repeat(a Ask, n int) []Ask {
 	for i := range out {
 		out[i] = a
 		out[i].Sampling.Seed += uint64(i)
+		if i > 0 {
+			out[i].again = nil // one copy of a request is enough
+		}
 	}
 	return out
 }
 
 // complete answers asks side by side, streamed or whole. prompt is the number of tokens of all prompts, each counted once.
 func (s *Server) complete(ctx context.Context, w *answer, t *text, p *params, sh shape, asks []Ask, prompt int) error {
-	callOf(ctx).asked(prompt)
+	if err := s.admitAsks(ctx, t, asks, prompt); err != nil {
+		return err
+	}
 	head := completionJSON{ID: newID(sh.prefix), Object: sh.object, Created: time.Now().Unix(), Model: p.Model, SystemFingerprint: t.version.String()}
 	if p.Stream {
 		head.Object = sh.chunk

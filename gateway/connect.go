@@ -3,10 +3,13 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	inferencev1 "github.com/skein-project/skein/api/skein/inference/v1"
 	"github.com/skein-project/skein/api/skein/inference/v1/inferencev1connect"
@@ -27,6 +30,7 @@ func (s *Server) registerConnect(mux *http.ServeMux) {
 	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 		r, c := s.begin(r, requestID(r.Header.Get(requestIDHeader)), operationOf(r.URL.Path))
 		defer c.end()
+		c.header = w.Header()
 		w.Header().Set(requestIDHeader, c.id)
 		err := s.enter(r, c, r.URL.Path)
 		c.fail(err)
@@ -101,7 +105,7 @@ func (s *Server) connectError(err error) error {
 		code = connect.CodePermissionDenied
 	case FaultModel:
 		code = connect.CodeNotFound
-	case FaultBusy:
+	case FaultBusy, FaultLimit, FaultQuota:
 		code = connect.CodeResourceExhausted
 	case FaultUnavailable:
 		code = connect.CodeUnavailable
@@ -112,12 +116,19 @@ func (s *Server) connectError(err error) error {
 	case FaultTimeout:
 		code = connect.CodeDeadlineExceeded
 	}
-	return connect.NewError(code, e)
+	out := connect.NewError(code, e)
+	if e.Retry > 0 {
+		out.Meta().Set("Retry-After", strconv.Itoa(int(retryAfter(e.Retry)/time.Second)))
+		if d, err := connect.NewErrorDetail(&errdetails.RetryInfo{RetryDelay: durationpb.New(e.Retry)}); err == nil {
+			out.AddDetail(d)
+		}
+	}
+	return out
 }
 
 // Generate implements skein.inference.v1.
 func (i inference) Generate(ctx context.Context, r *connect.Request[inferencev1.GenerateRequest], out *connect.ServerStream[inferencev1.GenerateResponse]) error {
-	t, err := i.s.text(ctx, r.Msg.Model)
+	t, err := i.s.text(ctx, r.Msg.Model, "")
 	if err != nil {
 		return err
 	}
@@ -125,39 +136,51 @@ func (i inference) Generate(ctx context.Context, r *connect.Request[inferencev1.
 	if err != nil {
 		return err
 	}
-	if ids := r.Msg.GetTokens(); ids != nil {
-		a.Tokens = ids.Ids
-	} else if a.Tokens, err = t.prompt(r.Msg.GetPrompt()); err != nil {
+	a.again = func(of *text) ([]int32, error) {
+		if ids := r.Msg.GetTokens(); ids != nil {
+			return ids.Ids, nil
+		}
+		return of.prompt(r.Msg.GetPrompt())
+	}
+	if a.Tokens, err = a.again(t); err != nil {
 		return err
 	}
-	callOf(ctx).asked(len(a.Tokens))
-	return i.s.generate(ctx, t, a, i.pieces(t, a.Sampling.Logprobs, out))
+	asks := []Ask{a}
+	if err := i.s.admitAsks(ctx, t, asks, len(a.Tokens)); err != nil {
+		return err
+	}
+	return i.s.generate(ctx, t, asks[0], i.pieces(t, a.Sampling.Logprobs, out))
 }
 
 // Chat implements skein.inference.v1.
 func (i inference) Chat(ctx context.Context, r *connect.Request[inferencev1.ChatRequest], out *connect.ServerStream[inferencev1.GenerateResponse]) error {
-	t, err := i.s.text(ctx, r.Msg.Model)
-	if err != nil {
-		return err
-	}
 	var messages []Message
 	for _, m := range r.Msg.Messages {
 		messages = append(messages, Message{Role: m.Role, Content: m.Content})
+	}
+	t, err := i.s.text(ctx, r.Msg.Model, opening(messages))
+	if err != nil {
+		return err
 	}
 	a, err := t.ask(r.Msg.Sampling)
 	if err != nil {
 		return err
 	}
-	if a.Tokens, err = t.chat(messages, time.Now()); err != nil {
+	now := time.Now()
+	if a.Tokens, err = t.chat(messages, now); err != nil {
 		return err
 	}
-	callOf(ctx).asked(len(a.Tokens))
-	return i.s.generate(ctx, t, a, i.pieces(t, a.Sampling.Logprobs, out))
+	a.again = func(other *text) ([]int32, error) { return other.chat(messages, now) }
+	asks := []Ask{a}
+	if err := i.s.admitAsks(ctx, t, asks, len(a.Tokens)); err != nil {
+		return err
+	}
+	return i.s.generate(ctx, t, asks[0], i.pieces(t, a.Sampling.Logprobs, out))
 }
 
 // ask reads sampling parameters over the model's defaults.
 func (t *text) ask(p *inferencev1.Sampling) (Ask, error) {
-	a := Ask{Sampling: t.manifest.Sampling}
+	a := Ask{Sampling: t.defaults.Over(t.manifest.Sampling), MaxTokens: t.tokens}
 	if p == nil {
 		p = &inferencev1.Sampling{}
 	}
@@ -227,7 +250,7 @@ func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // Embed implements skein.inference.v1.
 func (i inference) Embed(ctx context.Context, r *connect.Request[inferencev1.EmbedRequest]) (*connect.Response[inferencev1.EmbedResponse], error) {
-	t, err := i.s.text(ctx, r.Msg.Model)
+	t, err := i.s.text(ctx, r.Msg.Model, "")
 	if err != nil {
 		return nil, err
 	}
@@ -239,6 +262,10 @@ func (i inference) Embed(ctx context.Context, r *connect.Request[inferencev1.Emb
 	if err != nil {
 		return nil, err
 	}
+	i.s.shadowEmbed(ctx, t, func(other *text) ([]wire.EncodeRow, error) {
+		rows, _, err := i.s.rows(other, r.Msg.Texts, nil)
+		return rows, err
+	}, vectors)
 	res := &inferencev1.EmbedResponse{Usage: usage(n, 0), ModelVersion: t.version.String()}
 	for _, v := range vectors {
 		res.Vectors = append(res.Vectors, &inferencev1.Vector{Values: v})
@@ -248,7 +275,7 @@ func (i inference) Embed(ctx context.Context, r *connect.Request[inferencev1.Emb
 
 // Classify implements skein.inference.v1.
 func (i inference) Classify(ctx context.Context, r *connect.Request[inferencev1.ClassifyRequest]) (*connect.Response[inferencev1.ClassifyResponse], error) {
-	t, err := i.s.text(ctx, r.Msg.Model)
+	t, err := i.s.text(ctx, r.Msg.Model, "")
 	if err != nil {
 		return nil, err
 	}
@@ -264,6 +291,10 @@ func (i inference) Classify(ctx context.Context, r *connect.Request[inferencev1.
 	if err != nil {
 		return nil, err
 	}
+	i.s.shadowClassify(ctx, t, func(other *text) ([]wire.EncodeRow, error) {
+		rows, _, err := i.s.rows(other, texts, pairs)
+		return rows, err
+	}, results)
 	res := &inferencev1.ClassifyResponse{Usage: usage(n, 0), ModelVersion: t.version.String()}
 	for _, labels := range results {
 		c := &inferencev1.Classification{}
@@ -277,7 +308,7 @@ func (i inference) Classify(ctx context.Context, r *connect.Request[inferencev1.
 
 // Infer implements skein.inference.v1.
 func (i inference) Infer(ctx context.Context, r *connect.Request[inferencev1.InferRequest]) (*connect.Response[inferencev1.InferResponse], error) {
-	t, err := i.s.text(ctx, r.Msg.Model)
+	t, err := i.s.text(ctx, r.Msg.Model, "")
 	if err != nil {
 		return nil, err
 	}

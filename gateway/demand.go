@@ -25,7 +25,7 @@ func demandOf(d *cluster.Demand, c *call, how string, took time.Duration) {
 		if len(d.Failing) < cluster.MaxFailing {
 			d.Failing = append(d.Failing, cluster.Failing{Request: c.id, Trace: c.span.TraceID()})
 		}
-	case FaultBusy.String():
+	case FaultBusy.String(), FaultLimit.String(), FaultQuota.String():
 		d.Refused++
 	}
 }

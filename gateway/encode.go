@@ -21,7 +21,7 @@ func (s *Server) encode(ctx context.Context, t *text, rows []wire.EncodeRow, wan
 	if err := s.inputs(len(rows)); err != nil {
 		return nil, err
 	}
-	most, floats := s.context(t), 0
+	most, floats, tokens := s.context(t), 0, 0
 	for i, r := range rows {
 		if len(r.IDs) == 0 {
 			return nil, invalid("input", "input %d is empty", i)
@@ -33,10 +33,13 @@ func (s *Server) encode(ctx context.Context, t *text, rows []wire.EncodeRow, wan
 			return nil, err
 		}
 		floats += len(r.IDs) * t.manifest.Config.Hidden
-		callOf(ctx).asked(len(r.IDs))
+		tokens += len(r.IDs)
 	}
 	if want.Hidden && floats > maxFloats {
 		return nil, invalid("input", "the hidden states of these inputs are %d numbers, at most %d go into one answer: send fewer inputs", floats, maxFloats)
+	}
+	if err := s.admit(ctx, t, tokens, 0); err != nil {
+		return nil, err
 	}
 	var out []wire.EncodedRow
 	err := s.onReplica(ctx, t.version, func(ctx context.Context, r router.Route) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -30,6 +31,8 @@ const (
 	FaultTooLarge          // the request's body is over the limit
 	FaultTimeout           // the client's own deadline has passed
 	FaultPermission        // the key is valid and may not do this
+	FaultLimit             // a limit is reached that soon allows more
+	FaultQuota             // a limit is reached that counts days, months or the whole life
 )
 
 // String is the fault's name in metrics, traces and logs.
@@ -42,13 +45,15 @@ func (f Fault) String() string {
 
 var faultNames = map[Fault]string{FaultInternal: "internal", FaultInvalid: "invalid", FaultContext: "context", FaultKey: "key", FaultModel: "model", FaultTask: "task",
 	FaultBusy: "busy", FaultUnavailable: "unavailable", FaultCanceled: "canceled", FaultTooLarge: "too_large", FaultTimeout: "timeout",
-	FaultPermission: "permission"}
+	FaultPermission: "permission", FaultLimit: "limit", FaultQuota: "quota"}
 
 // Error is what a client is told.
 type Error struct {
 	Fault Fault
 	Param string // the field of the request that is wrong, if one is
 	Why   string
+	Retry time.Duration // after which it may be worth trying again; 0 = not told
+	Meter string        // of the limit that is reached
 }
 
 func (e *Error) Error() string { return e.Why }

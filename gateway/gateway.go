@@ -30,6 +30,8 @@ type Config struct {
 	MaxStops   int           // stop strings of a request; default 16
 	MaxInputs  int           // texts of one embedding or classification request; default 256
 	MaxChoices int           // answers that one request may ask for (n); default 8
+	Shadows    int           // copies of requests that run on shadow versions at once; more are dropped; default 8
+	LeaseWait  time.Duration // how long a request waits for its share of a limit that this gateway holds nothing of; default 2 s
 
 	MaxStaleness   time.Duration `yaml:"max_staleness" help:"without contact to the coordinators for so long, calls are refused (default 1m)"`               // default 60 s
 	TrustedProxies []string      `yaml:"trusted_proxies" help:"networks (CIDR) of proxies whose X-Forwarded-For says where a call comes from; default none"` // default none
@@ -60,15 +62,21 @@ func (c Config) withDefaults() Config {
 	if c.MaxChoices == 0 {
 		c.MaxChoices = 8
 	}
+	if c.LeaseWait == 0 {
+		c.LeaseWait = 2 * time.Second
+	}
 	if c.MaxStaleness == 0 {
 		c.MaxStaleness = time.Minute
+	}
+	if c.Shadows == 0 {
+		c.Shadows = 8
 	}
 	return c
 }
 
 // Validate checks that no limit is negative and that networks are networks.
 func (c Config) Validate() error {
-	if c.MaxBody < 0 || c.MaxPrompt < 0 || c.Patience < 0 || c.Attempts < 0 || c.MaxStops < 0 || c.MaxInputs < 0 || c.MaxChoices < 0 || c.MaxStaleness < 0 {
+	if c.MaxBody < 0 || c.MaxPrompt < 0 || c.Patience < 0 || c.Attempts < 0 || c.MaxStops < 0 || c.MaxInputs < 0 || c.MaxChoices < 0 || c.MaxStaleness < 0 || c.Shadows < 0 {
 		return fmt.Errorf("gateway config: a limit is negative: %+v", c)
 	}
 	_, err := c.proxies()
@@ -105,10 +113,13 @@ type Server struct {
 	proxies  []netip.Prefix
 	visitors visitors
 
+	ledger *ledger
 	books  *books
 	tables tables
 	texts  texts
 	load   load
+
+	shadows chan struct{} // holds one of each copy that runs
 }
 
 // New makes a gateway over the state that it follows.
@@ -116,8 +127,9 @@ func New(cfg Config, state *live.State, library Library, dialer *wire.Dialer, lo
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg.withDefaults(), live: state, library: library, dialer: dialer, log: log, needs: Needs(), books: newBooks()}
+	s := &Server{cfg: cfg.withDefaults(), live: state, library: library, dialer: dialer, log: log, needs: Needs(), ledger: newLedger(), books: newBooks()}
 	s.proxies, _ = cfg.proxies() // they are valid
+	s.shadows = make(chan struct{}, s.cfg.Shadows)
 	s.visitors.calls = map[*call]struct{}{}
 	s.texts.byDigest = map[blob.Digest]*textEntry{}
 	s.load.running, s.load.failed = map[router.Placed]int{}, map[router.Placed]time.Time{}
@@ -205,5 +217,5 @@ func (l *load) begin(p router.Placed) (end func()) {
 
 // pick chooses a placement of a version that is not excluded.
 func (s *Server) pick(t *router.Table, v cluster.VersionID, excluded []router.Placed) (router.Route, error) {
-	return router.Pick(t, v.String(), s.load.of, excluded, rand.Uint64())
+	return t.Pick(v, s.load.of, excluded, rand.Uint64())
 }

@@ -24,6 +24,8 @@ type Ask struct {
 	Sampling  model.Sampling
 	Stops     []string
 	MaxTokens int // 0 = as many as the context leaves
+
+	again func(*text) ([]int32, error) // the prompt for another version; nil = it is not asked
 }
 
 // limit sets MaxTokens to what a client asked for.
@@ -67,15 +69,26 @@ var (
 	errEnded    = errors.New("gateway: the replica's answer has no end")
 )
 
-// generate answers an ask piece by piece. A replica that fails is replaced by another, which continues from the tokens that were given:
+// generate answers an ask that was admitted piece by piece. A replica that fails is replaced by another, which continues from the tokens that were given:
 // the caller sees a pause, never an error, never a token twice.
 func (s *Server) generate(ctx context.Context, t *text, a Ask, send func(Piece) error) error {
+	first := a
 	if err := s.check(t, &a); err != nil {
 		return err
 	}
+	var given *transcript
+	if t.shadow != nil && a.again != nil {
+		given = &transcript{}
+		tell := send
+		send = func(p Piece) error { given.add(p); return tell(p) }
+	}
 	w := &writer{call: callOf(ctx), decoder: t.decoder(), stop: stopper{stops: a.Stops}, send: send, usage: Usage{Prompt: len(a.Tokens)}}
 	finish, err := s.tokens(ctx, t, a, w.take)
-	return w.finish(err, finish)
+	err = w.finish(err, finish)
+	if err == nil && given != nil {
+		s.shadowGenerate(ctx, t, first, given)
+	}
+	return err
 }
 
 func (t *text) decoder() *token.Decoder {

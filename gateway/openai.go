@@ -54,6 +54,7 @@ func (s *Server) openAI(operation, path string, h func(http.ResponseWriter, *htt
 	return func(w http.ResponseWriter, r *http.Request) {
 		r, c := s.begin(r, requestID(r.Header.Get(requestIDHeader)), operation)
 		defer c.end()
+		c.header = w.Header()
 		w.Header().Set(requestIDHeader, c.id)
 		out := &answer{ResponseWriter: w, explain: s.explain, began: c.began}
 		err := s.enter(r, c, path)
@@ -115,6 +116,10 @@ func (a *answer) fail(err error) {
 		status, kind, code = http.StatusNotFound, "invalid_request_error", "model_not_found"
 	case FaultBusy:
 		status, kind, code = http.StatusTooManyRequests, "rate_limit_error", "rate_limit_exceeded"
+	case FaultLimit:
+		status, kind, code = http.StatusTooManyRequests, e.Meter, "rate_limit_exceeded"
+	case FaultQuota:
+		status, kind, code = http.StatusTooManyRequests, "insufficient_quota", "insufficient_quota"
 	case FaultUnavailable:
 		status, kind = http.StatusServiceUnavailable, "server_error"
 	case FaultCanceled:
@@ -140,8 +145,11 @@ func (a *answer) fail(err error) {
 		_ = a.event(body) // the answer ends here whether the client is there or not
 		return
 	}
-	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
-		a.Header().Set("Retry-After", "1")
+	switch retry := retryAfter(e.Retry); {
+	case (e.Fault == FaultLimit || e.Fault == FaultQuota) && e.Retry == 0:
+		a.Header().Set("X-Should-Retry", "false") // it does not come back by itself
+	case status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests:
+		a.Header().Set("Retry-After", strconv.Itoa(int(retry/time.Second)))
 	}
 	a.json(status, body)
 }
@@ -233,6 +241,14 @@ type params struct {
 	Functions           []any           `json:"functions"`
 	Modalities          []string        `json:"modalities"`
 	Audio               map[string]any  `json:"audio"`
+	User                string          `json:"user"`
+	SafetyIdentifier    string          `json:"safety_identifier"`
+}
+
+// session is what the client says about whose request it is.
+func (p *params) session() string {
+	s := cmp.Or(p.SafetyIdentifier, p.User)
+	return s[:min(len(s), maxTalk)]
 }
 
 type streamOptions struct {
@@ -288,7 +304,7 @@ func (p *params) unsupported() string {
 
 // ask reads the parameters over the model's defaults.
 func (p *params) ask(t *text, maxChoices int) (a Ask, n int, err error) {
-	a = Ask{Sampling: t.manifest.Sampling, Stops: p.Stop}
+	a = Ask{Sampling: t.defaults.Over(t.manifest.Sampling), Stops: p.Stop, MaxTokens: t.tokens}
 	if name := p.unsupported(); name != "" {
 		return a, 0, invalid(name, "%s is not supported by this model", name)
 	}

@@ -54,8 +54,8 @@ var Outcomes = []struct {
 }{
 	{"ok", []string{"ok"}},
 	{"failed", []string{"internal", "unavailable", "timeout"}},
-	{"refused", []string{"busy"}},
-	{"other", []string{"invalid", "context", "key", "model", "task", "canceled", "too_large", "other"}},
+	{"refused", []string{"busy", "limit", "quota"}},
+	{"other", []string{"invalid", "context", "key", "model", "task", "canceled", "too_large", "permission", "other"}},
 }
 
 // Labels of families. What a program says of itself is the scraped instance in Prometheus.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 
@@ -22,6 +23,9 @@ import (
 	"github.com/skein-project/skein/raftstore"
 	"github.com/skein-project/skein/telemetry"
 )
+
+// usageDir is the folder of usage that could not be settled, in the data directory.
+const usageDir = "usage"
 
 // options is every setting of the program.
 type options struct {
@@ -120,6 +124,12 @@ func (o *options) run(ctx context.Context, log *slog.Logger) (err error) {
 	guarding, stop := context.WithCancel(context.WithoutCancel(ctx)) // requests that end late are watched too
 	defer stop()
 	running.Go(func() { inference.Guard(guarding) })
+	running.Go(func() {
+		account := gateway.Account{Gateway: s.ID(), Settler: s, Dir: filepath.Join(o.Dir, usageDir)}
+		if err := inference.Settle(guarding, account); err != nil {
+			log.Error("usage cannot be settled", "err", err)
+		}
+	})
 	mux := http.NewServeMux()
 	operator.Register(mux)
 	inference.Register(mux)

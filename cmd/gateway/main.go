@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -17,6 +18,9 @@ import (
 	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
+
+// usageDir is the folder of usage that could not be settled, in the data directory.
+const usageDir = "usage"
 
 // options is every setting of the program.
 type options struct {
@@ -84,10 +88,20 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 	defer stop()
 	running.Go(func() { f.Run(following) })
 	running.Go(func() { s.Guard(following) })
+	running.Go(func() { f.Enlist(following, member.ID, o.Name, api.Addr()) })
 	running.Go(func() { renew(following, o.Dir, member, creds, dialer, f, log) })
 	mux := http.NewServeMux()
 	s.Register(mux)
 	o.Watch.Serve(mux, s, func(sheet *telemetry.Sheet) { telemetry.Member(sheet, o.Dir, creds.Ends()) })
+	var settled sync.WaitGroup
+	defer settled.Wait() // before the state is followed no more
+	settling, last := context.WithCancel(context.WithoutCancel(ctx))
+	defer last()
+	settled.Go(func() {
+		if err := s.Settle(settling, gateway.Account{Gateway: member.ID, Settler: f, Dir: filepath.Join(o.Dir, usageDir)}); err != nil {
+			log.Error("usage cannot be settled", "err", err)
+		}
+	})
 	return api.Serve(ctx, mux, s.Ready)
 }
 

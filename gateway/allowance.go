@@ -1,0 +1,104 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/quota"
+)
+
+// allowance is what the limits of whoever asks leave after a request. Limits of everybody together are not theirs to know.
+type allowance struct{ requests, tokens left }
+
+// left is what the tightest limit of a meter leaves.
+type left struct {
+	known            bool
+	limit, remaining int64
+	reset            time.Duration // until remaining is limit again, 0 = not by itself
+}
+
+// allowanceOf reads the purses of a wallet.
+func allowanceOf(w *quota.Wallet, now quota.Moment) (a allowance) {
+	for _, p := range w.Purses() {
+		var to *left
+		switch p.ID().Meter {
+		case quota.Requests:
+			to = &a.requests
+		case quota.Tokens:
+			to = &a.tokens
+		}
+		if to == nil || p.ID().Subject == cluster.TotalSubject {
+			continue
+		}
+		l := left{true, p.Limit().Amount, p.Remaining(now), p.Reset(now)}
+		if !to.known || float64(l.remaining)*float64(max(1, to.limit)) < float64(to.remaining)*float64(max(1, l.limit)) {
+			*to = l
+		}
+	}
+	return a
+}
+
+// write adds the headers of the OpenAI API.
+func (a allowance) write(h http.Header) {
+	a.requests.write(h, "Requests")
+	a.tokens.write(h, "Tokens")
+}
+
+func (l left) write(h http.Header, meter string) {
+	if !l.known {
+		return
+	}
+	h.Set("X-Ratelimit-Limit-"+meter, strconv.FormatInt(l.limit, 10))
+	h.Set("X-Ratelimit-Remaining-"+meter, strconv.FormatInt(l.remaining, 10))
+	h.Set("X-Ratelimit-Reset-"+meter, max(0, l.reset).Round(time.Millisecond).String())
+}
+
+// refused is what a client is told about a limit.
+func (l *ledger) refused(r *quota.Refusal) error {
+	l.mu.Lock()
+	cutOff := l.cutOff || l.till == nil
+	l.mu.Unlock()
+	if r.Reason == quota.Stale || r.Reason == quota.Short && cutOff {
+		return &Error{Fault: FaultUnavailable, Retry: max(r.RetryAfter, time.Second), Why: "the limits cannot be asked for: no coordinator answers"}
+	}
+	e := &Error{Fault: FaultLimit, Meter: string(r.ID.Meter), Retry: r.RetryAfter, Why: explainLimit(r)}
+	if r.ID.Window.Counter() {
+		e.Fault = FaultQuota
+	}
+	return e
+}
+
+// explainLimit says which limit was reached. The limit of everybody together is told without its figures.
+func explainLimit(r *quota.Refusal) string {
+	var b strings.Builder
+	if r.ID.Subject == cluster.TotalSubject {
+		b.WriteString("the limit of all callers together")
+	} else {
+		kind, id, _ := strings.Cut(r.ID.Subject, "/")
+		if kind == "app" {
+			kind = "application"
+		}
+		fmt.Fprintf(&b, "the limit of %s for %s %s", r.Limit, kind, id)
+	}
+	if r.ID.Model != "" {
+		b.WriteString(" with " + r.ID.Model)
+	}
+	if r.Reason == quota.Large {
+		b.WriteString(" is smaller than this request")
+		return b.String()
+	}
+	b.WriteString(" is reached")
+	if r.RetryAfter > 0 {
+		fmt.Fprintf(&b, ": try again in %s", retryAfter(r.RetryAfter))
+	}
+	return b.String()
+}
+
+// retryAfter is a time in whole seconds, at least one.
+func retryAfter(d time.Duration) time.Duration {
+	return max(time.Second, (d + time.Second - 1).Truncate(time.Second))
+}
