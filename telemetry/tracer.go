@@ -31,7 +31,8 @@ const (
 	exportWithin = 5 * time.Second // one batch
 	maxQueue     = 4096            // spans that wait; more are dropped
 	maxBatch     = 512             // spans of a batch
-	maxText      = 256             // bytes of an attribute
+	exportEvery  = 2 * time.Second
+	maxText      = 256 // bytes of an attribute
 )
 
 // ErrTracing says that the settings of tracing are wrong.
@@ -46,7 +47,7 @@ func (t Tracing) Validate() error {
 		return nil
 	}
 	u, err := url.Parse(t.TraceEndpoint)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" { // secrets go into the header
 		return fmt.Errorf("%w: the trace endpoint is no URL of the form http://HOST:PORT/v1/traces", ErrTracing)
 	}
 	return nil
@@ -75,7 +76,7 @@ func (t Tracing) Tracer(ctx context.Context, who Identity, log *slog.Logger) (*T
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrTracing, err)
 	}
-	return newTracer(who, sdk.WithBatcher(quietly{exporter, log}, sdk.WithMaxQueueSize(maxQueue), sdk.WithMaxExportBatchSize(maxBatch), sdk.WithExportTimeout(exportWithin)),
+	return newTracer(who, sdk.WithBatcher(quietly{exporter, log}, sdk.WithMaxQueueSize(maxQueue), sdk.WithMaxExportBatchSize(maxBatch), sdk.WithBatchTimeout(exportEvery), sdk.WithExportTimeout(exportWithin)),
 		sdk.WithSampler(sdk.ParentBased(sdk.TraceIDRatioBased(t.TraceRatio)))), nil
 }
 
@@ -97,7 +98,8 @@ type quietly struct {
 
 func (q quietly) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
 	if err := q.SpanExporter.ExportSpans(ctx, spans); err != nil {
-		q.log.Debug("spans were not delivered", "spans", len(spans), "err", err)
+		// The words of the error hold the endpoint's URL, and what that answered: both may hold secrets.
+		q.log.Debug("spans were not delivered", "spans", len(spans), "timeout", errors.Is(err, context.DeadlineExceeded))
 	}
 	return nil // the library would print it to standard error
 }

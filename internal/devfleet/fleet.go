@@ -33,6 +33,8 @@ type Config struct {
 	Devices      []string      // of each node, for example "host:2GiB"; no default
 	LogLevel     string        // of the processes; default info
 	Within       time.Duration // how long the fleet may take to be ready; default 2 min
+
+	More func(name string) (args, env []string) // what a process gets beside, by its name; default nothing
 }
 
 // Fleet is a running fleet.
@@ -120,6 +122,10 @@ func (f *Fleet) add(program, name, api, token string, args ...string) (*Process,
 	if token != "" {
 		args = append(args, "--join", f.ports.Coordinators[0].Listen)
 		p.env = append(p.env, "SKEIN_TOKEN="+token) // not on the command line, which everybody can read
+	}
+	if f.cfg.More != nil {
+		more, env := f.cfg.More(name)
+		args, p.env = append(args, more...), append(p.env, env...)
 	}
 	p.args = args
 	if err := p.Start(); err != nil {
