@@ -54,6 +54,7 @@ func (s *Server) lead(ctx context.Context) {
 			s.fleet.forget()
 		}
 		in.State, in.Term, in.Reports = s.live.Now(), term, s.fleet.take()
+		in.Demand = s.fleet.wanted()
 		s.watch.saw(s.LeaderID())
 		began := time.Now()
 		out := loop.Step(began, in)
