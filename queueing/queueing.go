@@ -50,6 +50,21 @@ func (l Line) MeanWait() float64 {
 	return l.Waits() * (l.Arrivals + l.Services) / 2 * l.Service / (float64(l.Servers) - l.Offered())
 }
 
+// Unqueued is the mean service time in seconds with which wait and service together take total seconds on average: what the servers take,
+// found from what the clients see. Line.Service does not count.
+func (l Line) Unqueued(total float64) float64 {
+	low, high := 0.0, total
+	for range 40 {
+		l.Service = (low + high) / 2
+		if l.Service+l.MeanWait() > total {
+			high = l.Service
+		} else {
+			low = l.Service
+		}
+	}
+	return low
+}
+
 // Part is a share of the requests with what the servers take for each of them.
 type Part struct {
 	Share   float64 // of 1

@@ -108,6 +108,9 @@ func TestAgainstSimulation(t *testing.T) {
 				t.Errorf("mean wait %.4f s, simulated %.4f s", got, want)
 			}
 			times := parts(c.service(takes))
+			if got := l.Unqueued(mean(totals)); c.ratio < 1.2 && math.Abs(got-takes) > takes/20 {
+				t.Errorf("the servers take %.4f s, by the clients' times %.4f s", takes, got)
+			}
 			for _, limit := range []float64{1.1 * takes, 2 * takes, 4 * takes, 8 * takes} {
 				if got, want := l.Within(limit, times), share(totals, limit); math.Abs(got-want) > c.within+.01 { // .01 for the parts
 					t.Errorf("within %.1f s: %.3f, simulated %.3f", limit, got, want)

@@ -17,7 +17,6 @@ type bin struct {
 	Arrived float64 `json:"arrived,omitempty"` // requests; a report's are spread over the time that it is about
 	Good    float64 `json:"good,omitempty"`    // requests that went well
 	Spent   float64 `json:"spent,omitempty"`   // seconds, of all of Good together
-	Refused bool    `json:"refused,omitempty"` // some were, for want of room
 	Waited  bool    `json:"waited,omitempty"`  // some had no replica to go to
 }
 
@@ -120,7 +119,6 @@ func (f *flow) count(r *cluster.Demand, width time.Duration) {
 	b := &f.Bins[f.Newest%bins]
 	b.Good += float64(r.Total.Count())
 	b.Spent += float64(r.Total.Sum()) / 1000
-	b.Refused = b.Refused || r.Refused > 0
 	b.Waited = b.Waited || r.Waiting > 0
 	if !f.waitedLately(width) { // who waited for a load says nothing about how long an answer takes
 		f.Service.shape(&r.Total, &r.First)
@@ -199,6 +197,9 @@ func (f *flow) pattern(list []float64, width, load time.Duration) pattern {
 		p.rate, p.ahead = sure, min(sure+growth*load.Seconds(), 2*sure)
 	}
 	p.peak = p.rate
+	if most := fast + 2*deviation(fastBins); most < slow { // it falls
+		p.ahead = most
+	}
 	for i := 0; i == 0 || i+slowBins <= len(list); i++ {
 		var sum float64
 		part := list[i:min(i+slowBins, len(list))]

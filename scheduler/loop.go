@@ -35,7 +35,7 @@ type Config struct {
 
 	Hold     time.Duration `json:"hold"`      // of demand that is looked back at, and that a step down waits after any change; at least 6 s (default 60 s)
 	Idle     time.Duration `json:"idle"`      // without a request, before a deployment with a minimum of 0 has no replica (default 5 min)
-	Band     int           `json:"band"`      // percent more than the demand of the window that must still be served after a step down (default 15)
+	Band     int           `json:"band"`      // percent more than the demand of the window that must still be served after a step down (default 25)
 	LoadTime time.Duration `json:"load_time"` // that a load is believed to take until one was seen (default 15 s)
 }
 
@@ -54,7 +54,7 @@ func (c Config) withDefaults() Config {
 		Record:          cmp.Or(c.Record, 64),
 		Hold:            max(cmp.Or(c.Hold, time.Minute), minHold),
 		Idle:            cmp.Or(c.Idle, 5*time.Minute),
-		Band:            cmp.Or(c.Band, 15),
+		Band:            cmp.Or(c.Band, 25),
 		LoadTime:        cmp.Or(c.LoadTime, 15*time.Second),
 	}
 }

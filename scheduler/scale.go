@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/queueing"
 )
 
 // claim is a deployment whose replicas follow demand, while the leader decides how many it gets.
@@ -112,7 +113,7 @@ func (d *decision) judge(c *claim) {
 	more := 1 + max(float64(d.Band)/100, 2*c.pattern.noise)
 	c.window = c.size(max(c.pattern.peak, c.pattern.ahead) * more)
 	c.idle = n.Min == 0 && c.running+c.waiting == 0 && d.now.Sub(later(f.Called, f.Since)) >= d.Idle && d.deaf() == "" && !d.active(c.dep)
-	c.least = c.bound(c.size(max(c.pattern.rate, c.pattern.ahead)*more + backlog))
+	c.least = c.bound(c.size(c.pattern.ahead*more + backlog))
 
 	now, window := c.bound(c.now), c.bound(c.window)
 	switch called := d.called(c); {
@@ -203,21 +204,20 @@ func (d *decision) observe(c *claim) {
 		return
 	}
 	var good, spent float64
-	refused := false
 	over := min(recent(d.width()), bins-1)
 	for k := range over {
 		if n := f.Newest - 1 - k; n >= 0 {
 			b := f.Bins[n%bins]
-			good, spent, refused = good+b.Good, spent+b.Spent, refused || b.Refused
+			good, spent = good+b.Good, spent+b.Spent
 		}
 	}
 	if good == 0 {
 		return
 	}
-	seconds, window := spent/good, d.width().Seconds()*float64(over)
-	if full := float64(ready * c.slots); refused || float64(c.running) > full { // some of that time they stood in a queue
-		seconds = min(seconds, full*window/good)
-	}
+	window := d.width().Seconds() * float64(over)
+	_, _, spread := f.Service.parts(false)
+	line := queueing.Line{Rate: good / window, Arrivals: 1, Services: spread, Servers: ready * c.slots}
+	seconds := line.Unqueued(spent / good) // some of that time they stood in a queue
 	f.Service.observe(seconds*good/window/float64(ready), good/float64(over), seconds)
 }
 
@@ -251,7 +251,7 @@ func (d *decision) moved(c *claim) {
 	switch wait := d.Hold << f.Regrets; {
 	case c.want < c.have:
 		f.Fell = d.now
-	case !f.Fell.IsZero() && f.Fell.After(f.Rose) && d.now.Sub(f.Fell) < 2*wait:
+	case !f.Fell.IsZero() && f.Fell.After(f.Rose) && d.now.Sub(f.Fell) < 10*wait:
 		f.Regrets, f.Rose = min(f.Regrets+1, maxRegrets), d.now
 	default:
 		if d.now.Sub(f.Changed) > 10*wait {

@@ -11,9 +11,11 @@ import (
 )
 
 const (
-	levels     = 10 // of concurrency, in powers of two: of 1 to 1024 sequences at once
-	memoryOf   = 200
+	levels     = 10  // of concurrency, in powers of two: of 1 to 1024 sequences at once
+	memoryOf   = 500 // requests that a mean remembers
+	enough     = 20  // requests for a mean that is worth more than one of another concurrency
 	freshShape = 200 // times after which an older distribution is forgotten
+	finer      = 4   // parts of a bucket
 )
 
 // service is how long a version's replicas take for a request, as measured.
@@ -70,10 +72,13 @@ func (s *service) measured() bool {
 // at the nearest one. It never falls with concurrency.
 func (s *service) seconds(concurrency float64) float64 {
 	at := math.Log2(min(max(concurrency, 1), 1<<levels))
-	below, above, left, right := -1, -1, 0.0, 0.0
+	below, above, left, right, least := -1, -1, 0.0, 0.0, 0.0
+	for _, p := range s.Curve {
+		least = max(least, min(p.Count, enough))
+	}
 	for i, p := range s.Curve {
 		switch middle := float64(i) + .5; {
-		case p.Count == 0:
+		case p.Count == 0 || p.Count < least:
 		case middle <= at || i == 0 && at < 1:
 			below, left = i, max(left, p.Seconds)
 		case above < 0:
@@ -138,8 +143,11 @@ func (s *service) parts(first bool) (list []queueing.Part, mean, spread float64)
 			if i > 0 {
 				low = float64(series.Bounds[i-1]) / 1000
 			}
-			list = append(list, queueing.Part{Share: c / n, Seconds: (low + high) / 2})
-			square += c / n * (low + high) / 2 * (low + high) / 2
+			for k := range finer { // evenly within a bucket
+				seconds := low + (high-low)*(float64(k)+.5)/finer
+				list = append(list, queueing.Part{Share: c / n / finer, Seconds: seconds})
+				square += c / n / finer * seconds * seconds
+			}
 		}
 	}
 	if mean > 0 {
@@ -177,18 +185,17 @@ func (c *claim) size(rate float64) sizing {
 	slots := queueing.Least(most, func(slots int) bool {
 		l := at(slots)
 		for _, g := range c.goals {
-			parts := g.scaled(l.Service)
-			if !met {
-				parts, g.limit = []queueing.Part{{Share: 1}}, g.limit/10
-			}
-			if l.Within(g.limit, parts) < c.percent() {
-				return false
+			if l.Within(g.limit, g.scaled(l.Service)) < c.percent() && l.Within(g.limit/10, nothing) < 1-(1-c.percent())/5 {
+				return false // if hardly any waits, more slots would change nothing
 			}
 		}
 		return true
 	})
 	return sizing{slots: slots, service: at(slots).Service, met: met}
 }
+
+// nothing is the time of a service that takes none: what is left is the wait.
+var nothing = []queueing.Part{{Share: 1}}
 
 // goal is a time that requests are to keep.
 type goal struct {
@@ -255,6 +262,6 @@ func (c *claim) measure(p shard.Profile) {
 		c.goals = append(c.goals, goal{limit: float64(n.Latency) / 1000, parts: parts, mean: mean})
 	}
 	if len(c.goals) == 0 { // nobody said how fast: a wait as long as a service is enough
-		c.goals = []goal{{limit: c.seconds(1), parts: []queueing.Part{{Share: 1}}}}
+		c.goals = []goal{{limit: c.seconds(1), parts: nothing}}
 	}
 }

@@ -19,6 +19,7 @@ type facts struct {
 	sums   map[cluster.Index][sha256.Size]byte
 	served map[fact]bool
 	places int // replicas placed so far
+	scales []scales
 }
 
 // fact is that a worker did take requests for a stage of a placement.
@@ -57,8 +58,13 @@ func (w *World) committed(before, after cluster.State, e entry, errs []error) {
 			case cluster.PlaceReplica:
 				w.facts.places++
 				w.checkPlace(before, c)
+			case cluster.SetScale:
+				w.checkScale(before, c)
 			case cluster.MarkReplica:
 				w.checkMark(after, c)
+				if c.Status == cluster.Stopping {
+					w.checkStop(before, after, c)
+				}
 			}
 		}
 	}
@@ -230,7 +236,7 @@ func (w *World) unrest() string {
 			return why
 		}
 	}
-	return ""
+	return w.starves(s)
 }
 
 // unserved says what is wrong with a deployment's replicas.
@@ -314,7 +320,12 @@ func (w *World) describe(before cluster.State, c cluster.Command) string {
 	case cluster.PutVersion:
 		return fmt.Sprintf("version %s is published", c.Version.VersionID)
 	case cluster.PutDeployment:
+		if n := c.Deployment.Need; n != nil {
+			return fmt.Sprintf("%s is to have %d to %d replicas", c.Deployment.Version, n.Min, n.Max)
+		}
 		return fmt.Sprintf("%s is to have %d replicas", c.Deployment.Version, c.Deployment.Replicas)
+	case cluster.SetScale:
+		return fmt.Sprintf("%s scales to %d: %s", c.Version, c.Replicas, c.Why)
 	case cluster.DeleteDeployment:
 		return fmt.Sprintf("%s is to be served no more", c.Version)
 	}

@@ -26,7 +26,7 @@ type coordinator struct {
 }
 
 func newCoordinator(w *World, i int) *coordinator {
-	return &coordinator{w: w, id: cluster.NodeID(fmt.Sprintf("c%d", i+1)), number: i, up: true, skew: w.skew(), loop: scheduler.New(w.Scheduler)}
+	return &coordinator{w: w, id: cluster.NodeID(fmt.Sprintf("c%d", i+1)), number: i, up: true, skew: w.skew(), loop: scheduler.New(w.planted())}
 }
 
 // catchUp applies the first n entries of the log, and returns the errors of the last one.
@@ -47,6 +47,9 @@ func (c *coordinator) catchUp(n int) []error {
 
 func (c *coordinator) lead(term uint64) {
 	c.term, c.reached = term, c.w.now
+	if c.w.Plant.ForgetScale {
+		c.rescale()
+	}
 	c.step(scheduler.Input{})
 }
 
@@ -180,7 +183,7 @@ func (c *coordinator) start() {
 		c.w.fail("%s: snapshot: %w", c.id, err)
 		return
 	}
-	c.up, c.state, c.skew, c.loop = true, state, c.w.skew(), scheduler.New(c.w.Scheduler)
+	c.up, c.state, c.skew, c.loop = true, state, c.w.skew(), scheduler.New(c.w.planted())
 }
 
 // undrained is a state in which draining nodes are ready: a planted bug.
@@ -194,4 +197,26 @@ func undrained(s cluster.State) cluster.State {
 		}
 	}
 	return s
+}
+
+// planted is the scheduler's configuration, with a planted bug.
+func (w *World) planted() scheduler.Config {
+	c := w.Scheduler
+	if w.Plant.NoHysteresis {
+		c.Hold, c.Band = time.Nanosecond, -90
+	}
+	return c
+}
+
+// rescale lets a new leader begin with one replica of everything that follows demand: a planted bug.
+func (c *coordinator) rescale() {
+	var txns []cluster.Txn
+	for d := range c.state.Deployments() {
+		if d.Need != nil && d.Wanted() > 1 {
+			txns = append(txns, cluster.Txn{Do: []cluster.Command{cluster.SetScale{Version: d.Version, Replicas: max(1, d.Need.Min), Was: d.Rev}}})
+		}
+	}
+	if len(txns) > 0 {
+		c.w.propose(c, c.term, txns, func(cluster.Index, []error) {})
+	}
 }

@@ -18,6 +18,8 @@ type gateway struct {
 	on    *coordinator // nil: it stands alone and follows any coordinator it reaches
 	state cluster.State
 	table *router.Table
+	desks []*desk
+	loads []placedLoad
 }
 
 // follow takes a newer state, if there is one in reach.

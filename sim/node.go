@@ -42,6 +42,7 @@ type worker struct {
 	badLoads bool // loads on it fail
 	memory   map[agent.Slot]gpu.Bytes
 	duties   []agent.Duty
+	idle     bool // as its node knows it
 }
 
 // AddNode brings a machine with devices of a size into the fleet, and starts it.

@@ -94,6 +94,24 @@ func (w *World) Serve(model string, replicas int, change func(*cluster.Deploymen
 	})
 }
 
+// Follow wishes the replicas of version 1 of a model to follow demand.
+func (w *World) Follow(model, owner string, need cluster.Need, slots int) {
+	w.listen()
+	w.ranks[model] = need.Priority
+	if w.Plant.NoPriority {
+		need.Priority = 0
+	}
+	w.Serve(model, 0, func(d *cluster.Deployment) { d.Need, d.Owner, d.Serving.Slots = &need, owner, slots })
+}
+
+// Admit makes a tenant with a weight of its fair share.
+func (w *World) Admit(tenant string, weight int) {
+	w.submit("admit tenant "+tenant, func(s cluster.State) []cluster.Command {
+		old, _ := s.Tenant(tenant)
+		return []cluster.Command{cluster.PutTenant{Tenant: cluster.Tenant{ID: tenant, Name: tenant, Weight: weight}, Was: old.Rev}}
+	})
+}
+
 // Unserve ends a deployment.
 func (w *World) Unserve(model string) {
 	w.submit("unserve "+model, func(s cluster.State) []cluster.Command {

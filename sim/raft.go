@@ -33,7 +33,7 @@ const MaxEntries = 50
 
 // bootstrap makes the first leader and the first entry.
 func (w *World) bootstrap() {
-	e := cluster.Envelope{V: 1, At: cluster.Millis(w.now.UnixMilli()), Txns: []cluster.Txn{{Do: []cluster.Command{cluster.Init{ID: "sim"}}}}}
+	e := cluster.Envelope{V: 1, At: cluster.Millis(w.now.UnixMilli()), Txns: []cluster.Txn{{Do: []cluster.Command{cluster.Init{ID: "sim", Feature: cluster.Feature}}}}}
 	for _, c := range w.coordinators {
 		e.Txns = append(e.Txns, cluster.Txn{Do: []cluster.Command{cluster.PutMember{Member: cluster.Member{
 			ID: c.id, Name: string(c.id), Role: cluster.RoleCoordinator, Addr: string(c.id) + ":7000",

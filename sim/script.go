@@ -3,6 +3,7 @@ package sim
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -41,6 +42,14 @@ func (e *ScriptError) Unwrap() error { return e.Err }
 //	model NAME BLOCKS SIZE             version 1 of a model, with so many blocks of a size
 //	serve NAME REPLICAS [slots=N] [pin=REPLICA:STAGE:DEVICE]… [avoid=DEVICE]…
 //	unserve NAME
+//	tenant NAME WEIGHT
+//	need NAME MIN MAX [latency=D] [first=D] [percent=N] [priority=N] [owner=TENANT] [slots=N]
+//	load NAME RATE D [burst=N] [limit=D] [tenant=TENANT]
+//	                                   requests per second, each of which takes D alone; limit is only measured
+//	measure                            begins to count anew what follows
+//	assert kept NAME PERCENT           answers within the limit, at least
+//	assert moves NAME N                changes of the number of replicas, at most
+//	assert wanted NAME LEAST MOST      replicas
 //	drain NODE, undrain NODE
 //	kill ID, start ID                  a node or a coordinator (c1, c2, c3); "leader" is the coordinator that leads
 //	partition ID…                      cuts them off from all others
@@ -119,6 +128,16 @@ func (p *player) play(f []string) error {
 		return p.serve(f[1:])
 	case "unserve":
 		w.Unserve(arg(1))
+	case "tenant":
+		weight, err := strconv.Atoi(arg(2))
+		if err != nil {
+			return err
+		}
+		w.Admit(arg(1), weight)
+	case "need", "load":
+		return p.demand(f)
+	case "measure":
+		w.Measure()
 	case "drain", "undrain":
 		n, err := p.find(arg(1))
 		if err != nil {
@@ -225,6 +244,55 @@ func (p *player) serve(f []string) error {
 	return nil
 }
 
+// demand reads what is needed and what is asked.
+func (p *player) demand(f []string) error {
+	if len(f) < 4 {
+		return fmt.Errorf("want a name and two values")
+	}
+	opts, numbers, times := map[string]string{"slots": "1", "burst": "1", "percent": "0", "priority": "0", "latency": "0s", "first": "0s", "limit": "0s"}, map[string]int{}, map[string]time.Duration{}
+	for _, a := range f[4:] {
+		k, v, _ := strings.Cut(a, "=")
+		opts[k] = v
+	}
+	for _, k := range []string{"slots", "burst", "percent", "priority"} {
+		n, err := strconv.Atoi(opts[k])
+		if err != nil {
+			return err
+		}
+		numbers[k] = n
+	}
+	for _, k := range []string{"latency", "first", "limit"} {
+		d, err := time.ParseDuration(opts[k])
+		if err != nil {
+			return err
+		}
+		times[k] = d
+	}
+	if f[0] == "load" {
+		rate, err := strconv.ParseFloat(f[2], 64)
+		if err != nil || rate < 0 || rate > 10_000 {
+			return fmt.Errorf("0 to 10000 requests a second are allowed")
+		}
+		takes, err := time.ParseDuration(f[3])
+		if err != nil {
+			return err
+		}
+		p.w.Load(f[1], cmp.Or(opts["tenant"], cluster.DefaultTenant), rate, float64(numbers["burst"]), takes, times["limit"])
+		return nil
+	}
+	least, err := strconv.Atoi(f[2])
+	if err != nil {
+		return err
+	}
+	most, err := strconv.Atoi(f[3])
+	if err != nil {
+		return err
+	}
+	p.w.Follow(f[1], opts["owner"], cluster.Need{Min: least, Max: most, FirstToken: times["first"].Milliseconds(), Latency: times["latency"].Milliseconds(),
+		Percent: numbers["percent"], Priority: numbers["priority"]}, numbers["slots"])
+	return nil
+}
+
 func parsePin(s string) (cluster.Pin, error) {
 	f := strings.Split(s, ":")
 	if len(f) != 3 {
@@ -328,6 +396,8 @@ func (p *player) assert(f []string) error {
 		if got := p.ready(s, arg(1)); got != want {
 			return fmt.Errorf("%s has %d ready replicas", arg(1), got)
 		}
+	case "kept", "moves", "wanted":
+		return p.assertDemand(s, f)
 	case "answers":
 		for _, g := range p.w.gateways {
 			if g.on == nil || g.on.up {
@@ -346,6 +416,41 @@ func (p *player) assert(f []string) error {
 		}
 	default:
 		return fmt.Errorf("unknown assertion")
+	}
+	return nil
+}
+
+func (p *player) assertDemand(s cluster.State, f []string) error {
+	var n []int
+	for _, a := range f[2:] {
+		v, err := strconv.Atoi(a)
+		if err != nil {
+			return err
+		}
+		n = append(n, v)
+	}
+	d, _ := s.Deployment(cluster.VersionID{Model: f[1], Number: 1})
+	moves := 0
+	for _, m := range p.w.facts.scales {
+		if m.version == d.Version {
+			moves = m.counted
+		}
+	}
+	switch {
+	case f[0] == "kept" && len(n) == 1:
+		if got := p.w.Kept(f[1]); got < n[0] {
+			return fmt.Errorf("%d %% are within the limit", got)
+		}
+	case f[0] == "moves" && len(n) == 1:
+		if moves > n[0] {
+			return fmt.Errorf("%d changes", moves)
+		}
+	case f[0] == "wanted" && len(n) == 2:
+		if got := d.Wanted(); got < n[0] || got > n[1] {
+			return fmt.Errorf("%d replicas are wanted", got)
+		}
+	default:
+		return fmt.Errorf("wrong number of values")
 	}
 	return nil
 }

@@ -41,6 +41,9 @@ type Plant struct {
 	StaleRoutes  bool // gateways keep their first table
 	LoseReleases bool // removing a replica frees nothing: the command is dropped from the log
 	BothEpochs   bool // a worker keeps the duties of earlier epochs
+	NoHysteresis bool // replicas follow demand without any pause
+	NoPriority   bool // the scheduler takes all priorities for equal
+	ForgetScale  bool // a new leader begins with one replica of everything that follows demand
 }
 
 // World is a fleet and its time.
@@ -59,12 +62,16 @@ type World struct {
 	nodes        []*node
 	gateways     []*gateway
 
-	names    map[cluster.NodeID]string // of nodes, for people
-	versions int                       // versions published so far, for distinct manifests
-	luck     luck
-	healed   bool // no fault begins or ends any more
-	facts    facts
-	broken   error
+	names     map[cluster.NodeID]string // of nodes, for people
+	versions  int                       // versions published so far, for distinct manifests
+	luck      luck
+	healed    bool // no fault begins or ends any more
+	facts     facts
+	streams   []*stream
+	listening bool           // gateways report demand
+	ranks     map[string]int // priority of each model that follows demand, as it was wished
+	benches   []*bench
+	broken    error
 }
 
 // luck is how likely things go wrong by themselves, in percent.
@@ -89,7 +96,7 @@ func New(c Config) *World {
 		c.Skew = time.Minute
 	}
 	w := &World{
-		Config: c, now: epoch, rng: rand.New(rand.NewPCG(c.Seed, 0)), lines: fnv.New64a(), names: map[cluster.NodeID]string{},
+		Config: c, now: epoch, rng: rand.New(rand.NewPCG(c.Seed, 0)), lines: fnv.New64a(), names: map[cluster.NodeID]string{}, ranks: map[string]int{},
 		net: newNetwork(), facts: newFacts(),
 	}
 	for i := range c.Coordinators {

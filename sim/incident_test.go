@@ -1,0 +1,201 @@
+package sim
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skein-project/skein/alert"
+	"github.com/skein-project/skein/alert/defaults"
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/gpu"
+)
+
+// watched is a small fleet with a served model under the default rules, at rest.
+func watched(t *testing.T, seed uint64, every time.Duration, days int) (*World, *Watch) {
+	t.Helper()
+	w := New(Config{Seed: seed})
+	for range 3 {
+		w.AddNode(200 * gpu.MiB)
+	}
+	w.Publish("m0", 4, 10*gpu.MiB)
+	w.Serve("m0", 2, nil)
+	for pass(t, w, 5*time.Second); w.gateways[0].request("m0") != nil; pass(t, w, 5*time.Second) {
+		if w.Elapsed() > time.Minute {
+			t.Fatal("the model is not served")
+		}
+	}
+	x, err := NewWatch(w, QuietLoad(), defaults.Rules(), every, days)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w, x
+}
+
+func pass(t *testing.T, w *World, d time.Duration) {
+	t.Helper()
+	if err := w.Run(d); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// incidents says for each default rule what makes it fire; others may fire with it.
+var incidents = []struct {
+	rule    string
+	trouble func(w *World, x *Watch)
+	with    []string // rules that fire too
+	for_    time.Duration
+}{
+	{"calls-too-few", func(_ *World, x *Watch) { x.Load.Times["acme"] = 0.01 }, nil, time.Hour},
+	{"calls-too-many", func(_ *World, x *Watch) { x.Load.Times["zeta"] = 8 }, nil, 40 * time.Minute},
+	{"certificate-ending", func(_ *World, x *Watch) { x.Load.LeftFor = 5 * time.Hour }, nil, 15 * time.Minute},
+	{"disk-nearly-full", func(_ *World, x *Watch) { x.Load.DiskFree = 0.05 }, nil, 15 * time.Minute},
+	{"gateway-silent", func(w *World, _ *Watch) {
+		for _, c := range w.coordinators {
+			w.net.cut[[2]cluster.NodeID{w.gateways[0].id, c.id}] = true
+		}
+	}, nil, 3 * time.Minute},
+	{"gpu-failed", func(w *World, _ *Watch) { w.nodes[0].health(w.nodes[0].workers["n1-d0"], true) }, []string{"gpu-xid"}, 3 * time.Minute},
+	{"gpu-hot", func(_ *World, x *Watch) { x.Load.Celsius = 91 }, nil, 15 * time.Minute},
+	{"gpu-memory-full", func(_ *World, x *Watch) { x.Load.Used = 0.99 }, nil, 20 * time.Minute},
+	{"gpu-xid", func(w *World, _ *Watch) { w.nodes[0].health(w.nodes[0].workers["n1-d0"], true) }, []string{"gpu-failed"}, 3 * time.Minute},
+	{"high-error-rate", func(w *World, _ *Watch) {
+		for _, n := range w.nodes {
+			n.stop()
+		}
+	}, []string{"node-lost"}, 8 * time.Minute},
+	{"high-latency", func(_ *World, x *Watch) { x.Load.Took = 90_000 }, nil, 20 * time.Minute},
+	{"log-apply-lag", func(_ *World, x *Watch) { x.Load.Lag = 5000 }, nil, 5 * time.Minute},
+	{"node-lost", func(w *World, _ *Watch) { w.nodes[1].stop() }, nil, 3 * time.Minute},
+	{"queue-too-long", func(_ *World, x *Watch) { x.Load.Waiting = 40 }, nil, 15 * time.Minute},
+	{"quorum-at-risk", func(w *World, _ *Watch) { w.coordinators[2].stop() }, nil, 5 * time.Minute},
+	{"quota-nearly-used", func(_ *World, x *Watch) { x.Load.Quota = 0.97 }, nil, 5 * time.Minute},
+	{"replicas-missing", func(w *World, _ *Watch) { w.Serve("m0", 50, nil) }, nil, 20 * time.Minute},
+	{"slow-first-token", func(_ *World, x *Watch) { x.Load.First = 9000 }, nil, 20 * time.Minute},
+	{"throughput-drop", func(_ *World, x *Watch) { x.Load.Tokens, x.Load.Waiting = 20, 5 }, nil, 20 * time.Minute},
+}
+
+// Each default rule has an incident that fires it and only it, or it and those that belong to it.
+func TestIncidents(t *testing.T) {
+	for _, r := range defaults.Rules() {
+		if !slices.ContainsFunc(incidents, func(i struct {
+			rule    string
+			trouble func(w *World, x *Watch)
+			with    []string
+			for_    time.Duration
+		}) bool {
+			return i.rule == r.ID
+		}) {
+			t.Errorf("no incident fires the rule %s", r.ID)
+		}
+	}
+	for i, c := range incidents {
+		t.Run(c.rule, func(t *testing.T) {
+			t.Parallel()
+			days := 0
+			if strings.HasPrefix(c.rule, "calls-") {
+				days = 3
+			}
+			w, x := watched(t, uint64(i), 5*time.Second, days)
+			pass(t, w, 10*time.Minute)
+			if len(x.Lines()) > 0 {
+				t.Fatalf("before the trouble: %q", x.Lines())
+			}
+			c.trouble(w, x)
+			pass(t, w, c.for_)
+			fired := map[string]bool{}
+			for _, line := range x.Lines() {
+				rule := strings.Fields(line[strings.Index(line, ": opens ")+8:])[0]
+				if fired[rule] = true; !strings.Contains(line, ": opens ") || rule != c.rule && !slices.Contains(c.with, rule) {
+					t.Errorf("what happened: %q", x.Lines())
+				}
+			}
+			if !fired[c.rule] || x.Err() != nil {
+				t.Errorf("it does not fire: %q, %v", x.Lines(), x.Err())
+			}
+			for id, n := range x.Told() {
+				if n > 1 {
+					t.Errorf("notification %s was sent %d times", id, n)
+				}
+			}
+		})
+	}
+}
+
+// A day on which nothing goes wrong, after a week of the same, fires nothing.
+func TestQuietDay(t *testing.T) {
+	t.Parallel()
+	day, every := 24*time.Hour, 15*time.Second
+	if os.Getenv("SKEIN_FULL") != "" {
+		every = 5 * time.Second
+	}
+	w, x := watched(t, 99, every, 7)
+	pass(t, w, day)
+	if len(x.Lines()) > 0 || len(x.Told()) > 0 || x.Err() != nil {
+		t.Errorf("%q, %v", x.Lines(), x.Err())
+	}
+}
+
+// When the trouble ends the incidents end, also under leaders that come and go, and nobody is told twice.
+func TestIncidentsEnd(t *testing.T) {
+	t.Parallel()
+	w, x := watched(t, 7, time.Second, 0)
+	pass(t, w, 30*time.Second)
+	w.nodes[1].stop()
+	x.Load.Quota = 0.95
+	pass(t, w, 3*time.Minute)
+	for range 4 {
+		w.log.leader.crash("while it leads")
+		pass(t, w, 20*time.Second)
+	}
+	w.nodes[1].start()
+	x.Load.Quota = 0.1
+	pass(t, w, 20*time.Minute)
+	var what []string
+	for _, l := range x.Lines() {
+		_, l, _ = strings.Cut(l, ": ")
+		what = append(what, l)
+	}
+	slices.Sort(what)
+	want := []string{
+		`ends node-lost {node="n2"}`, `ends quota-nearly-used {tenant="acme"}`, `ends quota-nearly-used {tenant="zeta"}`,
+		`opens node-lost {node="n2"}`, `opens quota-nearly-used {tenant="acme"}`, `opens quota-nearly-used {tenant="zeta"}`,
+	}
+	if !slices.Equal(what, want) {
+		t.Errorf("what happened: %q", x.Lines())
+	}
+	for id, n := range x.Told() {
+		if n > 1 {
+			t.Errorf("notification %s was sent %d times", id, n)
+		}
+	}
+	if len(x.Told()) < 4 {
+		t.Errorf("%d notifications", len(x.Told()))
+	}
+}
+
+// A rule tried on the history of a world finds what the loop found.
+func TestTryOnHistory(t *testing.T) {
+	t.Parallel()
+	w, x := watched(t, 3, time.Second, 0)
+	from := w.now
+	pass(t, w, 2*time.Minute)
+	w.nodes[1].stop()
+	pass(t, w, 4*time.Minute)
+	w.nodes[1].start()
+	pass(t, w, 4*time.Minute)
+	for _, r := range defaults.Rules() {
+		if r.ID != "node-lost" {
+			continue
+		}
+		got, err := alert.Try(&r, x.store, from, w.now)
+		if err != nil || len(got) != 1 || got[0].Labels.Get("node") != "n2" || got[0].Phase != alert.Resolved {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		opened := fmt.Sprintf("at %.0fs", got[0].Opened.At().Sub(epoch).Seconds())
+		t.Logf("tried: %s; the loop: %q", opened, x.Lines())
+	}
+}
