@@ -16,6 +16,7 @@ import (
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/internal/fleettest"
+	"github.com/skein-project/skein/people"
 	"github.com/skein-project/skein/shard"
 )
 
@@ -29,16 +30,23 @@ func newRig(t *testing.T, coordinators int) *rig {
 	t.Helper()
 	r := &rig{fleettest.New(t, coordinators, ""), t}
 	for _, c := range r.Running() {
-		c.Forwarded(admin.New(c.Server, fleettest.Log()).Forwarded())
+		c.Forwarded(handler(c).Forwarded())
 	}
 	return r
+}
+
+// handler answers keys and people.
+func handler(c *fleettest.Coordinator) *admin.Handler {
+	h := admin.New(c.Server, fleettest.Log())
+	h.LetPeopleIn(people.NewVerifier(&http.Client{}))
+	return h
 }
 
 // api serves the operator's API of a coordinator, and makes a client of it.
 func (r *rig) api(c *fleettest.Coordinator) *client.Client {
 	r.t.Helper()
 	mux := http.NewServeMux()
-	admin.New(c.Server, fleettest.Log()).Register(mux)
+	handler(c).Register(mux)
 	s := httptest.NewServer(mux)
 	r.t.Cleanup(s.Close)
 	cl, err := client.New(client.Profile{URL: s.URL, Key: r.Key})
