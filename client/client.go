@@ -30,6 +30,7 @@ type Client struct {
 	Deployments adminv1connect.DeploymentServiceClient
 	Nodes       adminv1connect.NodeServiceClient
 	Cluster     adminv1connect.ClusterServiceClient
+	Rollouts    adminv1connect.RolloutServiceClient
 	Tenants     adminv1connect.TenantServiceClient
 	Usage       adminv1connect.UsageServiceClient
 	Library     adminv1connect.LibraryServiceClient
@@ -67,6 +68,7 @@ func New(p Profile) (*Client, error) {
 	c.Deployments = adminv1connect.NewDeploymentServiceClient(c.HTTP, base, opt)
 	c.Nodes = adminv1connect.NewNodeServiceClient(c.HTTP, base, opt)
 	c.Cluster = adminv1connect.NewClusterServiceClient(c.HTTP, base, opt)
+	c.Rollouts = adminv1connect.NewRolloutServiceClient(c.HTTP, base, opt)
 	c.Tenants = adminv1connect.NewTenantServiceClient(c.HTTP, base, opt)
 	c.Library = adminv1connect.NewLibraryServiceClient(c.HTTP, base, opt)
 	c.Usage = adminv1connect.NewUsageServiceClient(c.HTTP, base, opt)

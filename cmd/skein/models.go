@@ -63,7 +63,7 @@ func push(ctx context.Context, c *client.Client, dir, name string, b *bar) (vers
 }
 
 func (a *app) models() *cobra.Command {
-	return &cobra.Command{Use: "models", Short: "List versions and aliases", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+	c := &cobra.Command{Use: "models", Short: "List versions and aliases; describe and delete models", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		c, err := a.client()
 		if err != nil {
 			return err
@@ -79,42 +79,62 @@ func (a *app) models() *cobra.Command {
 					if alias.Target == v.Version {
 						names = append(names, alias.Name)
 					}
+					if c := alias.GetRollout().GetCanary(); c.GetVersion() == v.Version {
+						names = append(names, fmt.Sprintf("%s(canary %d%%)", alias.Name, c.Percent))
+					}
+					if s := alias.GetRollout().GetShadow(); s.GetVersion() == v.Version {
+						names = append(names, fmt.Sprintf("%s(shadow %d%%)", alias.Name, s.Percent))
+					}
 				}
 				row(v.Version, strings.Join(names, ","), v.ReadyReplicas, strings.Join(v.Tasks, ","), v.Layers, size(v.Bytes), when(v.CreatedMs), strings.Join(v.Holders, ","))
 			}
 		})
 	}}
+	c.AddCommand(a.modelsUpdate(), a.modelsDelete())
+	return c
 }
 
 func (a *app) alias() *cobra.Command {
-	var force bool
+	var force, accept, follow bool
 	c := &cobra.Command{Use: "alias NAME VERSION", Short: "Point a name that clients call at a version", Args: cobra.ExactArgs(2), RunE: func(cmd *cobra.Command, args []string) error {
 		c, err := a.client()
 		if err != nil {
 			return err
 		}
-		res, err := c.Models.SetAlias(cmd.Context(), connect.NewRequest(&adminv1.SetAliasRequest{Name: args[0], Version: args[1], Force: force}))
+		res, err := c.Models.SetAlias(cmd.Context(), connect.NewRequest(&adminv1.SetAliasRequest{Name: args[0], Version: args[1], Force: force, Accept: accept}))
 		if err != nil {
 			return err
+		}
+		if cmd.Flags().Changed("follow") {
+			set, err := a.setFollow(cmd.Context(), args[0], follow)
+			if err != nil {
+				return err
+			}
+			res.Msg.Alias.Rollout = set
 		}
 		return a.showAlias(cmd, res.Msg.Alias)
 	}}
 	c.Flags().BoolVar(&force, "force", false, "also when the version has no ready replica and the present one has")
+	c.Flags().BoolVar(&accept, "accept", false, "also when the version differs in what clients of the present one rely on")
+	c.Flags().BoolVar(&follow, "follow", false, "from then on, follow the newest version of the model that answers and breaks nothing (--follow=false ends it)")
 	return c
 }
 
 func (a *app) rollback() *cobra.Command {
-	return &cobra.Command{Use: "rollback NAME", Short: "Point a name back at its version before", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+	var force bool
+	c := &cobra.Command{Use: "rollback NAME", Short: "End a name's canary, or point it back at its version before", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		c, err := a.client()
 		if err != nil {
 			return err
 		}
-		res, err := c.Models.RollbackAlias(cmd.Context(), connect.NewRequest(&adminv1.RollbackAliasRequest{Name: args[0]}))
+		res, err := c.Models.RollbackAlias(cmd.Context(), connect.NewRequest(&adminv1.RollbackAliasRequest{Name: args[0], Force: force}))
 		if err != nil {
 			return err
 		}
 		return a.showAlias(cmd, res.Msg.Alias)
 	}}
+	c.Flags().BoolVar(&force, "force", false, "also when the earlier version has no ready replica and the present one has")
+	return c
 }
 
 func (a *app) showAlias(cmd *cobra.Command, alias *adminv1.Alias) error {
@@ -123,6 +143,6 @@ func (a *app) showAlias(cmd *cobra.Command, alias *adminv1.Alias) error {
 		if n := len(alias.History); n > 0 {
 			text += fmt.Sprintf(" (before: %s)", alias.History[n-1])
 		}
-		row(text)
+		row(text + rolloutWords(alias.Rollout))
 	})
 }
