@@ -125,6 +125,8 @@ func (s *State) doPlatform(c Command) error {
 		return s.putDocument(c)
 	case DeleteDocument:
 		return s.deleteDocument(c)
+	case Refound:
+		return s.refound(c)
 	}
 	panic(fmt.Sprintf("cluster: command %T has no case in Apply", c))
 }

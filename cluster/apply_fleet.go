@@ -46,6 +46,8 @@ func (s *State) putMember(c PutMember) error {
 		return reject(ReasonLimit, subject, "name over %d characters", MaxName)
 	case !visible(m.Addr, MaxAddr) || m.API != "" && !visible(m.API, MaxAddr):
 		return reject(ReasonInvalid, subject, "malformed address")
+	case s.gone.Has(m.ID):
+		return reject(ReasonInvalid, subject, "it was removed: it has to join anew, with another id")
 	}
 	m.Rev = s.index
 	s.members = s.members.Set(m.ID, m)
@@ -63,7 +65,7 @@ func (s *State) deleteMember(c DeleteMember) error {
 		}
 	}
 	s.members = s.members.Delete(c.ID)
-	return nil
+	return s.leave(c.ID, subject)
 }
 
 // putNode believes the machine about itself: a device that vanished or shrank under its reservations is a fact, which the scheduler
@@ -99,6 +101,8 @@ func (s *State) checkNode(n Node, subject string) error {
 		return reject(ReasonLimit, subject, "name, zone or software over %d characters", MaxName)
 	case !visible(n.Addr, MaxAddr):
 		return reject(ReasonInvalid, subject, "malformed address")
+	case s.gone.Has(n.ID):
+		return reject(ReasonInvalid, subject, "it was removed: it has to join anew, with another id")
 	case len(n.Devices) > MaxDevices:
 		return reject(ReasonLimit, subject, "%d devices, at most %d are allowed", len(n.Devices), MaxDevices)
 	}
@@ -153,7 +157,7 @@ func (s *State) deleteNode(c DeleteNode) error {
 	}
 	s.removeDevices(n)
 	s.nodes = s.nodes.Delete(c.ID)
-	return nil
+	return s.leave(c.ID, subject)
 }
 
 func (s *State) putJoinToken(c PutJoinToken) error {
@@ -204,7 +208,7 @@ func (s *State) useJoinToken(c UseJoinToken) error {
 
 // taken says whether an id belongs to somebody: whoever joins with it would be certified to speak for them.
 func (s *State) taken(id NodeID) bool {
-	return s.members.Has(id) || s.nodes.Has(id) || s.Enrolled(id)
+	return s.members.Has(id) || s.nodes.Has(id) || s.Enrolled(id) || s.gone.Has(id)
 }
 
 func (s *State) putKey(c PutKey) error {

@@ -149,6 +149,9 @@ func (s *State) checkStages(r Replica, subject string) error {
 	if !versioned || !deployed {
 		return reject(ReasonNotFound, subject, "its version is not deployed")
 	}
+	if len(v.Holders) == 0 && !v.Bucket {
+		return reject(ReasonNotFound, subject, "nobody holds its version's blobs: push the same files again")
+	}
 	if err := checkServing(r.Serving, v.Profile, subject); err != nil {
 		return err
 	}

@@ -62,6 +62,15 @@ func Records(before State, index Index, e Envelope, errs []error) (encoded [][]b
 	return encoded
 }
 
+// Asked reads the commands of an audit record. The error is an *UnknownTag, or wraps ErrMalformed.
+func Asked(r audit.Record) ([]Command, error) {
+	var list []tagged
+	if err := strict(r.Commands, &list); err != nil {
+		return nil, fmt.Errorf("%w: record %d: %w", ErrMalformed, r.Seq, err)
+	}
+	return commands(list)
+}
+
 // raises is the feature level that a transaction commits.
 func raises(t Txn) (level int) {
 	for _, c := range t.Do {

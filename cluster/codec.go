@@ -73,6 +73,7 @@ var kinds = map[string]kind{
 	SetRollout{}.tag():        {v: 1, feature: 2, decode: decode[SetRollout]},
 	PutDocument{}.tag():       {v: 1, feature: 2, decode: decode[PutDocument]},
 	DeleteDocument{}.tag():    {v: 1, feature: 2, decode: decode[DeleteDocument]},
+	Refound{}.tag():           {v: 1, feature: 2, decode: decode[Refound]},
 	Settle{}.tag():            {v: 1, feature: 2, decode: decode[Settle], routine: true},
 	SetScale{}.tag():          {v: 1, feature: 2, decode: decode[SetScale], routine: true},
 }
@@ -99,7 +100,7 @@ func needs(c Command) int {
 func (c Init) wide() bool { return c.Feature != 0 }
 func (c PutKey) wide() bool {
 	k := c.Key
-	return k.Tenant != "" || k.App != "" || len(k.Roles) > 0 || len(k.Models) > 0 || k.Expires != 0 || k.Replaces != ""
+	return k.Tenant != "" || k.App != "" || len(k.Roles) > 0 || len(k.Models) > 0 || k.Expires != 0 || k.Replaces != "" || k.Suspended
 }
 func (c PutVersion) wide() bool {
 	return c.Version.Traits != nil || c.Version.Source != "" || c.Version.Bucket || !c.Version.Folder.IsZero()
@@ -191,26 +192,36 @@ func Decode(b []byte) (Envelope, error) {
 		if len(txn) > MaxCommands {
 			return Envelope{}, fmt.Errorf("%w: transaction of %d commands (at most %d)", ErrMalformed, len(txn), MaxCommands)
 		}
-		e.Txns[i].Do = make([]Command, len(txn))
-		for j, t := range txn {
-			k, ok := kinds[t.T]
-			if !ok || t.V < 1 || t.V > k.v {
-				return Envelope{}, &UnknownTag{t.T, t.V}
-			}
-			c, err := k.decode(t.Do)
-			if err != nil {
-				return Envelope{}, fmt.Errorf("%w: command %s: %w", ErrMalformed, t.T, err)
-			}
-			if versionOf(c) > t.V {
-				return Envelope{}, fmt.Errorf("%w: command %s of version %d has a later version's fields", ErrMalformed, t.T, t.V)
-			}
-			if f := feature(c); f > Feature {
-				return Envelope{}, &UnknownTag{"feature", f}
-			}
-			e.Txns[i].Do[j] = c
+		do, err := commands(txn)
+		if err != nil {
+			return Envelope{}, err
 		}
+		e.Txns[i].Do = do
 	}
 	return e, nil
+}
+
+// commands reads the commands of a transaction.
+func commands(list []tagged) ([]Command, error) {
+	do := make([]Command, len(list))
+	for i, t := range list {
+		k, ok := kinds[t.T]
+		if !ok || t.V < 1 || t.V > k.v {
+			return nil, &UnknownTag{t.T, t.V}
+		}
+		c, err := k.decode(t.Do)
+		if err != nil {
+			return nil, fmt.Errorf("%w: command %s: %w", ErrMalformed, t.T, err)
+		}
+		if versionOf(c) > t.V {
+			return nil, fmt.Errorf("%w: command %s of version %d has a later version's fields", ErrMalformed, t.T, t.V)
+		}
+		if f := feature(c); f > Feature {
+			return nil, &UnknownTag{"feature", f}
+		}
+		do[i] = c
+	}
+	return do, nil
 }
 
 // feature is the level that a command commits, 0 if it commits none.

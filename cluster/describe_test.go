@@ -49,6 +49,8 @@ func keyOf(r any) string {
 		return r.Name
 	case Document:
 		return r.DocumentID.String()
+	case Gone:
+		return string(r.ID)
 	case audit.Head:
 		return "head"
 	}
@@ -78,6 +80,9 @@ func describe(r any) string {
 		line := fmt.Sprintf("name=%q hash=%s created=%d revoked=%v rev=%d", r.Name, r.Hash, r.Created, r.Revoked, r.Rev)
 		if (PutKey{Key: r}).wide() {
 			line += fmt.Sprintf(" of %s/%s roles=%v models=%v expires=%d", r.Owner(), r.App, r.RoleSet(), r.Models, r.Expires)
+		}
+		if r.Suspended {
+			line += " suspended"
 		}
 		return line
 	case lineage:
@@ -143,6 +148,8 @@ func describePlatform(r any) string {
 		return fmt.Sprintf("%q owner=%s tags=%v labels=%v rev=%d", r.Description, r.Owner, r.Tags, r.Labels, r.Rev)
 	case Document:
 		return fmt.Sprintf("%s changed=%d rev=%d", r.Body, r.Changed, r.Rev)
+	case Gone:
+		return fmt.Sprintf("at=%d", r.At)
 	case audit.Head:
 		return fmt.Sprintf("seq=%d", r.Seq)
 	}

@@ -57,6 +57,7 @@ const (
 	MaxDocuments = 65536         // documents of all kinds together
 	MaxDocument  = 16384         // bytes of a document
 	MaxTenantsOf = 256           // tenants that a rollout names
+	MaxGone      = 65536         // removed members that are remembered
 	MaxRetire    = 1 << 25       // seconds that a version is served after a flip before it is retired
 
 	MaxSlots = shard.MaxSlots // sequences at once on a replica

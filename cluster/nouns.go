@@ -107,6 +107,8 @@ type Key struct {
 	Expires  Millis        `json:"expires,omitempty"`  // 0 = never
 	Replaces string        `json:"replaces,omitempty"` // id of the key that it was made to follow
 
+	Suspended bool `json:"suspended,omitempty"` // not valid until an admin says so: it came out of a backup
+
 	Rev Index `json:"rev"`
 }
 
@@ -135,7 +137,7 @@ type Version struct {
 	Profile  shard.Profile `json:"profile"`  // sizes and costs of its blocks
 	Tasks    []string      `json:"tasks"`    // model.Task values
 	Bytes    int64         `json:"bytes"`    // of all its blobs
-	Holders  []NodeID      `json:"holders"`  // coordinators that hold all its blobs, ≥ 2 where there are 2 (sorted)
+	Holders  []NodeID      `json:"holders"`  // coordinators that hold all its blobs, ≥ 2 where there are 2 (sorted); none = restored without blobs
 	Created  Millis        `json:"created"`
 	Traits   *Traits       `json:"traits,omitempty"` // what clients rely on; nil = not known (feature level 1)
 	Source   string        `json:"source,omitempty"` // where it was pulled from, pinned; "" = uploaded

@@ -57,7 +57,7 @@ func pick[V any](d draw, all iter.Seq[V]) (v V) {
 }
 
 func (d draw) command() Command {
-	switch d.n(0, 31) {
+	switch d.n(0, 32) {
 	case 0, 1, 2:
 		return d.putNode(d.node())
 	case 3, 4:
@@ -103,6 +103,12 @@ func (d draw) command() Command {
 	case 28:
 		r := pick(d, d.s.Replicas())
 		return RemoveReplica{r.ReplicaID, d.epoch(r.Epoch)}
+	case 29:
+		if !d.seldom() {
+			break
+		}
+		return Refound{From: d.s.Cluster().ID, ID: fmt.Sprintf("c%d", d.n(1, 9)), Member: Member{ID: d.member(), Role: RoleCoordinator, Addr: "m:7000"},
+			Key: Key{ID: "k9", Hash: "hash9", Admin: true}, Suspend: d.n(0, 1) == 0, Held: []VersionID{pick(d, d.s.Versions()).VersionID}}
 	}
 	return d.secret()
 }

@@ -72,6 +72,13 @@ func (sc *scripted) platformCommand(verb, id string, a args) Command {
 		doc := DocumentID{Kind(id), a.alone[1]}
 		old, _ := s.Document(doc)
 		return PutDocument{Document{DocumentID: doc, Body: json.RawMessage(a.alone[2])}, a.was(old.Rev)}
+	case "refound": // refound c2 from=c1 member=m9 key=k9 suspend=yes held=calc@1
+		c := Refound{From: a.str("from", ""), ID: id, CACert: []byte("cert"), CAKey: []byte("key"), Suspend: a.str("suspend", "") != "",
+			Member: Member{ID: NodeID(a.str("member", "m9")), Role: Role(a.str("role", "coordinator")), Addr: "m9:7000"}, Key: Key{ID: a.str("key", "k9"), Hash: "hash-of-" + a.str("key", "k9"), Admin: a.str("weak", "") == ""}}
+		for _, v := range a.list("held") {
+			c.Held = append(c.Held, sc.version(v))
+		}
+		return c
 	case "delete_document":
 		doc := DocumentID{Kind(id), a.alone[1]}
 		old, _ := s.Document(doc)

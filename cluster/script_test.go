@@ -272,6 +272,7 @@ func (sc *scripted) command(f []string) Command {
 		old, _ := s.Key(id)
 		k := Key{ID: id, Name: a.str("name", ""), Hash: a.str("hash", "hash-of-"+id), Revoked: a.str("revoked", "") != "",
 			Tenant: a.str("tenant", ""), App: a.str("app", ""), Models: a.list("models"), Expires: Millis(a.num("expires", 0))}
+		k.Suspended = a.str("suspended", "") != ""
 		for _, r := range a.list("roles") {
 			k.Roles = append(k.Roles, access.Role(r))
 		}

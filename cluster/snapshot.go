@@ -97,6 +97,7 @@ var sections = []section{
 	rows("settled", func(s *State) *table.Table[NodeID, Settled] { return &s.settled }, func(x Settled) NodeID { return x.Gateway }),
 	rows("usage", func(s *State) *table.Table[UsageID, Usage] { return &s.usage }, func(u Usage) UsageID { return u.UsageID }),
 	rows("model", func(s *State) *table.Table[text, Model] { return &s.models }, func(m Model) text { return text(m.Name) }),
+	rows("gone", func(s *State) *table.Table[NodeID, Gone] { return &s.gone }, func(g Gone) NodeID { return g.ID }),
 	rows("document", func(s *State) *table.Table[DocumentID, Document] { return &s.documents }, func(d Document) DocumentID { return d.DocumentID }),
 	{
 		"audit",

@@ -36,6 +36,7 @@ type State struct {
 	usage     table.Table[UsageID, Usage]
 	models    table.Table[text, Model]
 	documents table.Table[DocumentID, Document]
+	gone      table.Table[NodeID, Gone]
 	audit     audit.Head
 
 	derived

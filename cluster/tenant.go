@@ -103,6 +103,7 @@ type Refusal string
 const (
 	KeyUnknown  Refusal = "the key is not known"
 	KeyRevoked  Refusal = "the key is revoked"
+	KeySuspend  Refusal = "the key is suspended: the cluster was restored from a backup, and an admin has to resume it"
 	KeyExpired  Refusal = "the key has expired"
 	TenantGone  Refusal = "the key's tenant does not exist or is disabled"
 	AppGone     Refusal = "the key's application does not exist, is disabled or has expired"
@@ -118,6 +119,8 @@ func (s State) Admit(hash string, now Millis, from netip.Addr) (Principal, Refus
 		return Principal{}, KeyUnknown
 	case k.Revoked:
 		return Principal{}, KeyRevoked
+	case k.Suspended:
+		return Principal{}, KeySuspend
 	case k.Expires != 0 && k.Expires <= now:
 		return Principal{}, KeyExpired
 	}
