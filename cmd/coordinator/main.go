@@ -19,7 +19,9 @@ import (
 	"github.com/skein-project/skein/coordinator"
 	"github.com/skein-project/skein/gateway"
 	"github.com/skein-project/skein/internal/daemon"
+	"github.com/skein-project/skein/internal/egress"
 	"github.com/skein-project/skein/internal/version"
+	"github.com/skein-project/skein/people"
 	"github.com/skein-project/skein/raftstore"
 	"github.com/skein-project/skein/telemetry"
 )
@@ -36,6 +38,7 @@ type options struct {
 	daemon.Watch       `yaml:",inline"`
 	daemon.Log         `yaml:",inline"`
 	Inference          gateway.Config `yaml:",inline"`
+	People             people.Config  `yaml:",inline"`
 }
 
 // Validate implements daemon.Options.
@@ -51,7 +54,7 @@ func (o *options) Validate() error {
 	if o.API != "" {
 		err = errors.Join(err, o.TLS.Validate(o.API))
 	}
-	return errors.Join(err, o.Config.Validate(), o.Watch.Validate(), o.Inference.Validate())
+	return errors.Join(err, o.Config.Validate(), o.Watch.Validate(), o.Inference.Validate(), o.People.Validate())
 }
 
 func main() {
@@ -101,6 +104,11 @@ func (o *options) run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	operator := admin.New(s, log)
+	inside, err := o.People.Networks()
+	if err != nil {
+		return err
+	}
+	operator.LetPeopleIn(people.NewVerifier(egress.New(egress.Config{Allow: inside})))
 	s.Forwarded(operator.Forwarded())
 	if api == nil {
 		<-ctx.Done()
