@@ -70,7 +70,7 @@ func New(p Profile) (*Client, error) {
 	c.Cluster = adminv1connect.NewClusterServiceClient(c.HTTP, base, opt)
 	c.Rollouts = adminv1connect.NewRolloutServiceClient(c.HTTP, base, opt)
 	c.Tenants = adminv1connect.NewTenantServiceClient(c.HTTP, base, opt)
-	c.Library = adminv1connect.NewLibraryServiceClient(c.HTTP, base, opt)
+	c.Library = adminv1connect.NewLibraryServiceClient(c.HTTP, base, opt, connect.WithAcceptCompression("gzip", nil, nil)) // weights do not get smaller
 	c.Usage = adminv1connect.NewUsageServiceClient(c.HTTP, base, opt)
 	c.Audit = adminv1connect.NewAuditServiceClient(c.HTTP, base, opt)
 	c.People = adminv1connect.NewPeopleServiceClient(c.HTTP, base, opt)

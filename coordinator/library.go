@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -13,7 +14,6 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/skein-project/skein/blob"
-	"github.com/skein-project/skein/blob/disk"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/convert"
 	"github.com/skein-project/skein/model"
@@ -37,7 +37,7 @@ func (s *Server) ReadBlob(ctx context.Context, ref blob.Ref) ([]byte, error) {
 	if s.blobs.Have(ref) {
 		return s.blobs.Read(ref)
 	}
-	if err := wire.Fetch(ctx, s.dialer, s.otherAddrs(), ref.Digest, []blob.Ref{ref}, s.blobs, nil); err != nil {
+	if err := s.bring(ctx, s.otherAddrs(), ref.Digest, ref); err != nil {
 		return nil, err
 	}
 	return s.blobs.Read(ref)
@@ -48,7 +48,7 @@ func (s *Server) BlobSize(ctx context.Context, d blob.Digest) (int64, error) {
 	if st, err := s.blobs.Stat(d); err == nil {
 		return st.Size, nil
 	}
-	x, err := wire.FetchIndexAny(ctx, s.dialer, s.otherAddrs(), d)
+	x, err := s.BlobIndex(ctx, d)
 	return x.Size, err
 }
 
@@ -64,12 +64,20 @@ func (s *Server) otherAddrs() []string {
 // owner is the tenant whose models alone the asker may change, "" = all: a new model becomes that tenant's in the same transaction.
 // step is told what is done, for people. Errors: convert.Refused, *cluster.Rejected, *wire.Refused, blob errors.
 func (s *Server) Publish(ctx context.Context, asker cluster.Asker, owner, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error) {
+	return s.publish(ctx, asker, owner, name, "", files, step)
+}
+
+// publish is Publish of files that came from a source, or were uploaded where it is "".
+func (s *Server) publish(ctx context.Context, asker cluster.Asker, owner, name, source string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error) {
 	none := cluster.VersionID{}
 	if !cluster.ValidName(name) {
 		return none, &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%.80q is no name for a model", name)}
 	}
+	held := slices.Collect(maps.Values(files))
+	s.pins.hold(held...)
+	defer func() { s.pins.release(held...) }()
 	for file, d := range files {
-		if err := s.blobs.Flush(d); err != nil {
+		if err := errors.Join(s.blobs.Touch(d), s.blobs.Flush(d)); err != nil {
 			return none, fmt.Errorf("file %.80q: %w", file, err)
 		}
 		st, err := s.blobs.Stat(d)
@@ -94,23 +102,35 @@ func (s *Server) Publish(ctx context.Context, asker cluster.Asker, owner, name s
 		return none, fmt.Errorf("store the manifest: %w", err)
 	}
 	v := cluster.Version{Manifest: digest, Profile: shard.ProfileOf(m), Created: s.now(), Traits: traits}
-	if s.live.Now().Cluster().Feature < 2 {
-		v.Traits = nil // a coordinator of before could not read the command
-	}
-	held := []blob.Digest{digest}
+	all := append(blobsOf(m), digest)
 	for _, t := range m.Tasks {
 		v.Tasks = append(v.Tasks, string(t))
 	}
-	for _, d := range blobsOf(m) {
+	if s.live.Now().Cluster().Feature < 2 {
+		v.Traits = nil // a coordinator of before could not read the command
+	} else {
+		list, err := s.folderOf(source, files)
+		if err != nil {
+			return none, err
+		}
+		if v.Folder, err = s.blobs.Put(list); err != nil {
+			return none, fmt.Errorf("store the list of files: %w", err)
+		}
+		v.Source = source
+		all = append(append(all, v.Folder), held...)
+	}
+	all = unique(all)
+	s.pins.hold(all...)
+	defer s.pins.release(all...)
+	for _, d := range all {
 		st, err := s.blobs.Stat(d)
 		if err != nil {
 			return none, err
 		}
 		v.Bytes += st.Size
-		held = append(held, d)
 	}
 	step("copying to a second coordinator")
-	if v.Holders, err = s.replicate(ctx, held); err != nil {
+	if err := s.copyOut(ctx, &v, all, step); err != nil {
 		return none, err
 	}
 	step("committing")
@@ -186,10 +206,11 @@ func (s *Server) replicate(ctx context.Context, blobs []blob.Digest) ([]cluster.
 
 // hold answers wire.Hold.
 func (s *Server) hold(ctx context.Context, r *wire.HoldRequest) (*wire.Empty, error) {
+	s.pins.hold(r.Blobs...)
+	defer s.pins.release(r.Blobs...)
 	for _, d := range r.Blobs {
-		err := wire.Fetch(ctx, s.dialer, r.Sources, d, nil, s.blobs, nil)
-		var full disk.Full
-		if errors.As(err, &full) {
+		err := s.bring(ctx, r.Sources, d)
+		if isFull(err) {
 			return nil, &wire.Refused{Code: connect.CodeResourceExhausted, Why: err.Error()}
 		}
 		if err != nil {

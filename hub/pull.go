@@ -31,6 +31,7 @@ type Rules struct {
 
 // Progress is how far a pull is.
 type Progress struct {
+	Step       string // what else is being done, for people; "" while a file is fetched
 	File       string
 	Here, Size int64 // bytes of the file
 	Done, All  int64 // bytes of all that is pulled, as far as it is known
