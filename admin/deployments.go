@@ -42,6 +42,9 @@ func (h deployments) Serve(ctx context.Context, r *connect.Request[adminv1.Serve
 		return nil, err
 	}
 	res := &adminv1.ServeResponse{Version: d.Version.String(), Refused: refusals(s, plan)}
+	if res.Scaling, err = h.scaling(ctx, d); err != nil {
+		return nil, err
+	}
 	for _, p := range plan.Placed {
 		res.Replicas = append(res.Replicas, h.planned(s, p))
 	}
@@ -70,6 +73,15 @@ func wanted(s cluster.State, r *adminv1.ServeRequest) (cluster.Deployment, error
 	}
 	if r.Replicas < 0 || r.Slots < 0 || r.Context < 0 {
 		return d, invalid("replicas %d, slots %d, context %d: none may be negative", r.Replicas, r.Slots, r.Context)
+	}
+	if d.Owner = cmp.Or(r.Tenant, d.Owner); r.Need != nil && r.Replicas != 0 {
+		return d, invalid("replicas are either fixed or follow demand")
+	}
+	switch {
+	case r.Need != nil:
+		d.Need = needOf(r.Need)
+	case r.Replicas != 0:
+		d.Need = nil
 	}
 	d.Replicas = cmp.Or(int(r.Replicas), d.Replicas)
 	d.Serving.Slots = cmp.Or(int(r.Slots), d.Serving.Slots)
@@ -120,7 +132,10 @@ func (h deployments) List(ctx context.Context, _ *connect.Request[adminv1.ListRe
 
 func (h deployments) view(s cluster.State, d cluster.Deployment, standing []scheduler.Dated) *adminv1.DeploymentView {
 	out := &adminv1.DeploymentView{Version: d.Version.String(), Wanted: int32(d.Wanted()), Slots: int32(d.Serving.Slots), Context: int32(d.Serving.Context),
-		AvoidNodes: nil, Pins: pinViews(d.Pins)}
+		AvoidNodes: nil, Pins: pinViews(d.Pins), Need: needView(d.Need), Tenant: cmp.Or(d.Owner, cluster.DefaultTenant)}
+	if d.Need != nil && d.Scale != nil {
+		out.WantedWhy = d.Scale.Why
+	}
 	for _, id := range d.Avoid {
 		out.AvoidDevices = append(out.AvoidDevices, string(id))
 	}
@@ -134,7 +149,10 @@ func (h deployments) view(s cluster.State, d cluster.Deployment, standing []sche
 		out.Replicas = append(out.Replicas, h.replica(s, r))
 	}
 	for _, n := range standing {
-		if strings.Contains(n.Subject, d.Version.String()) {
+		switch {
+		case n.Subject == "deployment "+d.Version.String() && d.Need != nil:
+			out.WantedWhy = n.Why
+		case strings.Contains(n.Subject, d.Version.String()):
 			out.Refused = append(out.Refused, n.Why)
 		}
 	}

@@ -47,7 +47,11 @@ func (d *decision) scale() {
 		f := d.flow(dep.Version)
 		followed[dep.Version.String()] = true
 		d.loads(dep, &f)
-		claims = append(claims, &claim{dep: dep, flow: &f, slots: max(dep.Serving.Slots, 1), have: dep.Wanted(), want: dep.Wanted()})
+		have := dep.Wanted()
+		if seated := d.seated(dep); dep.Scale == nil && seated > have { // it was fixed until now: it goes on from there
+			have, look = min(seated, dep.Need.Max), true
+		}
+		claims = append(claims, &claim{dep: dep, flow: &f, slots: max(dep.Serving.Slots, 1), have: have, want: have})
 		look = look || dep.Wanted() == 0 && f.Called.After(d.soft.Looked) // a request waits for the first replica
 	}
 	for _, key := range sortedKeys(d.soft.Flows) {
@@ -225,7 +229,7 @@ func (d *decision) observe(c *claim) {
 func (d *decision) settle(c *claim) {
 	f := c.flow
 	was, text := c.have, c.say()
-	if s := c.dep.Scale; c.want != c.have || s != nil && s.Replicas != c.want {
+	if s := c.dep.Scale; c.want != c.dep.Wanted() || s != nil && s.Replicas != c.want {
 		if c.want != c.have {
 			text += fmt.Sprintf("; was %d", was)
 		}

@@ -20,12 +20,20 @@ func (a *app) serve() *cobra.Command {
 	var req adminv1.ServeRequest
 	var wait bool
 	var within time.Duration
+	var need adminv1.Need
+	var first, latency time.Duration
 	c := &cobra.Command{Use: "serve MODEL", Short: "Serve a version on the fleet, and show where its blocks go and why", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		c, err := a.client()
 		if err != nil {
 			return err
 		}
 		req.Model = args[0]
+		if follows(cmd) {
+			if need.Max == 0 {
+				return usage("how many replicas may there be at most? --max N")
+			}
+			need.FirstTokenMs, need.LatencyMs, req.Need = first.Milliseconds(), latency.Milliseconds(), &need
+		}
 		res, err := c.Deployments.Serve(cmd.Context(), connect.NewRequest(&req))
 		if err != nil {
 			return err
@@ -44,12 +52,24 @@ func (a *app) serve() *cobra.Command {
 		return waitReady(cmd.Context(), c, res.Msg.Version, within, newBar())
 	}}
 	c.Flags().Int32Var(&req.Replicas, "replicas", 0, "replicas (default: as now, or 1)")
+	c.Flags().Int32Var(&need.Min, "min", 0, "replicas at least, where they follow demand; 0 = none when nobody calls")
+	c.Flags().Int32Var(&need.Max, "max", 0, "replicas at most: they follow demand")
+	c.Flags().DurationVar(&first, "ttft", 0, "time to the first token that the replicas are to keep")
+	c.Flags().DurationVar(&latency, "latency", 0, "time of an answer that the replicas are to keep")
+	c.Flags().Int32Var(&need.Percent, "percent", 0, "of the requests that are to be within these times (default 95)")
+	c.Flags().Int32Var(&need.Priority, "priority", 0, "who gets room where there is not enough: higher first, -100 to 100")
+	c.Flags().StringVar(&req.Tenant, "tenant", "", "tenant that it is billed to, and whose weight counts (default: as now)")
 	c.Flags().Int32Var(&req.Slots, "slots", 0, "sequences at once per replica (default: as now, or 8)")
 	c.Flags().Int32Var(&req.Context, "context", 0, "tokens of the longest sequence (default: as now, or 4096, or what the model supports)")
 	c.Flags().BoolVar(&req.ValidateOnly, "plan", false, "only show the plan, change nothing")
 	c.Flags().BoolVar(&wait, "wait", false, "wait until every replica is ready")
 	c.Flags().DurationVar(&within, "timeout", 30*time.Minute, "how long --wait waits")
 	return c
+}
+
+// follows says that a flag asks for replicas that follow demand.
+func follows(cmd *cobra.Command) bool {
+	return slices.ContainsFunc([]string{"min", "max", "ttft", "latency", "percent", "priority"}, cmd.Flags().Changed)
 }
 
 // showPlan prints where the stages of each replica go, and why.
@@ -66,6 +86,9 @@ func showPlan(w io.Writer, indent string, plan *adminv1.ServeResponse) error {
 		if r.Why != "" {
 			fmt.Fprintf(w, "%swhy: %s\n", indent, r.Why)
 		}
+	}
+	if plan.Scaling != "" {
+		fmt.Fprintf(w, "%s%s\n", indent, plan.Scaling)
 	}
 	for _, why := range plan.Refused {
 		fmt.Fprintf(w, "%sno place: %s\n", indent, strings.ReplaceAll(why, "\n", "\n"+indent))
@@ -161,12 +184,34 @@ func (a *app) ps() *cobra.Command {
 						row(r.Id, r.Status, fmt.Sprintf("%d of %d", i+1, len(r.Stages)), blocks(s.From, s.To), s.Node, s.Device, size(s.Reserve), state(s), s.Active, r.Epoch)
 					}
 				}
+				if d.Need != nil {
+					row(d.Version, fmt.Sprintf("%d of %d", d.Ready, d.Wanted), "", "", "", "", "", wish(d.Need), "", "")
+				}
 				if missing := int(d.Wanted) - len(d.Replicas); missing > 0 {
 					row(d.Version, "no place", "", "", "", "", "", fmt.Sprintf("%d more wanted: skein why %s", missing, d.Version), "", "")
 				}
 			}
 		})
 	}}
+}
+
+// wish is a need in words.
+func wish(n *adminv1.Need) string {
+	text := fmt.Sprintf("wants %d to %d", n.Min, n.Max)
+	percent := n.Percent
+	if percent == 0 {
+		percent = 95
+	}
+	if n.FirstTokenMs > 0 {
+		text += fmt.Sprintf(", first token of %d %% in %s", percent, time.Duration(n.FirstTokenMs)*time.Millisecond)
+	}
+	if n.LatencyMs > 0 {
+		text += fmt.Sprintf(", %d %% in %s", percent, time.Duration(n.LatencyMs)*time.Millisecond)
+	}
+	if n.Priority != 0 {
+		text += fmt.Sprintf(", priority %d", n.Priority)
+	}
+	return text
 }
 
 // state is what a stage is doing, in words.
@@ -254,7 +299,7 @@ func (a *app) placement() *cobra.Command {
 
 func (a *app) why() *cobra.Command {
 	var record string
-	c := &cobra.Command{Use: "why [SUBJECT]", Short: "Say why things are as they are: a model, a replica, a node, or all", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+	c := &cobra.Command{Use: "why [KIND] [SUBJECT]", Short: "Say why things are as they are: a deployment, a replica, a node, or all", Args: cobra.MaximumNArgs(2), RunE: func(cmd *cobra.Command, args []string) error {
 		c, err := a.client()
 		if err != nil {
 			return err
@@ -263,9 +308,7 @@ func (a *app) why() *cobra.Command {
 			return saveRecording(cmd, c, record)
 		}
 		req := &adminv1.WhyRequest{}
-		if len(args) == 1 {
-			req.Subject = args[0]
-		}
+		req.Subject = strings.Join(args, " ")
 		res, err := c.Deployments.Why(cmd.Context(), connect.NewRequest(req))
 		if err != nil {
 			return err

@@ -1001,8 +1001,12 @@ type ServeRequest struct {
 	// Sequences at once per replica; 0 = default.
 	Slots int32 `protobuf:"varint,3,opt,name=slots,proto3" json:"slots,omitempty"`
 	// Tokens of the longest sequence; 0 = default.
-	Context       int32 `protobuf:"varint,4,opt,name=context,proto3" json:"context,omitempty"`
-	ValidateOnly  bool  `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	Context      int32 `protobuf:"varint,4,opt,name=context,proto3" json:"context,omitempty"`
+	ValidateOnly bool  `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	// Replicas follow demand. Not together with replicas.
+	Need *Need `protobuf:"bytes,6,opt,name=need,proto3" json:"need,omitempty"`
+	// Tenant that it is billed to, and whose weight counts; empty = as now.
+	Tenant        string `protobuf:"bytes,7,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1072,6 +1076,111 @@ func (x *ServeRequest) GetValidateOnly() bool {
 	return false
 }
 
+func (x *ServeRequest) GetNeed() *Need {
+	if x != nil {
+		return x.Need
+	}
+	return nil
+}
+
+func (x *ServeRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+// Need is what a business system asks of a deployment whose replicas follow demand.
+type Need struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Replicas; 0 = none when nobody calls.
+	Min int32 `protobuf:"varint,1,opt,name=min,proto3" json:"min,omitempty"`
+	// Replicas, at least 1.
+	Max int32 `protobuf:"varint,2,opt,name=max,proto3" json:"max,omitempty"`
+	// Time to the first token; 0 = any.
+	FirstTokenMs int64 `protobuf:"varint,3,opt,name=first_token_ms,json=firstTokenMs,proto3" json:"first_token_ms,omitempty"`
+	// Time of a whole answer; 0 = any.
+	LatencyMs int64 `protobuf:"varint,4,opt,name=latency_ms,json=latencyMs,proto3" json:"latency_ms,omitempty"`
+	// Of the requests that are to be within these times; 0 = 95.
+	Percent int32 `protobuf:"varint,5,opt,name=percent,proto3" json:"percent,omitempty"`
+	// Who gets room when there is not enough: higher first, -100 to 100.
+	Priority      int32 `protobuf:"varint,6,opt,name=priority,proto3" json:"priority,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Need) Reset() {
+	*x = Need{}
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Need) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Need) ProtoMessage() {}
+
+func (x *Need) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Need.ProtoReflect.Descriptor instead.
+func (*Need) Descriptor() ([]byte, []int) {
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Need) GetMin() int32 {
+	if x != nil {
+		return x.Min
+	}
+	return 0
+}
+
+func (x *Need) GetMax() int32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+func (x *Need) GetFirstTokenMs() int64 {
+	if x != nil {
+		return x.FirstTokenMs
+	}
+	return 0
+}
+
+func (x *Need) GetLatencyMs() int64 {
+	if x != nil {
+		return x.LatencyMs
+	}
+	return 0
+}
+
+func (x *Need) GetPercent() int32 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
+func (x *Need) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
 // StageView is one stage of a replica.
 type StageView struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1094,7 +1203,7 @@ type StageView struct {
 
 func (x *StageView) Reset() {
 	*x = StageView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1215,7 @@ func (x *StageView) String() string {
 func (*StageView) ProtoMessage() {}
 
 func (x *StageView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1228,7 @@ func (x *StageView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageView.ProtoReflect.Descriptor instead.
 func (*StageView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StageView) GetFrom() int32 {
@@ -1208,7 +1317,7 @@ type ReplicaView struct {
 
 func (x *ReplicaView) Reset() {
 	*x = ReplicaView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1329,7 @@ func (x *ReplicaView) String() string {
 func (*ReplicaView) ProtoMessage() {}
 
 func (x *ReplicaView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1342,7 @@ func (x *ReplicaView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaView.ProtoReflect.Descriptor instead.
 func (*ReplicaView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReplicaView) GetId() string {
@@ -1277,14 +1386,16 @@ type ServeResponse struct {
 	// The plan, or what is placed now.
 	Replicas []*ReplicaView `protobuf:"bytes,2,rep,name=replicas,proto3" json:"replicas,omitempty"`
 	// Why replicas cannot be placed: bytes needed and free per device.
-	Refused       []string `protobuf:"bytes,3,rep,name=refused,proto3" json:"refused,omitempty"`
+	Refused []string `protobuf:"bytes,3,rep,name=refused,proto3" json:"refused,omitempty"`
+	// How the number of replicas follows demand, and for how many there is room; empty where it is fixed.
+	Scaling       string `protobuf:"bytes,4,opt,name=scaling,proto3" json:"scaling,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ServeResponse) Reset() {
 	*x = ServeResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1296,7 +1407,7 @@ func (x *ServeResponse) String() string {
 func (*ServeResponse) ProtoMessage() {}
 
 func (x *ServeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1309,7 +1420,7 @@ func (x *ServeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServeResponse.ProtoReflect.Descriptor instead.
 func (*ServeResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ServeResponse) GetVersion() string {
@@ -1333,6 +1444,13 @@ func (x *ServeResponse) GetRefused() []string {
 	return nil
 }
 
+func (x *ServeResponse) GetScaling() string {
+	if x != nil {
+		return x.Scaling
+	}
+	return ""
+}
+
 type UnserveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Model         string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
@@ -1342,7 +1460,7 @@ type UnserveRequest struct {
 
 func (x *UnserveRequest) Reset() {
 	*x = UnserveRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1354,7 +1472,7 @@ func (x *UnserveRequest) String() string {
 func (*UnserveRequest) ProtoMessage() {}
 
 func (x *UnserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1367,7 +1485,7 @@ func (x *UnserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnserveRequest.ProtoReflect.Descriptor instead.
 func (*UnserveRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *UnserveRequest) GetModel() string {
@@ -1385,7 +1503,7 @@ type UnserveResponse struct {
 
 func (x *UnserveResponse) Reset() {
 	*x = UnserveResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1515,7 @@ func (x *UnserveResponse) String() string {
 func (*UnserveResponse) ProtoMessage() {}
 
 func (x *UnserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1528,7 @@ func (x *UnserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnserveResponse.ProtoReflect.Descriptor instead.
 func (*UnserveResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 type ListRequest struct {
@@ -1421,7 +1539,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1551,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,28 +1564,33 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 type DeploymentView struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	Wanted        int32                  `protobuf:"varint,2,opt,name=wanted,proto3" json:"wanted,omitempty"`
-	Ready         int32                  `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
-	Slots         int32                  `protobuf:"varint,4,opt,name=slots,proto3" json:"slots,omitempty"`
-	Context       int32                  `protobuf:"varint,5,opt,name=context,proto3" json:"context,omitempty"`
-	Replicas      []*ReplicaView         `protobuf:"bytes,6,rep,name=replicas,proto3" json:"replicas,omitempty"`
-	Pins          []*PinView             `protobuf:"bytes,7,rep,name=pins,proto3" json:"pins,omitempty"`
-	AvoidDevices  []string               `protobuf:"bytes,8,rep,name=avoid_devices,json=avoidDevices,proto3" json:"avoid_devices,omitempty"`
-	AvoidNodes    []string               `protobuf:"bytes,9,rep,name=avoid_nodes,json=avoidNodes,proto3" json:"avoid_nodes,omitempty"`
-	Refused       []string               `protobuf:"bytes,10,rep,name=refused,proto3" json:"refused,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Version      string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	Wanted       int32                  `protobuf:"varint,2,opt,name=wanted,proto3" json:"wanted,omitempty"`
+	Ready        int32                  `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
+	Slots        int32                  `protobuf:"varint,4,opt,name=slots,proto3" json:"slots,omitempty"`
+	Context      int32                  `protobuf:"varint,5,opt,name=context,proto3" json:"context,omitempty"`
+	Replicas     []*ReplicaView         `protobuf:"bytes,6,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	Pins         []*PinView             `protobuf:"bytes,7,rep,name=pins,proto3" json:"pins,omitempty"`
+	AvoidDevices []string               `protobuf:"bytes,8,rep,name=avoid_devices,json=avoidDevices,proto3" json:"avoid_devices,omitempty"`
+	AvoidNodes   []string               `protobuf:"bytes,9,rep,name=avoid_nodes,json=avoidNodes,proto3" json:"avoid_nodes,omitempty"`
+	Refused      []string               `protobuf:"bytes,10,rep,name=refused,proto3" json:"refused,omitempty"`
+	// Absent where the number of replicas is fixed.
+	Need   *Need  `protobuf:"bytes,11,opt,name=need,proto3" json:"need,omitempty"`
+	Tenant string `protobuf:"bytes,12,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Why so many are wanted.
+	WantedWhy     string `protobuf:"bytes,13,opt,name=wanted_why,json=wantedWhy,proto3" json:"wanted_why,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeploymentView) Reset() {
 	*x = DeploymentView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1602,7 @@ func (x *DeploymentView) String() string {
 func (*DeploymentView) ProtoMessage() {}
 
 func (x *DeploymentView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1615,7 @@ func (x *DeploymentView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentView.ProtoReflect.Descriptor instead.
 func (*DeploymentView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DeploymentView) GetVersion() string {
@@ -1565,6 +1688,27 @@ func (x *DeploymentView) GetRefused() []string {
 	return nil
 }
 
+func (x *DeploymentView) GetNeed() *Need {
+	if x != nil {
+		return x.Need
+	}
+	return nil
+}
+
+func (x *DeploymentView) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *DeploymentView) GetWantedWhy() string {
+	if x != nil {
+		return x.WantedWhy
+	}
+	return ""
+}
+
 type PinView struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Replica       int32                  `protobuf:"varint,1,opt,name=replica,proto3" json:"replica,omitempty"`
@@ -1576,7 +1720,7 @@ type PinView struct {
 
 func (x *PinView) Reset() {
 	*x = PinView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[26]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +1732,7 @@ func (x *PinView) String() string {
 func (*PinView) ProtoMessage() {}
 
 func (x *PinView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[26]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +1745,7 @@ func (x *PinView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinView.ProtoReflect.Descriptor instead.
 func (*PinView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PinView) GetReplica() int32 {
@@ -1634,7 +1778,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1646,7 +1790,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1659,7 +1803,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListResponse) GetDeployments() []*DeploymentView {
@@ -1682,7 +1826,7 @@ type PinRequest struct {
 
 func (x *PinRequest) Reset() {
 	*x = PinRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +1838,7 @@ func (x *PinRequest) String() string {
 func (*PinRequest) ProtoMessage() {}
 
 func (x *PinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +1851,7 @@ func (x *PinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinRequest.ProtoReflect.Descriptor instead.
 func (*PinRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PinRequest) GetModel() string {
@@ -1747,7 +1891,7 @@ type PinResponse struct {
 
 func (x *PinResponse) Reset() {
 	*x = PinResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[29]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1759,7 +1903,7 @@ func (x *PinResponse) String() string {
 func (*PinResponse) ProtoMessage() {}
 
 func (x *PinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[29]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1772,7 +1916,7 @@ func (x *PinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinResponse.ProtoReflect.Descriptor instead.
 func (*PinResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PinResponse) GetPins() []*PinView {
@@ -1794,7 +1938,7 @@ type AvoidRequest struct {
 
 func (x *AvoidRequest) Reset() {
 	*x = AvoidRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[30]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +1950,7 @@ func (x *AvoidRequest) String() string {
 func (*AvoidRequest) ProtoMessage() {}
 
 func (x *AvoidRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[30]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +1963,7 @@ func (x *AvoidRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AvoidRequest.ProtoReflect.Descriptor instead.
 func (*AvoidRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AvoidRequest) GetModel() string {
@@ -1851,7 +1995,7 @@ type AvoidResponse struct {
 
 func (x *AvoidResponse) Reset() {
 	*x = AvoidResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[31]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +2007,7 @@ func (x *AvoidResponse) String() string {
 func (*AvoidResponse) ProtoMessage() {}
 
 func (x *AvoidResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[31]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +2020,7 @@ func (x *AvoidResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AvoidResponse.ProtoReflect.Descriptor instead.
 func (*AvoidResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 type WhyRequest struct {
@@ -1888,7 +2032,7 @@ type WhyRequest struct {
 
 func (x *WhyRequest) Reset() {
 	*x = WhyRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[32]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1900,7 +2044,7 @@ func (x *WhyRequest) String() string {
 func (*WhyRequest) ProtoMessage() {}
 
 func (x *WhyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[32]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1913,7 +2057,7 @@ func (x *WhyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRequest.ProtoReflect.Descriptor instead.
 func (*WhyRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WhyRequest) GetSubject() string {
@@ -1935,7 +2079,7 @@ type Note struct {
 
 func (x *Note) Reset() {
 	*x = Note{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[33]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1947,7 +2091,7 @@ func (x *Note) String() string {
 func (*Note) ProtoMessage() {}
 
 func (x *Note) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[33]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1960,7 +2104,7 @@ func (x *Note) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Note.ProtoReflect.Descriptor instead.
 func (*Note) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Note) GetAtMs() int64 {
@@ -1993,7 +2137,7 @@ type WhyResponse struct {
 
 func (x *WhyResponse) Reset() {
 	*x = WhyResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2005,7 +2149,7 @@ func (x *WhyResponse) String() string {
 func (*WhyResponse) ProtoMessage() {}
 
 func (x *WhyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2018,7 +2162,7 @@ func (x *WhyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyResponse.ProtoReflect.Descriptor instead.
 func (*WhyResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WhyResponse) GetNotes() []*Note {
@@ -2036,7 +2180,7 @@ type GetRecordingRequest struct {
 
 func (x *GetRecordingRequest) Reset() {
 	*x = GetRecordingRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2192,7 @@ func (x *GetRecordingRequest) String() string {
 func (*GetRecordingRequest) ProtoMessage() {}
 
 func (x *GetRecordingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2205,7 @@ func (x *GetRecordingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecordingRequest.ProtoReflect.Descriptor instead.
 func (*GetRecordingRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 type GetRecordingResponse struct {
@@ -2073,7 +2217,7 @@ type GetRecordingResponse struct {
 
 func (x *GetRecordingResponse) Reset() {
 	*x = GetRecordingResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2085,7 +2229,7 @@ func (x *GetRecordingResponse) String() string {
 func (*GetRecordingResponse) ProtoMessage() {}
 
 func (x *GetRecordingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2098,7 +2242,7 @@ func (x *GetRecordingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecordingResponse.ProtoReflect.Descriptor instead.
 func (*GetRecordingResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetRecordingResponse) GetData() []byte {
@@ -2116,7 +2260,7 @@ type ListNodesRequest struct {
 
 func (x *ListNodesRequest) Reset() {
 	*x = ListNodesRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2128,7 +2272,7 @@ func (x *ListNodesRequest) String() string {
 func (*ListNodesRequest) ProtoMessage() {}
 
 func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2141,7 +2285,7 @@ func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListNodesRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 type DeviceView struct {
@@ -2161,7 +2305,7 @@ type DeviceView struct {
 
 func (x *DeviceView) Reset() {
 	*x = DeviceView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2173,7 +2317,7 @@ func (x *DeviceView) String() string {
 func (*DeviceView) ProtoMessage() {}
 
 func (x *DeviceView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2186,7 +2330,7 @@ func (x *DeviceView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceView.ProtoReflect.Descriptor instead.
 func (*DeviceView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DeviceView) GetId() string {
@@ -2270,7 +2414,7 @@ type NodeView struct {
 
 func (x *NodeView) Reset() {
 	*x = NodeView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2282,7 +2426,7 @@ func (x *NodeView) String() string {
 func (*NodeView) ProtoMessage() {}
 
 func (x *NodeView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2295,7 +2439,7 @@ func (x *NodeView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeView.ProtoReflect.Descriptor instead.
 func (*NodeView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *NodeView) GetId() string {
@@ -2370,7 +2514,7 @@ type ListNodesResponse struct {
 
 func (x *ListNodesResponse) Reset() {
 	*x = ListNodesResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2382,7 +2526,7 @@ func (x *ListNodesResponse) String() string {
 func (*ListNodesResponse) ProtoMessage() {}
 
 func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2395,7 +2539,7 @@ func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
 func (*ListNodesResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListNodesResponse) GetNodes() []*NodeView {
@@ -2416,7 +2560,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2428,7 +2572,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2441,7 +2585,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DrainRequest) GetNode() string {
@@ -2466,7 +2610,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[42]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2478,7 +2622,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[42]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2491,7 +2635,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 type ResumeRequest struct {
@@ -2503,7 +2647,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[43]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2515,7 +2659,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[43]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2528,7 +2672,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ResumeRequest) GetNode() string {
@@ -2546,7 +2690,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[44]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2558,7 +2702,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[44]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2571,7 +2715,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 type RemoveNodeRequest struct {
@@ -2583,7 +2727,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[45]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2595,7 +2739,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[45]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2608,7 +2752,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -2626,7 +2770,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[46]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2638,7 +2782,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[46]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2651,7 +2795,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 type CreateJoinTokenRequest struct {
@@ -2666,7 +2810,7 @@ type CreateJoinTokenRequest struct {
 
 func (x *CreateJoinTokenRequest) Reset() {
 	*x = CreateJoinTokenRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[47]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2678,7 +2822,7 @@ func (x *CreateJoinTokenRequest) String() string {
 func (*CreateJoinTokenRequest) ProtoMessage() {}
 
 func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[47]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2691,7 +2835,7 @@ func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CreateJoinTokenRequest) GetRole() string {
@@ -2719,7 +2863,7 @@ type CreateJoinTokenResponse struct {
 
 func (x *CreateJoinTokenResponse) Reset() {
 	*x = CreateJoinTokenResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[48]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2731,7 +2875,7 @@ func (x *CreateJoinTokenResponse) String() string {
 func (*CreateJoinTokenResponse) ProtoMessage() {}
 
 func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[48]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2744,7 +2888,7 @@ func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CreateJoinTokenResponse) GetToken() string {
@@ -2769,7 +2913,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[49]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2781,7 +2925,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[49]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2794,7 +2938,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 type MemberView struct {
@@ -2811,7 +2955,7 @@ type MemberView struct {
 
 func (x *MemberView) Reset() {
 	*x = MemberView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[50]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +2967,7 @@ func (x *MemberView) String() string {
 func (*MemberView) ProtoMessage() {}
 
 func (x *MemberView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[50]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +2980,7 @@ func (x *MemberView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberView.ProtoReflect.Descriptor instead.
 func (*MemberView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *MemberView) GetId() string {
@@ -2893,7 +3037,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[51]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2905,7 +3049,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[51]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2918,7 +3062,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{51}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GetStatusResponse) GetCluster() string {
@@ -2970,7 +3114,7 @@ type CreateKeyRequest struct {
 
 func (x *CreateKeyRequest) Reset() {
 	*x = CreateKeyRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[52]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2982,7 +3126,7 @@ func (x *CreateKeyRequest) String() string {
 func (*CreateKeyRequest) ProtoMessage() {}
 
 func (x *CreateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[52]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2995,7 +3139,7 @@ func (x *CreateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateKeyRequest.ProtoReflect.Descriptor instead.
 func (*CreateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{52}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CreateKeyRequest) GetName() string {
@@ -3058,7 +3202,7 @@ type CreateKeyResponse struct {
 
 func (x *CreateKeyResponse) Reset() {
 	*x = CreateKeyResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[53]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3070,7 +3214,7 @@ func (x *CreateKeyResponse) String() string {
 func (*CreateKeyResponse) ProtoMessage() {}
 
 func (x *CreateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[53]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3083,7 +3227,7 @@ func (x *CreateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateKeyResponse.ProtoReflect.Descriptor instead.
 func (*CreateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{53}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CreateKeyResponse) GetId() string {
@@ -3108,7 +3252,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[54]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3120,7 +3264,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[54]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3133,7 +3277,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{54}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{55}
 }
 
 type KeyView struct {
@@ -3157,7 +3301,7 @@ type KeyView struct {
 
 func (x *KeyView) Reset() {
 	*x = KeyView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[55]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3169,7 +3313,7 @@ func (x *KeyView) String() string {
 func (*KeyView) ProtoMessage() {}
 
 func (x *KeyView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[55]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3182,7 +3326,7 @@ func (x *KeyView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyView.ProtoReflect.Descriptor instead.
 func (*KeyView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{55}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *KeyView) GetId() string {
@@ -3271,7 +3415,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[56]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3283,7 +3427,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[56]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3296,7 +3440,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{56}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ListKeysResponse) GetKeys() []*KeyView {
@@ -3317,7 +3461,7 @@ type RotateKeyRequest struct {
 
 func (x *RotateKeyRequest) Reset() {
 	*x = RotateKeyRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3329,7 +3473,7 @@ func (x *RotateKeyRequest) String() string {
 func (*RotateKeyRequest) ProtoMessage() {}
 
 func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3342,7 +3486,7 @@ func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{57}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *RotateKeyRequest) GetId() string {
@@ -3370,7 +3514,7 @@ type RotateKeyResponse struct {
 
 func (x *RotateKeyResponse) Reset() {
 	*x = RotateKeyResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3382,7 +3526,7 @@ func (x *RotateKeyResponse) String() string {
 func (*RotateKeyResponse) ProtoMessage() {}
 
 func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3395,7 +3539,7 @@ func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{58}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *RotateKeyResponse) GetId() string {
@@ -3421,7 +3565,7 @@ type RevokeKeyRequest struct {
 
 func (x *RevokeKeyRequest) Reset() {
 	*x = RevokeKeyRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[59]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3433,7 +3577,7 @@ func (x *RevokeKeyRequest) String() string {
 func (*RevokeKeyRequest) ProtoMessage() {}
 
 func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[59]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3446,7 +3590,7 @@ func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{59}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RevokeKeyRequest) GetId() string {
@@ -3464,7 +3608,7 @@ type RevokeKeyResponse struct {
 
 func (x *RevokeKeyResponse) Reset() {
 	*x = RevokeKeyResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[60]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3476,7 +3620,7 @@ func (x *RevokeKeyResponse) String() string {
 func (*RevokeKeyResponse) ProtoMessage() {}
 
 func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[60]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3489,7 +3633,7 @@ func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyResponse.ProtoReflect.Descriptor instead.
 func (*RevokeKeyResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{60}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{61}
 }
 
 var File_skein_admin_v1_admin_proto protoreflect.FileDescriptor
@@ -3558,13 +3702,23 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\x05alias\x18\x01 \x01(\v2\x15.skein.admin.v1.AliasR\x05alias\"(\n" +
 	"\x12DeleteAliasRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x15\n" +
-	"\x13DeleteAliasResponse\"\x95\x01\n" +
+	"\x13DeleteAliasResponse\"\xd7\x01\n" +
 	"\fServeRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x1a\n" +
 	"\breplicas\x18\x02 \x01(\x05R\breplicas\x12\x14\n" +
 	"\x05slots\x18\x03 \x01(\x05R\x05slots\x12\x18\n" +
 	"\acontext\x18\x04 \x01(\x05R\acontext\x12#\n" +
-	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\"\xe7\x01\n" +
+	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\x12(\n" +
+	"\x04need\x18\x06 \x01(\v2\x14.skein.admin.v1.NeedR\x04need\x12\x16\n" +
+	"\x06tenant\x18\a \x01(\tR\x06tenant\"\xa5\x01\n" +
+	"\x04Need\x12\x10\n" +
+	"\x03min\x18\x01 \x01(\x05R\x03min\x12\x10\n" +
+	"\x03max\x18\x02 \x01(\x05R\x03max\x12$\n" +
+	"\x0efirst_token_ms\x18\x03 \x01(\x03R\ffirstTokenMs\x12\x1d\n" +
+	"\n" +
+	"latency_ms\x18\x04 \x01(\x03R\tlatencyMs\x12\x18\n" +
+	"\apercent\x18\x05 \x01(\x05R\apercent\x12\x1a\n" +
+	"\bpriority\x18\x06 \x01(\x05R\bpriority\"\xe7\x01\n" +
 	"\tStageView\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x05R\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\x05R\x02to\x12\x12\n" +
@@ -3582,15 +3736,16 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06status\x18\x03 \x01(\tR\x06status\x121\n" +
 	"\x06stages\x18\x04 \x03(\v2\x19.skein.admin.v1.StageViewR\x06stages\x12\x10\n" +
-	"\x03why\x18\x05 \x01(\tR\x03why\"|\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\"\x96\x01\n" +
 	"\rServeResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x127\n" +
 	"\breplicas\x18\x02 \x03(\v2\x1b.skein.admin.v1.ReplicaViewR\breplicas\x12\x18\n" +
-	"\arefused\x18\x03 \x03(\tR\arefused\"&\n" +
+	"\arefused\x18\x03 \x03(\tR\arefused\x12\x18\n" +
+	"\ascaling\x18\x04 \x01(\tR\ascaling\"&\n" +
 	"\x0eUnserveRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\"\x11\n" +
 	"\x0fUnserveResponse\"\r\n" +
-	"\vListRequest\"\xce\x02\n" +
+	"\vListRequest\"\xaf\x03\n" +
 	"\x0eDeploymentView\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x16\n" +
 	"\x06wanted\x18\x02 \x01(\x05R\x06wanted\x12\x14\n" +
@@ -3603,7 +3758,11 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\vavoid_nodes\x18\t \x03(\tR\n" +
 	"avoidNodes\x12\x18\n" +
 	"\arefused\x18\n" +
-	" \x03(\tR\arefused\"Q\n" +
+	" \x03(\tR\arefused\x12(\n" +
+	"\x04need\x18\v \x01(\v2\x14.skein.admin.v1.NeedR\x04need\x12\x16\n" +
+	"\x06tenant\x18\f \x01(\tR\x06tenant\x12\x1d\n" +
+	"\n" +
+	"wanted_why\x18\r \x01(\tR\twantedWhy\"Q\n" +
 	"\aPinView\x12\x18\n" +
 	"\areplica\x18\x01 \x01(\x05R\areplica\x12\x14\n" +
 	"\x05stage\x18\x02 \x01(\x05R\x05stage\x12\x16\n" +
@@ -3776,7 +3935,7 @@ func file_skein_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_skein_admin_v1_admin_proto_rawDescData
 }
 
-var file_skein_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
+var file_skein_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_skein_admin_v1_admin_proto_goTypes = []any{
 	(*BeginBlobRequest)(nil),        // 0: skein.admin.v1.BeginBlobRequest
 	(*BeginBlobResponse)(nil),       // 1: skein.admin.v1.BeginBlobResponse
@@ -3797,128 +3956,131 @@ var file_skein_admin_v1_admin_proto_goTypes = []any{
 	(*DeleteAliasRequest)(nil),      // 16: skein.admin.v1.DeleteAliasRequest
 	(*DeleteAliasResponse)(nil),     // 17: skein.admin.v1.DeleteAliasResponse
 	(*ServeRequest)(nil),            // 18: skein.admin.v1.ServeRequest
-	(*StageView)(nil),               // 19: skein.admin.v1.StageView
-	(*ReplicaView)(nil),             // 20: skein.admin.v1.ReplicaView
-	(*ServeResponse)(nil),           // 21: skein.admin.v1.ServeResponse
-	(*UnserveRequest)(nil),          // 22: skein.admin.v1.UnserveRequest
-	(*UnserveResponse)(nil),         // 23: skein.admin.v1.UnserveResponse
-	(*ListRequest)(nil),             // 24: skein.admin.v1.ListRequest
-	(*DeploymentView)(nil),          // 25: skein.admin.v1.DeploymentView
-	(*PinView)(nil),                 // 26: skein.admin.v1.PinView
-	(*ListResponse)(nil),            // 27: skein.admin.v1.ListResponse
-	(*PinRequest)(nil),              // 28: skein.admin.v1.PinRequest
-	(*PinResponse)(nil),             // 29: skein.admin.v1.PinResponse
-	(*AvoidRequest)(nil),            // 30: skein.admin.v1.AvoidRequest
-	(*AvoidResponse)(nil),           // 31: skein.admin.v1.AvoidResponse
-	(*WhyRequest)(nil),              // 32: skein.admin.v1.WhyRequest
-	(*Note)(nil),                    // 33: skein.admin.v1.Note
-	(*WhyResponse)(nil),             // 34: skein.admin.v1.WhyResponse
-	(*GetRecordingRequest)(nil),     // 35: skein.admin.v1.GetRecordingRequest
-	(*GetRecordingResponse)(nil),    // 36: skein.admin.v1.GetRecordingResponse
-	(*ListNodesRequest)(nil),        // 37: skein.admin.v1.ListNodesRequest
-	(*DeviceView)(nil),              // 38: skein.admin.v1.DeviceView
-	(*NodeView)(nil),                // 39: skein.admin.v1.NodeView
-	(*ListNodesResponse)(nil),       // 40: skein.admin.v1.ListNodesResponse
-	(*DrainRequest)(nil),            // 41: skein.admin.v1.DrainRequest
-	(*DrainResponse)(nil),           // 42: skein.admin.v1.DrainResponse
-	(*ResumeRequest)(nil),           // 43: skein.admin.v1.ResumeRequest
-	(*ResumeResponse)(nil),          // 44: skein.admin.v1.ResumeResponse
-	(*RemoveNodeRequest)(nil),       // 45: skein.admin.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),      // 46: skein.admin.v1.RemoveNodeResponse
-	(*CreateJoinTokenRequest)(nil),  // 47: skein.admin.v1.CreateJoinTokenRequest
-	(*CreateJoinTokenResponse)(nil), // 48: skein.admin.v1.CreateJoinTokenResponse
-	(*GetStatusRequest)(nil),        // 49: skein.admin.v1.GetStatusRequest
-	(*MemberView)(nil),              // 50: skein.admin.v1.MemberView
-	(*GetStatusResponse)(nil),       // 51: skein.admin.v1.GetStatusResponse
-	(*CreateKeyRequest)(nil),        // 52: skein.admin.v1.CreateKeyRequest
-	(*CreateKeyResponse)(nil),       // 53: skein.admin.v1.CreateKeyResponse
-	(*ListKeysRequest)(nil),         // 54: skein.admin.v1.ListKeysRequest
-	(*KeyView)(nil),                 // 55: skein.admin.v1.KeyView
-	(*ListKeysResponse)(nil),        // 56: skein.admin.v1.ListKeysResponse
-	(*RotateKeyRequest)(nil),        // 57: skein.admin.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),       // 58: skein.admin.v1.RotateKeyResponse
-	(*RevokeKeyRequest)(nil),        // 59: skein.admin.v1.RevokeKeyRequest
-	(*RevokeKeyResponse)(nil),       // 60: skein.admin.v1.RevokeKeyResponse
-	nil,                             // 61: skein.admin.v1.PublishRequest.FilesEntry
-	(*Traits)(nil),                  // 62: skein.admin.v1.Traits
-	(*Rollout)(nil),                 // 63: skein.admin.v1.Rollout
-	(*ModelRecord)(nil),             // 64: skein.admin.v1.ModelRecord
+	(*Need)(nil),                    // 19: skein.admin.v1.Need
+	(*StageView)(nil),               // 20: skein.admin.v1.StageView
+	(*ReplicaView)(nil),             // 21: skein.admin.v1.ReplicaView
+	(*ServeResponse)(nil),           // 22: skein.admin.v1.ServeResponse
+	(*UnserveRequest)(nil),          // 23: skein.admin.v1.UnserveRequest
+	(*UnserveResponse)(nil),         // 24: skein.admin.v1.UnserveResponse
+	(*ListRequest)(nil),             // 25: skein.admin.v1.ListRequest
+	(*DeploymentView)(nil),          // 26: skein.admin.v1.DeploymentView
+	(*PinView)(nil),                 // 27: skein.admin.v1.PinView
+	(*ListResponse)(nil),            // 28: skein.admin.v1.ListResponse
+	(*PinRequest)(nil),              // 29: skein.admin.v1.PinRequest
+	(*PinResponse)(nil),             // 30: skein.admin.v1.PinResponse
+	(*AvoidRequest)(nil),            // 31: skein.admin.v1.AvoidRequest
+	(*AvoidResponse)(nil),           // 32: skein.admin.v1.AvoidResponse
+	(*WhyRequest)(nil),              // 33: skein.admin.v1.WhyRequest
+	(*Note)(nil),                    // 34: skein.admin.v1.Note
+	(*WhyResponse)(nil),             // 35: skein.admin.v1.WhyResponse
+	(*GetRecordingRequest)(nil),     // 36: skein.admin.v1.GetRecordingRequest
+	(*GetRecordingResponse)(nil),    // 37: skein.admin.v1.GetRecordingResponse
+	(*ListNodesRequest)(nil),        // 38: skein.admin.v1.ListNodesRequest
+	(*DeviceView)(nil),              // 39: skein.admin.v1.DeviceView
+	(*NodeView)(nil),                // 40: skein.admin.v1.NodeView
+	(*ListNodesResponse)(nil),       // 41: skein.admin.v1.ListNodesResponse
+	(*DrainRequest)(nil),            // 42: skein.admin.v1.DrainRequest
+	(*DrainResponse)(nil),           // 43: skein.admin.v1.DrainResponse
+	(*ResumeRequest)(nil),           // 44: skein.admin.v1.ResumeRequest
+	(*ResumeResponse)(nil),          // 45: skein.admin.v1.ResumeResponse
+	(*RemoveNodeRequest)(nil),       // 46: skein.admin.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),      // 47: skein.admin.v1.RemoveNodeResponse
+	(*CreateJoinTokenRequest)(nil),  // 48: skein.admin.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil), // 49: skein.admin.v1.CreateJoinTokenResponse
+	(*GetStatusRequest)(nil),        // 50: skein.admin.v1.GetStatusRequest
+	(*MemberView)(nil),              // 51: skein.admin.v1.MemberView
+	(*GetStatusResponse)(nil),       // 52: skein.admin.v1.GetStatusResponse
+	(*CreateKeyRequest)(nil),        // 53: skein.admin.v1.CreateKeyRequest
+	(*CreateKeyResponse)(nil),       // 54: skein.admin.v1.CreateKeyResponse
+	(*ListKeysRequest)(nil),         // 55: skein.admin.v1.ListKeysRequest
+	(*KeyView)(nil),                 // 56: skein.admin.v1.KeyView
+	(*ListKeysResponse)(nil),        // 57: skein.admin.v1.ListKeysResponse
+	(*RotateKeyRequest)(nil),        // 58: skein.admin.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),       // 59: skein.admin.v1.RotateKeyResponse
+	(*RevokeKeyRequest)(nil),        // 60: skein.admin.v1.RevokeKeyRequest
+	(*RevokeKeyResponse)(nil),       // 61: skein.admin.v1.RevokeKeyResponse
+	nil,                             // 62: skein.admin.v1.PublishRequest.FilesEntry
+	(*Traits)(nil),                  // 63: skein.admin.v1.Traits
+	(*Rollout)(nil),                 // 64: skein.admin.v1.Rollout
+	(*ModelRecord)(nil),             // 65: skein.admin.v1.ModelRecord
 }
 var file_skein_admin_v1_admin_proto_depIdxs = []int32{
-	61, // 0: skein.admin.v1.PublishRequest.files:type_name -> skein.admin.v1.PublishRequest.FilesEntry
-	62, // 1: skein.admin.v1.Version.traits:type_name -> skein.admin.v1.Traits
-	63, // 2: skein.admin.v1.Alias.rollout:type_name -> skein.admin.v1.Rollout
+	62, // 0: skein.admin.v1.PublishRequest.files:type_name -> skein.admin.v1.PublishRequest.FilesEntry
+	63, // 1: skein.admin.v1.Version.traits:type_name -> skein.admin.v1.Traits
+	64, // 2: skein.admin.v1.Alias.rollout:type_name -> skein.admin.v1.Rollout
 	7,  // 3: skein.admin.v1.ListModelsResponse.versions:type_name -> skein.admin.v1.Version
 	8,  // 4: skein.admin.v1.ListModelsResponse.aliases:type_name -> skein.admin.v1.Alias
-	64, // 5: skein.admin.v1.ListModelsResponse.models:type_name -> skein.admin.v1.ModelRecord
+	65, // 5: skein.admin.v1.ListModelsResponse.models:type_name -> skein.admin.v1.ModelRecord
 	8,  // 6: skein.admin.v1.SetAliasResponse.alias:type_name -> skein.admin.v1.Alias
 	8,  // 7: skein.admin.v1.RollbackAliasResponse.alias:type_name -> skein.admin.v1.Alias
-	19, // 8: skein.admin.v1.ReplicaView.stages:type_name -> skein.admin.v1.StageView
-	20, // 9: skein.admin.v1.ServeResponse.replicas:type_name -> skein.admin.v1.ReplicaView
-	20, // 10: skein.admin.v1.DeploymentView.replicas:type_name -> skein.admin.v1.ReplicaView
-	26, // 11: skein.admin.v1.DeploymentView.pins:type_name -> skein.admin.v1.PinView
-	25, // 12: skein.admin.v1.ListResponse.deployments:type_name -> skein.admin.v1.DeploymentView
-	26, // 13: skein.admin.v1.PinResponse.pins:type_name -> skein.admin.v1.PinView
-	33, // 14: skein.admin.v1.WhyResponse.notes:type_name -> skein.admin.v1.Note
-	38, // 15: skein.admin.v1.NodeView.devices:type_name -> skein.admin.v1.DeviceView
-	39, // 16: skein.admin.v1.ListNodesResponse.nodes:type_name -> skein.admin.v1.NodeView
-	50, // 17: skein.admin.v1.GetStatusResponse.members:type_name -> skein.admin.v1.MemberView
-	55, // 18: skein.admin.v1.ListKeysResponse.keys:type_name -> skein.admin.v1.KeyView
-	0,  // 19: skein.admin.v1.ModelService.BeginBlob:input_type -> skein.admin.v1.BeginBlobRequest
-	2,  // 20: skein.admin.v1.ModelService.WriteChunk:input_type -> skein.admin.v1.WriteChunkRequest
-	4,  // 21: skein.admin.v1.ModelService.Publish:input_type -> skein.admin.v1.PublishRequest
-	6,  // 22: skein.admin.v1.ModelService.ListModels:input_type -> skein.admin.v1.ListModelsRequest
-	10, // 23: skein.admin.v1.ModelService.DeleteVersion:input_type -> skein.admin.v1.DeleteVersionRequest
-	12, // 24: skein.admin.v1.ModelService.SetAlias:input_type -> skein.admin.v1.SetAliasRequest
-	14, // 25: skein.admin.v1.ModelService.RollbackAlias:input_type -> skein.admin.v1.RollbackAliasRequest
-	16, // 26: skein.admin.v1.ModelService.DeleteAlias:input_type -> skein.admin.v1.DeleteAliasRequest
-	18, // 27: skein.admin.v1.DeploymentService.Serve:input_type -> skein.admin.v1.ServeRequest
-	22, // 28: skein.admin.v1.DeploymentService.Unserve:input_type -> skein.admin.v1.UnserveRequest
-	24, // 29: skein.admin.v1.DeploymentService.List:input_type -> skein.admin.v1.ListRequest
-	28, // 30: skein.admin.v1.DeploymentService.Pin:input_type -> skein.admin.v1.PinRequest
-	30, // 31: skein.admin.v1.DeploymentService.Avoid:input_type -> skein.admin.v1.AvoidRequest
-	32, // 32: skein.admin.v1.DeploymentService.Why:input_type -> skein.admin.v1.WhyRequest
-	35, // 33: skein.admin.v1.DeploymentService.GetRecording:input_type -> skein.admin.v1.GetRecordingRequest
-	37, // 34: skein.admin.v1.NodeService.ListNodes:input_type -> skein.admin.v1.ListNodesRequest
-	41, // 35: skein.admin.v1.NodeService.Drain:input_type -> skein.admin.v1.DrainRequest
-	43, // 36: skein.admin.v1.NodeService.Resume:input_type -> skein.admin.v1.ResumeRequest
-	45, // 37: skein.admin.v1.NodeService.RemoveNode:input_type -> skein.admin.v1.RemoveNodeRequest
-	47, // 38: skein.admin.v1.NodeService.CreateJoinToken:input_type -> skein.admin.v1.CreateJoinTokenRequest
-	49, // 39: skein.admin.v1.ClusterService.GetStatus:input_type -> skein.admin.v1.GetStatusRequest
-	52, // 40: skein.admin.v1.ClusterService.CreateKey:input_type -> skein.admin.v1.CreateKeyRequest
-	54, // 41: skein.admin.v1.ClusterService.ListKeys:input_type -> skein.admin.v1.ListKeysRequest
-	57, // 42: skein.admin.v1.ClusterService.RotateKey:input_type -> skein.admin.v1.RotateKeyRequest
-	59, // 43: skein.admin.v1.ClusterService.RevokeKey:input_type -> skein.admin.v1.RevokeKeyRequest
-	1,  // 44: skein.admin.v1.ModelService.BeginBlob:output_type -> skein.admin.v1.BeginBlobResponse
-	3,  // 45: skein.admin.v1.ModelService.WriteChunk:output_type -> skein.admin.v1.WriteChunkResponse
-	5,  // 46: skein.admin.v1.ModelService.Publish:output_type -> skein.admin.v1.PublishResponse
-	9,  // 47: skein.admin.v1.ModelService.ListModels:output_type -> skein.admin.v1.ListModelsResponse
-	11, // 48: skein.admin.v1.ModelService.DeleteVersion:output_type -> skein.admin.v1.DeleteVersionResponse
-	13, // 49: skein.admin.v1.ModelService.SetAlias:output_type -> skein.admin.v1.SetAliasResponse
-	15, // 50: skein.admin.v1.ModelService.RollbackAlias:output_type -> skein.admin.v1.RollbackAliasResponse
-	17, // 51: skein.admin.v1.ModelService.DeleteAlias:output_type -> skein.admin.v1.DeleteAliasResponse
-	21, // 52: skein.admin.v1.DeploymentService.Serve:output_type -> skein.admin.v1.ServeResponse
-	23, // 53: skein.admin.v1.DeploymentService.Unserve:output_type -> skein.admin.v1.UnserveResponse
-	27, // 54: skein.admin.v1.DeploymentService.List:output_type -> skein.admin.v1.ListResponse
-	29, // 55: skein.admin.v1.DeploymentService.Pin:output_type -> skein.admin.v1.PinResponse
-	31, // 56: skein.admin.v1.DeploymentService.Avoid:output_type -> skein.admin.v1.AvoidResponse
-	34, // 57: skein.admin.v1.DeploymentService.Why:output_type -> skein.admin.v1.WhyResponse
-	36, // 58: skein.admin.v1.DeploymentService.GetRecording:output_type -> skein.admin.v1.GetRecordingResponse
-	40, // 59: skein.admin.v1.NodeService.ListNodes:output_type -> skein.admin.v1.ListNodesResponse
-	42, // 60: skein.admin.v1.NodeService.Drain:output_type -> skein.admin.v1.DrainResponse
-	44, // 61: skein.admin.v1.NodeService.Resume:output_type -> skein.admin.v1.ResumeResponse
-	46, // 62: skein.admin.v1.NodeService.RemoveNode:output_type -> skein.admin.v1.RemoveNodeResponse
-	48, // 63: skein.admin.v1.NodeService.CreateJoinToken:output_type -> skein.admin.v1.CreateJoinTokenResponse
-	51, // 64: skein.admin.v1.ClusterService.GetStatus:output_type -> skein.admin.v1.GetStatusResponse
-	53, // 65: skein.admin.v1.ClusterService.CreateKey:output_type -> skein.admin.v1.CreateKeyResponse
-	56, // 66: skein.admin.v1.ClusterService.ListKeys:output_type -> skein.admin.v1.ListKeysResponse
-	58, // 67: skein.admin.v1.ClusterService.RotateKey:output_type -> skein.admin.v1.RotateKeyResponse
-	60, // 68: skein.admin.v1.ClusterService.RevokeKey:output_type -> skein.admin.v1.RevokeKeyResponse
-	44, // [44:69] is the sub-list for method output_type
-	19, // [19:44] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	19, // 8: skein.admin.v1.ServeRequest.need:type_name -> skein.admin.v1.Need
+	20, // 9: skein.admin.v1.ReplicaView.stages:type_name -> skein.admin.v1.StageView
+	21, // 10: skein.admin.v1.ServeResponse.replicas:type_name -> skein.admin.v1.ReplicaView
+	21, // 11: skein.admin.v1.DeploymentView.replicas:type_name -> skein.admin.v1.ReplicaView
+	27, // 12: skein.admin.v1.DeploymentView.pins:type_name -> skein.admin.v1.PinView
+	19, // 13: skein.admin.v1.DeploymentView.need:type_name -> skein.admin.v1.Need
+	26, // 14: skein.admin.v1.ListResponse.deployments:type_name -> skein.admin.v1.DeploymentView
+	27, // 15: skein.admin.v1.PinResponse.pins:type_name -> skein.admin.v1.PinView
+	34, // 16: skein.admin.v1.WhyResponse.notes:type_name -> skein.admin.v1.Note
+	39, // 17: skein.admin.v1.NodeView.devices:type_name -> skein.admin.v1.DeviceView
+	40, // 18: skein.admin.v1.ListNodesResponse.nodes:type_name -> skein.admin.v1.NodeView
+	51, // 19: skein.admin.v1.GetStatusResponse.members:type_name -> skein.admin.v1.MemberView
+	56, // 20: skein.admin.v1.ListKeysResponse.keys:type_name -> skein.admin.v1.KeyView
+	0,  // 21: skein.admin.v1.ModelService.BeginBlob:input_type -> skein.admin.v1.BeginBlobRequest
+	2,  // 22: skein.admin.v1.ModelService.WriteChunk:input_type -> skein.admin.v1.WriteChunkRequest
+	4,  // 23: skein.admin.v1.ModelService.Publish:input_type -> skein.admin.v1.PublishRequest
+	6,  // 24: skein.admin.v1.ModelService.ListModels:input_type -> skein.admin.v1.ListModelsRequest
+	10, // 25: skein.admin.v1.ModelService.DeleteVersion:input_type -> skein.admin.v1.DeleteVersionRequest
+	12, // 26: skein.admin.v1.ModelService.SetAlias:input_type -> skein.admin.v1.SetAliasRequest
+	14, // 27: skein.admin.v1.ModelService.RollbackAlias:input_type -> skein.admin.v1.RollbackAliasRequest
+	16, // 28: skein.admin.v1.ModelService.DeleteAlias:input_type -> skein.admin.v1.DeleteAliasRequest
+	18, // 29: skein.admin.v1.DeploymentService.Serve:input_type -> skein.admin.v1.ServeRequest
+	23, // 30: skein.admin.v1.DeploymentService.Unserve:input_type -> skein.admin.v1.UnserveRequest
+	25, // 31: skein.admin.v1.DeploymentService.List:input_type -> skein.admin.v1.ListRequest
+	29, // 32: skein.admin.v1.DeploymentService.Pin:input_type -> skein.admin.v1.PinRequest
+	31, // 33: skein.admin.v1.DeploymentService.Avoid:input_type -> skein.admin.v1.AvoidRequest
+	33, // 34: skein.admin.v1.DeploymentService.Why:input_type -> skein.admin.v1.WhyRequest
+	36, // 35: skein.admin.v1.DeploymentService.GetRecording:input_type -> skein.admin.v1.GetRecordingRequest
+	38, // 36: skein.admin.v1.NodeService.ListNodes:input_type -> skein.admin.v1.ListNodesRequest
+	42, // 37: skein.admin.v1.NodeService.Drain:input_type -> skein.admin.v1.DrainRequest
+	44, // 38: skein.admin.v1.NodeService.Resume:input_type -> skein.admin.v1.ResumeRequest
+	46, // 39: skein.admin.v1.NodeService.RemoveNode:input_type -> skein.admin.v1.RemoveNodeRequest
+	48, // 40: skein.admin.v1.NodeService.CreateJoinToken:input_type -> skein.admin.v1.CreateJoinTokenRequest
+	50, // 41: skein.admin.v1.ClusterService.GetStatus:input_type -> skein.admin.v1.GetStatusRequest
+	53, // 42: skein.admin.v1.ClusterService.CreateKey:input_type -> skein.admin.v1.CreateKeyRequest
+	55, // 43: skein.admin.v1.ClusterService.ListKeys:input_type -> skein.admin.v1.ListKeysRequest
+	58, // 44: skein.admin.v1.ClusterService.RotateKey:input_type -> skein.admin.v1.RotateKeyRequest
+	60, // 45: skein.admin.v1.ClusterService.RevokeKey:input_type -> skein.admin.v1.RevokeKeyRequest
+	1,  // 46: skein.admin.v1.ModelService.BeginBlob:output_type -> skein.admin.v1.BeginBlobResponse
+	3,  // 47: skein.admin.v1.ModelService.WriteChunk:output_type -> skein.admin.v1.WriteChunkResponse
+	5,  // 48: skein.admin.v1.ModelService.Publish:output_type -> skein.admin.v1.PublishResponse
+	9,  // 49: skein.admin.v1.ModelService.ListModels:output_type -> skein.admin.v1.ListModelsResponse
+	11, // 50: skein.admin.v1.ModelService.DeleteVersion:output_type -> skein.admin.v1.DeleteVersionResponse
+	13, // 51: skein.admin.v1.ModelService.SetAlias:output_type -> skein.admin.v1.SetAliasResponse
+	15, // 52: skein.admin.v1.ModelService.RollbackAlias:output_type -> skein.admin.v1.RollbackAliasResponse
+	17, // 53: skein.admin.v1.ModelService.DeleteAlias:output_type -> skein.admin.v1.DeleteAliasResponse
+	22, // 54: skein.admin.v1.DeploymentService.Serve:output_type -> skein.admin.v1.ServeResponse
+	24, // 55: skein.admin.v1.DeploymentService.Unserve:output_type -> skein.admin.v1.UnserveResponse
+	28, // 56: skein.admin.v1.DeploymentService.List:output_type -> skein.admin.v1.ListResponse
+	30, // 57: skein.admin.v1.DeploymentService.Pin:output_type -> skein.admin.v1.PinResponse
+	32, // 58: skein.admin.v1.DeploymentService.Avoid:output_type -> skein.admin.v1.AvoidResponse
+	35, // 59: skein.admin.v1.DeploymentService.Why:output_type -> skein.admin.v1.WhyResponse
+	37, // 60: skein.admin.v1.DeploymentService.GetRecording:output_type -> skein.admin.v1.GetRecordingResponse
+	41, // 61: skein.admin.v1.NodeService.ListNodes:output_type -> skein.admin.v1.ListNodesResponse
+	43, // 62: skein.admin.v1.NodeService.Drain:output_type -> skein.admin.v1.DrainResponse
+	45, // 63: skein.admin.v1.NodeService.Resume:output_type -> skein.admin.v1.ResumeResponse
+	47, // 64: skein.admin.v1.NodeService.RemoveNode:output_type -> skein.admin.v1.RemoveNodeResponse
+	49, // 65: skein.admin.v1.NodeService.CreateJoinToken:output_type -> skein.admin.v1.CreateJoinTokenResponse
+	52, // 66: skein.admin.v1.ClusterService.GetStatus:output_type -> skein.admin.v1.GetStatusResponse
+	54, // 67: skein.admin.v1.ClusterService.CreateKey:output_type -> skein.admin.v1.CreateKeyResponse
+	57, // 68: skein.admin.v1.ClusterService.ListKeys:output_type -> skein.admin.v1.ListKeysResponse
+	59, // 69: skein.admin.v1.ClusterService.RotateKey:output_type -> skein.admin.v1.RotateKeyResponse
+	61, // 70: skein.admin.v1.ClusterService.RevokeKey:output_type -> skein.admin.v1.RevokeKeyResponse
+	46, // [46:71] is the sub-list for method output_type
+	21, // [21:46] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_skein_admin_v1_admin_proto_init() }
@@ -3933,7 +4095,7 @@ func file_skein_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skein_admin_v1_admin_proto_rawDesc), len(file_skein_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   62,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   4,
 		},
