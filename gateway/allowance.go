@@ -66,11 +66,14 @@ func (l *ledger) refused(r *quota.Refusal) error {
 		return &Error{Fault: FaultUnavailable, Retry: max(r.RetryAfter, time.Second), Why: "the limits cannot be asked for: no coordinator answers"}
 	}
 	e := &Error{Fault: FaultLimit, Meter: string(r.ID.Meter), Retry: r.RetryAfter, Why: explainLimit(r)}
-	if r.ID.Window.Counter() {
+	if r.ID.Window.Counter() && (r.RetryAfter == 0 || r.RetryAfter > elsewhere) {
 		e.Fault = FaultQuota
 	}
 	return e
 }
+
+// elsewhere is after what time, at most, that comes back which other gateways hold of a limit and do not use.
+const elsewhere = 10 * time.Second
 
 // explainLimit says which limit was reached. The limit of everybody together is told without its figures.
 func explainLimit(r *quota.Refusal) string {

@@ -24,6 +24,8 @@ type Machine struct {
 	mu      sync.Mutex
 	desired cluster.Desired
 	idle    bool // what should be held is not
+	work    Work
+	active  int // generations
 }
 
 // reportEvery is a machine's pace: faster than a node's, so that tests are.
@@ -49,6 +51,7 @@ func (f *Fleet) Machine(name string, memory ...gpu.Bytes) *Machine {
 	}
 	mux := wire.NewMux()
 	wire.Handle(mux, wire.Ping, func(context.Context, *wire.Empty) (*wire.Pong, error) { return &wire.Pong{ID: m.ID}, nil })
+	wire.HandleStream(mux, wire.Generate, m.generate)
 	ctx, stop := context.WithCancel(context.Background())
 	m.stop = stop
 	m.running.Go(func() {

@@ -1,0 +1,126 @@
+package gateway_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/gateway"
+	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/internal/fleettest"
+	"github.com/skein-project/skein/quota"
+	"github.com/skein-project/skein/wire"
+)
+
+// served is a fleet with a model "calc" on one machine.
+func served(t testing.TB, coordinators int) (*fleettest.Fleet, *fleettest.Machine, cluster.VersionID) {
+	t.Helper()
+	f := fleettest.New(t, coordinators, "")
+	m := f.Machine("m1", 8*gpu.GiB)
+	return f, m, f.Publish("calc", 1)
+}
+
+// tenant makes a tenant with a key.
+func tenant(f *fleettest.Fleet, id string, weight int, models ...string) (secret string) {
+	secret = "sk-" + id + "-" + string(wire.NewID())
+	f.Do(f.Leader(), cluster.PutTenant{Tenant: cluster.Tenant{ID: id, Weight: weight, Models: models}})
+	f.Do(f.Leader(), cluster.PutKey{Key: cluster.Key{ID: "sk-" + id, Tenant: id, Hash: wire.SecretHash(secret)}})
+	return secret
+}
+
+// limit sets the limits of a subject.
+func limit(f *fleettest.Fleet, subject string, limits ...quota.Limit) {
+	set := cluster.LimitSet{Subject: subject}
+	for _, l := range limits {
+		set.Limits = append(set.Limits, cluster.Limited{Limit: l})
+	}
+	leader := f.Leader()
+	old, _ := leader.Live().Now().Limits(subject)
+	f.Do(leader, cluster.PutLimits{Set: set, Was: old.Rev})
+}
+
+// reply is what a gateway answered.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (r reply) code() string {
+	var e struct{ Error struct{ Code string } }
+	_ = json.Unmarshal([]byte(r.body), &e)
+	return e.Error.Code
+}
+
+func post(ctx context.Context, url, key, body string) (reply, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return reply{}, err
+	}
+	r.Header.Set("Authorization", "Bearer "+key)
+	r.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return reply{}, err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	return reply{res.StatusCode, res.Header, string(b)}, err
+}
+
+// complete asks for an answer of some tokens to a prompt of three.
+func complete(t testing.TB, g *fleettest.Gateway, key string, tokens int) reply {
+	t.Helper()
+	r, err := post(t.Context(), g.URL+"/v1/completions", key, fmt.Sprintf(`{"model": "calc", "prompt": [1, 2, 3], "max_tokens": %d}`, tokens))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// Attack case 10: with one request left of a limit, of a hundred at once over three gateways exactly one passes.
+func TestOneOfAHundredPasses(t *testing.T) {
+	f, _, _ := served(t, 1)
+	key := tenant(f, "acme", 100, "*")
+	const most = 5
+	limit(f, cluster.TenantSubject("acme"), quota.Limit{Meter: quota.Requests, Window: quota.Life, Amount: most})
+	var gateways []*fleettest.Gateway
+	for i := range 3 {
+		gateways = append(gateways, f.Gateway(fmt.Sprint("g", i), gateway.Config{}))
+	}
+	for i := range most - 1 {
+		fleettest.Within(t, "a request passes", func() bool { return complete(t, gateways[i%3], key, 2).status == http.StatusOK })
+	}
+	var passed, other atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			switch r := complete(t, gateways[i%3], key, 2); {
+			case r.status == http.StatusOK:
+				passed.Add(1)
+			case r.status != http.StatusTooManyRequests || r.code() != "insufficient_quota" && r.code() != "rate_limit_exceeded":
+				other.Add(1)
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+	wg.Wait()
+	if passed.Load() != 1 {
+		t.Errorf("%d passed", passed.Load())
+	}
+	fleettest.Within(t, "the bill has every call", func() bool {
+		calls := int64(0)
+		for u := range f.Leader().Live().Now().Usage(cluster.Millis(time.Now().UnixMilli())) {
+			calls += u.Calls
+		}
+		return calls == most
+	})
+}
