@@ -275,7 +275,7 @@ func TestRequestID(t *testing.T) {
 
 func TestEveryFaultHasAName(t *testing.T) {
 	seen := map[string]bool{}
-	for f := FaultInternal; f <= FaultTimeout; f++ {
+	for f := FaultInternal; f <= FaultQuota; f++ {
 		if name := f.String(); name == "other" || seen[name] {
 			t.Errorf("fault %d is called %q", f, name)
 		} else {

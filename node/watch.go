@@ -2,6 +2,7 @@ package node
 
 import (
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/node/worker"
 	"github.com/skein-project/skein/telemetry"
 )
 
@@ -33,7 +34,11 @@ func (p *process) collect(sheet *telemetry.Sheet) {
 	p.mu.Unlock()
 	device := string(p.device.ID)
 	sheet.Count(telemetry.WorkerRestarts, float64(restarts), device)
-	for kind, t := range work.Steps {
+	for _, kind := range worker.Kinds { // a worker may say anything: a model may have taken it over
+		t, ok := work.Steps[kind]
+		if !ok {
+			continue
+		}
 		sheet.Count(telemetry.WorkerSteps, float64(t.Total()), device, kind)
 		sheet.Histogram(telemetry.WorkerStep, t, device, kind)
 	}

@@ -248,3 +248,36 @@ func BenchmarkStep(b *testing.B) {
 		}
 	}
 }
+
+// A row is its sequence's from the step that admits it until that sequence ends.
+func TestAt(t *testing.T) {
+	l, err := New(Config{Stages: 2, Slots: 4, Context: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := func() (ids []ID) {
+		for row := -1; row <= 4; row++ {
+			if id, ok := l.At(row); ok {
+				ids = append(ids, id)
+			}
+		}
+		slices.Sort(ids)
+		return ids
+	}
+	if got := rows(); len(got) != 0 {
+		t.Errorf("at the start: %v", got)
+	}
+	var in Input
+	for id := range ID(5) {
+		in.Arrivals = append(in.Arrivals, Arrival{ID: id + 1, Tokens: []int32{1}, MaxTokens: 1})
+	}
+	o := l.Step(time.Unix(0, 0), in)
+	if got := rows(); !slices.Equal(got, []ID{1, 2, 3, 4}) {
+		t.Errorf("of five, four have rows: %v", got)
+	}
+	for _, f := range o.Forwards {
+		if id, ok := l.At(f.Row); !ok || id == 0 {
+			t.Errorf("nobody has row %d of a forward", f.Row)
+		}
+	}
+}

@@ -22,7 +22,7 @@ type device struct {
 
 func newDevice(ctx context.Context) *device {
 	d := &device{jobs: make(chan func()), ctx: ctx, born: time.Now(), took: map[string]*telemetry.Histogram{}, rows: telemetry.NewHistogram(telemetry.WorkerRows)}
-	for _, kind := range []string{stepPrefill, stepDecode, stepEncode} {
+	for _, kind := range Kinds {
 		d.took[kind] = telemetry.NewHistogram(telemetry.WorkerStep)
 	}
 	go func() {

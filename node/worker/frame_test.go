@@ -17,7 +17,7 @@ func example() message {
 		Group: 2, Number: 99, Row: 3, Past: []int32{5, 0, 17}, Count: 3,
 		Wants:   []batch.Want{{Token: 2, Position: 18, Sampling: model.Sampling{Temperature: 0.5, Seed: 1 << 63}}},
 		Choices: []sample.Choice{{Token: 4, Logprob: -1.5, Top: []sample.TokenLogprob{{Token: 4, Logprob: -1.5}}}},
-		payload: []float32{1, -2.5, 3e-30, 0}}
+		Trace:   []string{"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, payload: []float32{1, -2.5, 3e-30, 0}}
 }
 
 func TestFrameRoundTrip(t *testing.T) {

@@ -22,6 +22,9 @@ const (
 	stepEncode  = "encode"
 )
 
+// Kinds lists them.
+var Kinds = []string{stepPrefill, stepDecode, stepEncode}
+
 // step is the sort of step that a message is.
 func (m *message) step() string {
 	switch {
