@@ -24,6 +24,8 @@ type Config struct {
 	Absent     time.Duration `yaml:"absent" help:"silence of a coordinator after which what it holds is copied to another (default 5m)"`                 // default 5 min
 	Bucket     string        `yaml:"bucket" help:"s3://BUCKET/PREFIX that keeps a copy of every version, at hub_s3_url with hub_s3_keys (default none)"` // default none
 	Hub        hub.Config    `yaml:",inline"`
+	Hold       time.Duration `yaml:"hold" help:"demand that is looked back at where replicas follow it, and that a step down waits; at least 6s (default 1m)"` // default 60 s
+	Idle       time.Duration `yaml:"idle" help:"without a request, before a deployment with a minimum of 0 has no replica (default 5m)"`                       // default 5 min
 }
 
 // Times that hold unless a Config says otherwise.
@@ -50,8 +52,8 @@ func (c Config) Validate() error {
 	if c.Election < 0 {
 		errs = append(errs, fmt.Errorf("election timeout %s is negative", c.Election))
 	}
-	if c.Keep < 0 || c.Absent < 0 {
-		errs = append(errs, errors.New("keep and absent are times, not negative"))
+	if c.Keep < 0 || c.Absent < 0 || c.Hold < 0 || c.Idle < 0 {
+		errs = append(errs, errors.New("keep, absent, hold and idle are times, not negative"))
 	}
 	if c.Bucket != "" {
 		if _, err := c.bucket(); err != nil {

@@ -19,7 +19,7 @@ const stepEvery = 500 * time.Millisecond
 // lead is the shell of scheduler.Loop: wait, step, do what it says, hand back what came of it. It runs on every coordinator; where
 // this one does not lead, the loop is told so and decides nothing.
 func (s *Server) lead(ctx context.Context) {
-	loop := scheduler.New(scheduler.Config{})
+	loop := scheduler.New(scheduler.Config{Hold: s.cfg.Hold, Idle: s.cfg.Idle})
 	results := make(chan scheduler.Input, 256)
 	wake := time.NewTimer(0)
 	defer wake.Stop()
