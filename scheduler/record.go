@@ -145,6 +145,9 @@ func ReadRecording(in io.Reader) (Recording, error) {
 	if r.soft.Flows == nil {
 		r.soft.Flows = empty.Flows
 	}
+	if r.soft.Watches == nil {
+		r.soft.Watches = empty.Watches
+	}
 	if r.soft.Refused == nil {
 		r.soft.Refused = empty.Refused
 	}

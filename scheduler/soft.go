@@ -28,6 +28,7 @@ type soft struct {
 
 	Gateways map[cluster.NodeID]time.Time `json:"gateways"` // when each was last heard
 	Flows    map[string]flow              `json:"flows"`    // by version whose replicas follow demand
+	Watches  map[string][]side            `json:"watches"`  // by alias with a guard: what became of the requests for the versions that it looks at
 	Looked   time.Time                    `json:"looked"`   // when demand was last looked at
 }
 
@@ -66,13 +67,13 @@ const (
 
 func newSoft() soft {
 	return soft{Nodes: map[cluster.NodeID]sight{}, Failures: map[string]failure{}, Refused: map[string]time.Time{}, Seats: map[string]seats{},
-		Gateways: map[cluster.NodeID]time.Time{}, Flows: map[string]flow{}}
+		Gateways: map[cluster.NodeID]time.Time{}, Flows: map[string]flow{}, Watches: map[string][]side{}}
 }
 
 // clone copies what a step may change.
 func (s soft) clone() soft {
 	s.Nodes, s.Failures, s.Refused, s.Seats = maps.Clone(s.Nodes), maps.Clone(s.Failures), maps.Clone(s.Refused), maps.Clone(s.Seats)
-	s.Gateways, s.Flows = maps.Clone(s.Gateways), maps.Clone(s.Flows)
+	s.Gateways, s.Flows, s.Watches = maps.Clone(s.Gateways), maps.Clone(s.Flows), maps.Clone(s.Watches)
 	return s
 }
 
@@ -127,6 +128,7 @@ func (d *decision) absorb(in Input) {
 		s.Nodes[p.Node] = g
 	}
 	d.demand(in.Demand)
+	d.heed(in.Demand)
 	for _, c := range in.Commits {
 		if c.Proposal != s.Pending || c.Proposal == 0 {
 			continue
