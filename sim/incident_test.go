@@ -15,13 +15,14 @@ import (
 )
 
 // watched is a small fleet with a served model under the default rules, at rest.
-func watched(t *testing.T, seed uint64, every time.Duration, days int) (*World, *Watch) {
+func watched(t *testing.T, seed uint64, nodes int, every time.Duration, days int) (*World, *Watch) {
 	t.Helper()
 	w := New(Config{Seed: seed})
-	for range 3 {
+	for range nodes {
 		w.AddNode(200 * gpu.MiB)
 	}
 	w.Publish("m0", 4, 10*gpu.MiB)
+	pass(t, w, 2*time.Second)
 	w.Serve("m0", 2, nil)
 	for pass(t, w, 5*time.Second); w.gateways[0].request("m0") != nil; pass(t, w, 5*time.Second) {
 		if w.Elapsed() > time.Minute {
@@ -73,7 +74,9 @@ var incidents = []struct {
 	{"queue-too-long", func(_ *World, x *Watch) { x.Load.Waiting = 40 }, nil, 15 * time.Minute},
 	{"quorum-at-risk", func(w *World, _ *Watch) { w.coordinators[2].stop() }, nil, 5 * time.Minute},
 	{"quota-nearly-used", func(_ *World, x *Watch) { x.Load.Quota = 0.97 }, nil, 5 * time.Minute},
-	{"replicas-missing", func(w *World, _ *Watch) { w.Serve("m0", 50, nil) }, nil, 20 * time.Minute},
+	{"replicas-missing", func(w *World, _ *Watch) {
+		w.Serve("m0", 3, func(d *cluster.Deployment) { d.Avoid = []gpu.DeviceID{"n1-d0", "n2-d0", "n3-d0"} })
+	}, nil, 15 * time.Minute},
 	{"slow-first-token", func(_ *World, x *Watch) { x.Load.First = 9000 }, nil, 20 * time.Minute},
 	{"throughput-drop", func(_ *World, x *Watch) { x.Load.Tokens, x.Load.Waiting = 20, 5 }, nil, 20 * time.Minute},
 }
@@ -96,10 +99,10 @@ func TestIncidents(t *testing.T) {
 		t.Run(c.rule, func(t *testing.T) {
 			t.Parallel()
 			days := 0
-			if strings.HasPrefix(c.rule, "calls-") {
-				days = 3
+			if strings.HasPrefix(c.rule, "calls-") || c.rule == "throughput-drop" { // they compare with what was
+				days = 2
 			}
-			w, x := watched(t, uint64(i), 5*time.Second, days)
+			w, x := watched(t, uint64(i), 3, 5*time.Second, days)
 			pass(t, w, 10*time.Minute)
 			if len(x.Lines()) > 0 {
 				t.Fatalf("before the trouble: %q", x.Lines())
@@ -128,12 +131,12 @@ func TestIncidents(t *testing.T) {
 // A day on which nothing goes wrong, after a week of the same, fires nothing.
 func TestQuietDay(t *testing.T) {
 	t.Parallel()
-	day, every := 24*time.Hour, 15*time.Second
+	nodes, every := 1, 15*time.Second
 	if os.Getenv("SKEIN_FULL") != "" {
-		every = 5 * time.Second
+		nodes, every = 4, 5*time.Second
 	}
-	w, x := watched(t, 99, every, 7)
-	pass(t, w, day)
+	w, x := watched(t, 99, nodes, every, 7)
+	pass(t, w, 24*time.Hour)
 	if len(x.Lines()) > 0 || len(x.Told()) > 0 || x.Err() != nil {
 		t.Errorf("%q, %v", x.Lines(), x.Err())
 	}
@@ -142,7 +145,7 @@ func TestQuietDay(t *testing.T) {
 // When the trouble ends the incidents end, also under leaders that come and go, and nobody is told twice.
 func TestIncidentsEnd(t *testing.T) {
 	t.Parallel()
-	w, x := watched(t, 7, time.Second, 0)
+	w, x := watched(t, 7, 3, time.Second, 0)
 	pass(t, w, 30*time.Second)
 	w.nodes[1].stop()
 	x.Load.Quota = 0.95
@@ -180,7 +183,7 @@ func TestIncidentsEnd(t *testing.T) {
 // A rule tried on the history of a world finds what the loop found.
 func TestTryOnHistory(t *testing.T) {
 	t.Parallel()
-	w, x := watched(t, 3, time.Second, 0)
+	w, x := watched(t, 3, 3, time.Second, 0)
 	from := w.now
 	pass(t, w, 2*time.Minute)
 	w.nodes[1].stop()
