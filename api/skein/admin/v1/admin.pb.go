@@ -3294,7 +3294,9 @@ type KeyView struct {
 	// 0 = never.
 	ExpiresMs int64 `protobuf:"varint,10,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
 	// Id of the key that it follows.
-	Replaces      string `protobuf:"bytes,11,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	Replaces string `protobuf:"bytes,11,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	// Not valid until an admin resumes it: the cluster was restored.
+	Suspended     bool `protobuf:"varint,12,opt,name=suspended,proto3" json:"suspended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3404,6 +3406,13 @@ func (x *KeyView) GetReplaces() string {
 		return x.Replaces
 	}
 	return ""
+}
+
+func (x *KeyView) GetSuspended() bool {
+	if x != nil {
+		return x.Suspended
+	}
+	return false
 }
 
 type ListKeysResponse struct {
@@ -3862,7 +3871,7 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\x11CreateKeyResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\"\x11\n" +
-	"\x0fListKeysRequest\"\x9f\x02\n" +
+	"\x0fListKeysRequest\"\xbd\x02\n" +
 	"\aKeyView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -3877,7 +3886,8 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"expires_ms\x18\n" +
 	" \x01(\x03R\texpiresMs\x12\x1a\n" +
-	"\breplaces\x18\v \x01(\tR\breplaces\"?\n" +
+	"\breplaces\x18\v \x01(\tR\breplaces\x12\x1c\n" +
+	"\tsuspended\x18\f \x01(\bR\tsuspended\"?\n" +
 	"\x10ListKeysResponse\x12+\n" +
 	"\x04keys\x18\x01 \x03(\v2\x17.skein.admin.v1.KeyViewR\x04keys\"K\n" +
 	"\x10RotateKeyRequest\x12\x0e\n" +
