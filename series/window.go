@@ -172,8 +172,8 @@ func (s *Store) Absent(w Window) bool {
 	return s.each(w, func(ln *line, sp span) { ln.walk(sp, func(*point) { any = true }) }) && !any
 }
 
-// around is how much of a day counts as the usual of its middle.
-const around = time.Hour
+// Around is how much of a day counts as the usual of its middle.
+const Around = time.Hour
 
 // Usual is the mean rate of a counter, or mean of a gauge summed over series, in the hours around the same time of the last days. Days
 // count from when the first of the series began; it is false if there is none.
@@ -190,8 +190,8 @@ func (s *Store) Usual(w Window) (float64, bool) {
 	var sum float64
 	days := 0
 	for back := 24 * time.Hour; back <= w.Length; back += 24 * time.Hour {
-		day := Window{w.Family, w.Match, w.At.Add(around/2 - back), around}
-		if day.At.Add(-around).Unix() < began {
+		day := Window{w.Family, w.Match, w.At.Add(Around/2 - back), Around}
+		if day.At.Add(-Around).Unix() < began {
 			break
 		}
 		v, ok := s.Rate(day)
