@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
 // Programs that "make servers" builds in build/tools.
@@ -105,5 +109,21 @@ func start(t testing.TB, cmd *exec.Cmd, url string, want int) {
 		case <-limit:
 			t.Fatalf("%s does not answer: %v", cmd.Path, err)
 		}
+	}
+}
+
+// MakeBucket makes a bucket on the S3 server at a URL.
+func MakeBucket(t testing.TB, at, name string) {
+	t.Helper()
+	u, err := url.Parse(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := minio.New(u.Host, &minio.Options{Creds: credentials.NewStaticV4(AccessKey, SecretKey, ""), Region: "us-east-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.MakeBucket(t.Context(), name, minio.MakeBucketOptions{}); err != nil {
+		t.Fatal(err)
 	}
 }
