@@ -107,7 +107,7 @@ func (h *Holders) version(now time.Time, in View, v cluster.Version, load map[cl
 	}
 	slices.Sort(o.Holders)
 	was := slices.Sorted(slices.Values(v.Holders))
-	return o, len(o.Holders) > 0 && !slices.Equal(o.Holders, was)
+	return o, len(o.Holders) > 0 && (o.To != "" || !slices.Equal(o.Holders, was)) // one that lost its copy may be the one to make it again
 }
 
 // another finds a coordinator that answers and is no holder: one that has the blobs already, else the one that holds least.
