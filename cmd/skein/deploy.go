@@ -29,6 +29,9 @@ func (a *app) serve() *cobra.Command {
 		}
 		req.Model = args[0]
 		if follows(cmd) {
+			if req.Replicas != 0 {
+				return usage("replicas are either fixed (--replicas) or follow demand (--min, --max and the others)")
+			}
 			if need.Max == 0 {
 				return usage("how many replicas may there be at most? --max N")
 			}
