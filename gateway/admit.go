@@ -28,6 +28,13 @@ func (s *Server) admit(ctx context.Context, t *text, prompt, answer int) error {
 	if c == nil {
 		return nil
 	}
+	if c.copy { // nobody asked for it, so it counts against nobody's limits, but the model's owner pays
+		c.asked(prompt)
+		c.mu.Lock()
+		c.held = &hold{version: t.version}
+		c.mu.Unlock()
+		return nil
+	}
 	h, left, err := s.ledger.reserve(ctx, s.live, c.who, t.version, int64(prompt+answer), s.cfg.LeaseWait)
 	if c.header != nil {
 		left.write(c.header)

@@ -28,6 +28,7 @@ type call struct {
 	who       cluster.Principal       // set once, by the goroutine of the request
 	header    http.Header             // of the answer; nil = there is none
 	session   string                  // that the client names; "" = none
+	copy      bool                    // for a shadow version: nobody waits for its answer
 
 	mu       sync.Mutex
 	tenant   string

@@ -72,10 +72,6 @@ var (
 // generate answers an ask that was admitted piece by piece. A replica that fails is replaced by another, which continues from the tokens that were given:
 // the caller sees a pause, never an error, never a token twice.
 func (s *Server) generate(ctx context.Context, t *text, a Ask, send func(Piece) error) error {
-	first := a
-	if err := s.check(t, &a); err != nil {
-		return err
-	}
 	var given *transcript
 	if t.shadow != nil && a.again != nil {
 		given = &transcript{}
@@ -86,7 +82,7 @@ func (s *Server) generate(ctx context.Context, t *text, a Ask, send func(Piece) 
 	finish, err := s.tokens(ctx, t, a, w.take)
 	err = w.finish(err, finish)
 	if err == nil && given != nil {
-		s.shadowGenerate(ctx, t, first, given)
+		s.shadowGenerate(ctx, t, a, given)
 	}
 	return err
 }
@@ -168,6 +164,7 @@ func (s *Server) tokens(ctx context.Context, t *text, a Ask, take func(sample.Ch
 	err := s.onReplica(ctx, t.version, func(ctx context.Context, r router.Route) error {
 		req.Replica, req.Epoch = r.Replica, r.Epoch
 		err := wire.Read(ctx, s.dialer, cluster.RoleNode, r.Head(), wire.Generate, req, func(res *wire.GenerateResponse) error {
+			noted.cost(time.Duration(res.Device) * time.Microsecond)
 			for _, c := range res.Tokens {
 				// The journal: what was given is part of the next attempt's prompt.
 				req.Tokens = append(req.Tokens, c.Token)

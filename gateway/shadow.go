@@ -45,7 +45,7 @@ func (s *Server) shadowed(ctx context.Context, x *copied, run func(context.Conte
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shadowFor)
-	c := &call{s: s, id: of.id, operation: of.operation, began: time.Now(), reached: true, cancel: func(error) { cancel() },
+	c := &call{s: s, id: of.id, operation: of.operation, began: time.Now(), reached: true, copy: true, cancel: func(error) { cancel() },
 		who: cluster.Principal{Tenant: x.owner, Key: shadowKey}, tenant: x.owner, key: shadowKey}
 	go func() {
 		defer func() { <-s.shadows }()
@@ -100,12 +100,12 @@ func (s *Server) shadowGenerate(ctx context.Context, t *text, first Ask, given *
 			return false, false, err
 		}
 		a.again, a.MaxTokens = nil, min(a.MaxTokens, s.context(other))
-		if err = s.check(other, &a); err != nil {
+		asks := []Ask{a}
+		if err = s.admitAsks(ctx, other, asks, len(a.Tokens)); err != nil {
 			return false, false, err
 		}
-		callOf(ctx).asked(len(a.Tokens))
 		var got transcript
-		if err := s.generate(ctx, other, a, func(p Piece) error { got.add(p); return nil }); err != nil {
+		if err := s.generate(ctx, other, asks[0], func(p Piece) error { got.add(p); return nil }); err != nil {
 			return false, false, err
 		}
 		if t.tokenizer == nil || other.tokenizer == nil {
