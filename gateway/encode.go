@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/model"
@@ -51,6 +52,7 @@ func (s *Server) encode(ctx context.Context, t *text, rows []wire.EncodeRow, wan
 		if len(res.Rows) != len(rows) {
 			return fmt.Errorf("gateway: %d rows for %d", len(res.Rows), len(rows))
 		}
+		callOf(ctx).cost(time.Duration(res.Device) * time.Microsecond)
 		out = res.Rows
 		return nil
 	}, func() bool { return out != nil }, func() int { return 0 })

@@ -124,3 +124,92 @@ func TestOneOfAHundredPasses(t *testing.T) {
 		return calls == most
 	})
 }
+
+// Ten gateways and a leader that is lost twice, under load: no limit is ever exceeded, and what a limit allows is reached to the last.
+func TestNeverAbove(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	f, machine, _ := served(t, 3)
+	const most, slots = 150, 3
+	day, life := tenant(f, "day", 100, "*"), tenant(f, "life", 100, "*")
+	minute, few := tenant(f, "minute", 100, "*"), tenant(f, "few", 100, "*")
+	limit(f, cluster.TenantSubject("day"), quota.Limit{Meter: quota.Requests, Window: quota.Day, Amount: most})
+	limit(f, cluster.KeySubject("sk-life"), quota.Limit{Meter: quota.Tokens, Window: quota.Life, Amount: most * 5}) // three of the prompt and two more
+	limit(f, cluster.TenantSubject("minute"), quota.Limit{Meter: quota.Requests, Window: quota.Minute, Amount: most})
+	limit(f, cluster.TenantSubject("few"), quota.Limit{Meter: quota.Concurrent, Amount: slots})
+	var active, peak atomic.Int64
+	machine.Work(fleettest.Work{Pace: 20 * time.Millisecond, Seen: func(r *wire.GenerateRequest) func() {
+		if r.MaxTokens != 7 {
+			return func() {}
+		}
+		n := active.Add(1)
+		for old := peak.Load(); n > old && !peak.CompareAndSwap(old, n); old = peak.Load() {
+		}
+		return func() { active.Add(-1) }
+	}})
+	var gateways []*fleettest.Gateway
+	for i := range 10 {
+		gateways = append(gateways, f.Gateway(fmt.Sprint("g", i), gateway.Config{}))
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var load sync.WaitGroup
+	passed := map[string]*atomic.Int64{}
+	for key, tokens := range map[string]int{day: 1, life: 2, minute: 3, few: 7} {
+		count := &atomic.Int64{}
+		passed[key] = count
+		for _, g := range gateways {
+			load.Go(func() {
+				for ctx.Err() == nil {
+					r, err := post(ctx, g.URL+"/v1/completions", key, fmt.Sprintf(`{"model": "calc", "prompt": [1, 2, 3], "max_tokens": %d}`, tokens))
+					switch {
+					case err != nil:
+					case r.status == http.StatusOK:
+						count.Add(1)
+					case r.status != http.StatusTooManyRequests && r.status != http.StatusServiceUnavailable:
+						t.Errorf("%+v", r)
+					}
+					select {
+					case <-ctx.Done():
+					case <-time.After(100 * time.Millisecond):
+					}
+				}
+			})
+		}
+	}
+	for kill := range 2 {
+		fleettest.Within(t, "some pass", func() bool { return passed[few].Load() > int64(4+15*kill) })
+		leader := f.Leader()
+		f.Stop(leader)
+		f.Leader()
+		f.Start(leader)
+	}
+	t.Logf("after two leaders: %d of a day, %d of a life, %d of a minute, %d in slots", passed[day].Load(), passed[life].Load(), passed[minute].Load(), passed[few].Load())
+	fleettest.Within(t, "all that is allowed", func() bool {
+		return passed[day].Load() >= most && passed[life].Load() >= most && passed[minute].Load() >= most
+	})
+	enough := passed[few].Load() + 20
+	fleettest.Within(t, "slots come back", func() bool { return passed[few].Load() >= enough })
+	stop()
+	load.Wait()
+	for name, key := range map[string]string{"day": day, "life": life, "minute": minute} {
+		if n := passed[key].Load(); n != most {
+			t.Errorf("%s: %d passed, want %d", name, n, most)
+		}
+	}
+	if peak.Load() > slots {
+		t.Errorf("%d at once, at most %d are allowed", peak.Load(), slots)
+	}
+	for _, g := range gateways {
+		load.Go(g.Stop)
+	}
+	load.Wait()
+	fleettest.Within(t, "the bill", func() bool {
+		calls := map[string]int64{}
+		for u := range f.Leader().Live().Now().Usage(cluster.Millis(time.Now().UnixMilli())) {
+			calls[u.Tenant] += u.Calls - u.Failed
+		}
+		return calls["day"] == most && calls["life"] == most && calls["minute"] == most
+	})
+}

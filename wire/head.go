@@ -37,6 +37,7 @@ const (
 type GenerateResponse struct {
 	Tokens []sample.Choice `json:"tokens,omitempty"`
 	Finish Finish          `json:"finish,omitempty"` // only in the last one
+	Device int64           `json:"device,omitempty"` // microseconds that devices spent on it since the last one: of each step its part, all stages together
 }
 
 // EncodeRequest runs an encoder on rows of tokens.
@@ -62,7 +63,8 @@ type EncodeWant struct {
 
 // EncodeResponse holds the rows in order.
 type EncodeResponse struct {
-	Rows []EncodedRow `json:"rows"`
+	Rows   []EncodedRow `json:"rows"`
+	Device int64        `json:"device,omitempty"` // microseconds that devices spent on it, all stages together
 }
 
 // EncodedRow holds what was wanted of a row.

@@ -41,7 +41,7 @@ func (l *Loop) next(i int) *Forward {
 // prefill feeds the next chunk of a prompt. Its last token is left to a chunk too: only then is something chosen.
 func (l *Loop) prefill(s *sequence) *Forward {
 	n := min(l.cfg.Chunk, len(s.tokens)-s.past)
-	f := &Forward{Prefill: true, Row: s.row, Past: []int32{int32(s.past)}, Tokens: slices.Clone(s.tokens[s.past : s.past+n])}
+	f := &Forward{Prefill: true, Row: s.row, Past: []int32{int32(s.past)}, Tokens: slices.Clone(s.tokens[s.past : s.past+n]), IDs: []ID{s.ID}}
 	if s.past+n == len(s.tokens) {
 		f.Wants = []Want{{Token: n - 1, Position: len(s.tokens), Sampling: s.Sampling}}
 	}
@@ -60,6 +60,7 @@ func (g *group) decode() *Forward {
 			if s.past == len(s.tokens)-1 {
 				token = s.tokens[s.past]
 				f.Wants = append(f.Wants, Want{Token: i, Position: len(s.tokens), Sampling: s.Sampling})
+				f.IDs = append(f.IDs, s.ID)
 				last = i
 			}
 		}

@@ -70,6 +70,7 @@ type Forward struct {
 	Past    []int32 // tokens already in the cache: one number for a prefill, one per row for a decode
 	Tokens  []int32 // a decode row that is not decoding has token 0, written behind what its cache keeps and never wanted
 	Wants   []Want
+	IDs     []ID // the sequences that move on by it, in order of their rows
 }
 
 // Finish says why a sequence ended.

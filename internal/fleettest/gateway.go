@@ -144,16 +144,23 @@ func (f *Fleet) Publish(name string, replicas int) cluster.VersionID {
 	_, file, _, _ := runtime.Caller(0)
 	folder := filepath.Join(filepath.Dir(file), "..", "..", "examples", "calc")
 	leader := f.Leader()
+	var holders []cluster.NodeID
+	keepers := f.Running()[:min(2, len(f.Running()))]
+	for _, c := range keepers {
+		holders = append(holders, c.ID())
+	}
 	put := func(b []byte) blob.Digest {
 		x := blob.Of(b)
-		missing, err := leader.BeginBlob(x)
-		for _, chunk := range missing {
-			if err == nil {
-				err = leader.WriteChunk(x.Digest(), chunk, b[chunk*blob.ChunkSize:min(len(b), (chunk+1)*blob.ChunkSize)])
+		for _, c := range keepers {
+			missing, err := c.BeginBlob(x)
+			for _, chunk := range missing {
+				if err == nil {
+					err = c.WriteChunk(x.Digest(), chunk, b[chunk*blob.ChunkSize:min(len(b), (chunk+1)*blob.ChunkSize)])
+				}
 			}
-		}
-		if err != nil {
-			f.t.Fatal(err)
+			if err != nil {
+				f.t.Fatal(err)
+			}
 		}
 		return x.Digest()
 	}
@@ -174,7 +181,7 @@ func (f *Fleet) Publish(name string, replicas int) cluster.VersionID {
 	for i, task := range m.Tasks {
 		tasks[i] = string(task)
 	}
-	f.Do(leader, cluster.PutVersion{Version: cluster.Version{VersionID: v, Manifest: put(model.Encode(m)), Profile: shard.ProfileOf(m), Holders: []cluster.NodeID{f.ID(leader)}, Tasks: tasks}}) // the first version takes the alias too
+	f.Do(leader, cluster.PutVersion{Version: cluster.Version{VersionID: v, Manifest: put(model.Encode(m)), Profile: shard.ProfileOf(m), Holders: holders, Tasks: tasks}}) // the first version takes the alias too
 	if replicas > 0 {
 		f.Do(leader, cluster.PutDeployment{Deployment: cluster.Deployment{Version: v, Replicas: replicas, Serving: shard.Serving{Slots: 8, Context: 32}}})
 		Within(f.t, name+" is served", func() bool {

@@ -12,8 +12,9 @@ import (
 
 // Work says how a machine answers generations: with as many tokens as were asked for, all the same.
 type Work struct {
-	Slots int           // generations at once; one more is refused as by a full replica. 0 = no bound
-	Pace  time.Duration // of a token
+	Slots int                                         // generations at once; one more is refused as by a full replica. 0 = no bound
+	Pace  time.Duration                               // of a token
+	Seen  func(r *wire.GenerateRequest) (done func()) // if set, it is told of every generation that is taken, and of its end
 }
 
 // Work changes how a machine answers.
@@ -48,13 +49,16 @@ func (m *Machine) generate(ctx context.Context, r *wire.GenerateRequest, send fu
 		m.active--
 		m.mu.Unlock()
 	}()
+	if w.Seen != nil {
+		defer w.Seen(r)()
+	}
 	for i := range r.MaxTokens {
 		select {
 		case <-time.After(w.Pace):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		res := &wire.GenerateResponse{Tokens: []sample.Choice{{Token: answerToken}}}
+		res := &wire.GenerateResponse{Tokens: []sample.Choice{{Token: answerToken}}, Device: w.Pace.Microseconds()}
 		if i == r.MaxTokens-1 {
 			res.Finish = wire.FinishLength
 		}

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -43,11 +44,11 @@ func (w *worker) encode(ctx context.Context, r *wire.EncodeRequest) (*wire.Encod
 	defer d.head.finish()
 	out := &wire.EncodeResponse{}
 	for _, row := range r.Rows {
-		e, err := d.head.encodeRow(ctx, d.ctx, row, r.Want, span)
+		e, spent, err := d.head.encodeRow(ctx, d.ctx, row, r.Want, span)
 		if err != nil {
 			return nil, err
 		}
-		out.Rows = append(out.Rows, e)
+		out.Rows, out.Device = append(out.Rows, e), out.Device+spent
 	}
 	return out, nil
 }
@@ -69,12 +70,12 @@ func checkRow(row wire.EncodeRow, cfg model.Config, context int) error {
 }
 
 // encodeRow runs a row through stage 0 and waits for the chain's answer.
-func (h *head) encodeRow(ctx, duty context.Context, row wire.EncodeRow, want wire.EncodeWant, span telemetry.Span) (wire.EncodedRow, error) {
+func (h *head) encodeRow(ctx, duty context.Context, row wire.EncodeRow, want wire.EncodeWant, span telemetry.Span) (e wire.EncodedRow, spent int64, err error) {
 	select {
 	case h.encode <- struct{}{}:
 		defer func() { <-h.encode }()
 	case <-ctx.Done():
-		return wire.EncodedRow{}, ctx.Err()
+		return e, 0, ctx.Err()
 	}
 	m := message{Kind: kindEncode, Replica: h.id, Epoch: h.epoch, Stage: 1, Group: encodeGroup, Count: len(row.IDs), Want: want}
 	if span.On() {
@@ -89,25 +90,25 @@ func (h *head) encodeRow(ctx, duty context.Context, row wire.EncodeRow, want wir
 	defer h.forget(m.Number)
 	frame, err := h.first(&m, row)
 	if err != nil {
-		return wire.EncodedRow{}, err
+		return e, 0, err
 	}
 	if frame == nil {
-		return m.row(), nil
+		return m.row(), m.Spent, nil
 	}
 	if err := h.current().send(frame); err != nil {
-		return wire.EncodedRow{}, &wire.Refused{Code: connect.CodeUnavailable, Why: err.Error()}
+		return e, 0, &wire.Refused{Code: connect.CodeUnavailable, Why: err.Error()}
 	}
 	select {
 	case m = <-back:
 	case <-ctx.Done():
-		return wire.EncodedRow{}, ctx.Err()
+		return e, 0, ctx.Err()
 	case <-duty.Done():
-		return wire.EncodedRow{}, &wire.Refused{Code: connect.CodeUnavailable, Why: "the placement ended"}
+		return e, 0, &wire.Refused{Code: connect.CodeUnavailable, Why: "the placement ended"}
 	}
 	if m.Kind != kindEncoded {
-		return wire.EncodedRow{}, &wire.Refused{Code: connect.CodeUnavailable, Why: m.Why}
+		return e, 0, &wire.Refused{Code: connect.CodeUnavailable, Why: m.Why}
 	}
-	return m.row(), nil
+	return m.row(), m.Spent, nil
 }
 
 // first runs stage 0; the frame is nil if that was all.
@@ -122,10 +123,13 @@ func (h *head) first(m *message, row wire.EncodeRow) (frame wire.Frame, err erro
 	spans := h.w.stageSpans(m, 0, h.stage)
 	defer func() { endSpans(spans, err) }()
 	h.w.device.step(stepEncode, 1, func() {
+		began := time.Now()
 		if err = h.stage.Embed(row.IDs, pos, types); err != nil {
 			return
 		}
-		if err = h.stage.encodeRow(m, h.stages == 1); err == nil && h.stages > 1 {
+		err = h.stage.encodeRow(m, h.stages == 1)
+		m.Spent = time.Since(began).Microseconds()
+		if err == nil && h.stages > 1 {
 			frame, err = m.encode(nil)
 		}
 	})

@@ -45,6 +45,7 @@ type event struct {
 	arrival *arrival
 	cancel  batch.ID
 	result  *batch.Result
+	spent   int64  // with result: microseconds of device time, all stages together
 	down    string // the chain broke: every step on its way is lost
 }
 
@@ -59,6 +60,7 @@ type arrival struct {
 type outcome struct {
 	emit    batch.Emit
 	refused *batch.Refuse
+	spent   int64 // microseconds of device time since the last one
 }
 
 func newHead(w *worker, d agent.Duty, s *loaded) *head {
@@ -105,7 +107,7 @@ func (h *head) run(ctx context.Context) {
 		return // the duty ended
 	}
 	defer release()
-	t := turn{head: h, loop: loop, out: map[batch.ID]chan outcome{}, flying: map[int]uint64{}, traced: map[batch.ID]*traced{}}
+	t := turn{head: h, loop: loop, out: map[batch.ID]chan outcome{}, flying: map[int]uint64{}, moving: map[int][]batch.ID{}, spent: map[batch.ID]int64{}, traced: map[batch.ID]*traced{}}
 	t.run(ctx)
 	t.launched.Wait()
 }
@@ -115,7 +117,9 @@ type turn struct {
 	head   *head
 	loop   *batch.Loop
 	out    map[batch.ID]chan outcome
-	flying map[int]uint64 // number of the forward in flight by group
+	flying map[int]uint64     // number of the forward in flight by group
+	moving map[int][]batch.ID // sequences of the newest forward by group
+	spent  map[batch.ID]int64 // device time of a sequence that its caller was not told yet, in microseconds
 	traced map[batch.ID]*traced
 
 	launched sync.WaitGroup // forwards that are not sent yet
@@ -163,11 +167,13 @@ func (t *turn) take(e event, in *batch.Input) {
 		t.watch(e.arrival)
 	case e.cancel != 0:
 		delete(t.out, e.cancel)
+		delete(t.spent, e.cancel)
 		in.Cancels = append(in.Cancels, e.cancel)
 		t.leave(e.cancel, "")
 	case e.result != nil:
 		if t.flying[e.result.Group] == e.result.Number {
 			delete(t.flying, e.result.Group)
+			t.charge(t.moving[e.result.Group], e.spent)
 		}
 		in.Results = append(in.Results, *e.result)
 	case e.down != "":
@@ -183,36 +189,50 @@ func (t *turn) do(ctx context.Context, o batch.Output) {
 	for _, e := range o.Emits {
 		t.emitted(e)
 		if out := t.out[e.ID]; out != nil {
-			out <- outcome{emit: e}
+			out <- outcome{emit: e, spent: t.spent[e.ID]}
+			t.spent[e.ID] = 0
 			if e.Finish != batch.Running {
 				delete(t.out, e.ID)
 			}
 		}
+		if e.Finish != batch.Running {
+			delete(t.spent, e.ID)
+		}
 	}
 	for _, r := range o.Refusals {
 		t.leave(r.ID, string(r.Reason))
+		delete(t.spent, r.ID)
 		if out := t.out[r.ID]; out != nil {
 			out <- outcome{refused: &r}
 			delete(t.out, r.ID)
 		}
 	}
 	for _, f := range o.Forwards {
-		t.flying[f.Group] = f.Number
+		t.flying[f.Group], t.moving[f.Group] = f.Number, f.IDs
 		l, parents := t.head.current(), t.parents(f)
 		t.launched.Add(1)
 		go func() {
-			r, answered := t.head.forward(f, l, parents)
+			r, spent, answered := t.head.forward(f, l, parents)
 			t.launched.Done()
 			if answered {
-				t.head.post(ctx, event{result: &r})
+				t.head.post(ctx, event{result: &r, spent: spent})
 			}
 		}()
 	}
 }
 
+// charge divides the device time of a step over the sequences that moved on by it.
+func (t *turn) charge(ids []batch.ID, spent int64) {
+	for _, id := range ids {
+		if t.out[id] != nil {
+			t.spent[id] += spent / int64(len(ids))
+		}
+	}
+}
+
 // forward runs a step through stage 0 and sends it on; a replica of one stage answers itself, as does a failure. The link is the one of the
 // moment in which the loop decided: a later one belongs to other sequences. parents are the spans that this step belongs to.
-func (h *head) forward(f batch.Forward, l *link, parents []string) (r batch.Result, answered bool) {
+func (h *head) forward(f batch.Forward, l *link, parents []string) (r batch.Result, spent int64, answered bool) {
 	m := message{Kind: kindForward, Replica: h.id, Epoch: h.epoch, Stage: 1, Group: f.Group, Number: f.Number,
 		Prefill: f.Prefill, Row: f.Row, Past: f.Past, Count: len(f.Tokens), Wants: f.Wants, Trace: parents}
 	spans := h.w.stageSpans(&m, 0, h.stage)
@@ -220,27 +240,30 @@ func (h *head) forward(f batch.Forward, l *link, parents []string) (r batch.Resu
 	var frame wire.Frame
 	var err error
 	h.w.device.step(m.step(), len(f.Past), func() {
+		began := time.Now()
 		if err = h.stage.Embed(f.Tokens, positions(f), nil); err != nil {
 			return
 		}
 		if h.stages == 1 {
 			r.Choices, err = h.stage.choose(&m)
+			spent = time.Since(began).Microseconds()
 			return
 		}
 		if m.payload, err = h.stage.step(&m); err == nil {
+			m.Spent = time.Since(began).Microseconds()
 			frame, err = m.encode(nil)
 		}
 	})
 	endSpans(spans, err)
 	if err == nil && frame != nil {
 		if err = l.send(frame); err == nil {
-			return r, false // the answer comes over the link
+			return r, 0, false // the answer comes over the link
 		}
 	}
 	if err != nil {
 		r.Failed = err.Error()
 	}
-	return r, true
+	return r, spent, true
 }
 
 func positions(f batch.Forward) []int32 {
@@ -336,6 +359,7 @@ func (d *duty) pass(ctx context.Context, a *arrival, send func(*wire.GenerateRes
 			if o.refused != nil {
 				return refusal(*o.refused)
 			}
+			res.Device += o.spent
 			if o.emit.Choice != nil {
 				res.Tokens = append(res.Tokens, *o.emit.Choice)
 			}

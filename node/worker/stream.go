@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -110,6 +111,7 @@ func (r *relay) forward(m *message, f wire.Frame) error {
 	stage := r.d.stage
 	spans := r.w.stageSpans(m, m.Stage, stage)
 	r.w.device.step(m.step(), len(m.Past), func() {
+		began := time.Now()
 		if err = stage.input(m); err != nil {
 			return
 		}
@@ -126,6 +128,7 @@ func (r *relay) forward(m *message, f wire.Frame) error {
 		}
 		if err == nil {
 			m.Stage++
+			m.Spent += time.Since(began).Microseconds()
 			r.buf, err = m.encode(r.buf)
 		}
 	})
