@@ -261,7 +261,7 @@ func (b *builder) number(e ast.Expr, depth int) (*part, error) {
 			if err != nil {
 				return nil, err
 			}
-			return &part{op: opSub, left: &part{op: opNumber}, right: of, whole: of.whole}, nil
+			return &part{op: opMul, left: &part{op: opNumber, value: -1}, right: of, whole: of.whole}, nil // 0 - x would be 0 for 0, and not -0
 		}
 		return nil, refuse("%s is not PromQL", printable(name))
 	}

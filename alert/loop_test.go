@@ -149,6 +149,31 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// A condition that a new leader cannot know yet ends nothing.
+func TestUnknownEndsNothing(t *testing.T) {
+	r := newRig(t)
+	r.receivers = nil
+	r.rules[0].Expr = `last("skein_replicas_wanted", "1m") > last("skein_replicas_ready", "1m")`
+	r.value["m@1"] = 1
+	want := func(seconds int) {
+		for range seconds {
+			r.store.Put(r.now.Add(time.Second), "skein_replicas_wanted", series.Of("version", "m@1"), 2)
+			r.run(1)
+		}
+	}
+	want(60)
+	r.want("31: opens few m@1")
+	clear(r.value)
+	r.store = series.New(0, 0)
+	r.restart()
+	want(600)
+	r.want()
+	want(600)
+	if i := r.only(); i.Phase != Resolved {
+		t.Errorf("%+v", i)
+	}
+}
+
 func TestRetries(t *testing.T) {
 	r := newRig(t)
 	tries := 0

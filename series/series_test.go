@@ -80,6 +80,9 @@ func TestHugeHistogram(t *testing.T) {
 	var h Histogram
 	h.counts[3], h.counts[20], h.counts[Buckets-1] = MaxCount, MaxCount, 5
 	h.Merge(&h)
+	if h.Bucket(3) != MaxCount {
+		t.Errorf("it counts %d", h.Bucket(3))
+	}
 	if q := h.Quantile(500); q != Bounds[3] {
 		t.Errorf("the median is %d", q)
 	}
