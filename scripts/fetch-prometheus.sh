@@ -12,6 +12,7 @@ for package in prometheus*.deb; do
 	dpkg -x "$package" root
 	rm "$package"
 done
+rm -rf root/etc root/lib root/usr/share/doc # examples in Go would count as packages of ours
 ln -sf root/usr/bin/promtool promtool
 # The package's Alertmanager reads its templates below /usr/share: show it ours there, in a namespace of its own.
 cat > alertmanager <<END
