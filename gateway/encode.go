@@ -43,7 +43,7 @@ func (s *Server) encode(ctx context.Context, t *text, rows []wire.EncodeRow, wan
 		return nil, err
 	}
 	var out []wire.EncodedRow
-	err := s.onReplica(ctx, t.version, func(ctx context.Context, r router.Route) error {
+	err := s.onReplica(ctx, t.version, tokens, func(ctx context.Context, r router.Route) error {
 		res, err := wire.Call[wire.EncodeRequest, wire.EncodeResponse](ctx, s.dialer, cluster.RoleNode, r.Head(), wire.EncodeRows,
 			&wire.EncodeRequest{Replica: r.Replica, Epoch: r.Epoch, Rows: rows, Want: want})
 		if err != nil {

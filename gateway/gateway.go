@@ -31,6 +31,7 @@ type Config struct {
 	MaxInputs  int           // texts of one embedding or classification request; default 256
 	MaxChoices int           // answers that one request may ask for (n); default 8
 	Shadows    int           // copies of requests that run on shadow versions at once; more are dropped; default 8
+	MaxWaiting int           // requests that wait for their turn at the full replicas of one version; default 1024
 	LeaseWait  time.Duration // how long a request waits for its share of a limit that this gateway holds nothing of; default 2 s
 
 	MaxStaleness   time.Duration `yaml:"max_staleness" help:"without contact to the coordinators for so long, calls are refused (default 1m)"`               // default 60 s
@@ -61,6 +62,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxChoices == 0 {
 		c.MaxChoices = 8
+	}
+	if c.MaxWaiting == 0 {
+		c.MaxWaiting = 1024
 	}
 	if c.LeaseWait == 0 {
 		c.LeaseWait = 2 * time.Second
@@ -114,6 +118,7 @@ type Server struct {
 	visitors visitors
 
 	ledger *ledger
+	gates  gates
 	books  *books
 	tables tables
 	texts  texts
@@ -130,6 +135,7 @@ func New(cfg Config, state *live.State, library Library, dialer *wire.Dialer, lo
 	s := &Server{cfg: cfg.withDefaults(), live: state, library: library, dialer: dialer, log: log, needs: Needs(), ledger: newLedger(), books: newBooks()}
 	s.proxies, _ = cfg.proxies() // they are valid
 	s.shadows = make(chan struct{}, s.cfg.Shadows)
+	s.gates.gates = map[cluster.VersionID]*gate{}
 	s.visitors.calls = map[*call]struct{}{}
 	s.texts.byDigest = map[blob.Digest]*textEntry{}
 	s.load.running, s.load.failed = map[router.Placed]int{}, map[router.Placed]time.Time{}

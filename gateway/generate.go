@@ -161,7 +161,7 @@ func (s *Server) tokens(ctx context.Context, t *text, a Ask, take func(sample.Ch
 	req := &wire.GenerateRequest{Tokens: slices.Clone(a.Tokens), Sampling: a.Sampling, MaxTokens: a.MaxTokens, EOS: t.manifest.EOS}
 	var finish Finish
 	noted := callOf(ctx)
-	err := s.onReplica(ctx, t.version, func(ctx context.Context, r router.Route) error {
+	err := s.onReplica(ctx, t.version, len(a.Tokens)+a.MaxTokens, func(ctx context.Context, r router.Route) error {
 		req.Replica, req.Epoch = r.Replica, r.Epoch
 		err := wire.Read(ctx, s.dialer, cluster.RoleNode, r.Head(), wire.Generate, req, func(res *wire.GenerateResponse) error {
 			noted.cost(time.Duration(res.Device) * time.Microsecond)
@@ -212,12 +212,29 @@ type effort struct {
 }
 
 // onReplica runs a call on a replica of a version, and on another one if that fails, until done says that nothing is missing. progress
-// grows while answers come: as long as it does, the request is given new patience.
-func (s *Server) onReplica(ctx context.Context, v cluster.VersionID, call func(context.Context, router.Route) error, done func() bool, progress func() int) error {
+// grows while answers come: as long as it does, the request is given new patience. cost is how many tokens it will take.
+func (s *Server) onReplica(ctx context.Context, v cluster.VersionID, cost int, call func(context.Context, router.Route) error, done func() bool, progress func() int) error {
 	e := &effort{s: s, version: v}
 	e.renew()
+	turn, enough := e.patience(ctx)
+	ticket, err := s.enterGate(turn, v, cost)
+	enough()
+	if err != nil {
+		return err
+	}
+	defer func() { ticket.leave(cmp.Or(progress(), cost)) }()
 	for {
 		route, err := e.route(ctx)
+		if full(err) {
+			turn, enough := e.patience(ctx)
+			if err = ticket.again(turn); err == nil {
+				e.excluded, e.last, e.attempts = nil, nil, 0
+			}
+			enough()
+			if err == nil {
+				continue
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -259,6 +276,11 @@ func (e *effort) renew() {
 	e.deadline, e.pause, e.attempts = time.Now().Add(e.s.cfg.Patience), retryFirst, 0
 }
 
+// patience bounds a wait for the request's turn.
+func (e *effort) patience(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithDeadlineCause(ctx, e.deadline, errPatience)
+}
+
 // route finds a placement, and waits for one where there is reason to hope: something is loading, or all placements just failed.
 func (e *effort) route(client context.Context) (router.Route, error) {
 	ctx, cancel := context.WithDeadline(client, e.deadline)
@@ -270,8 +292,7 @@ func (e *effort) route(client context.Context) (router.Route, error) {
 		if err == nil || !errors.As(err, &unready) || !unready.Deployed && unready.Excluded == 0 {
 			return route, err
 		}
-		var refused *wire.Refused
-		if !e.begun && errors.As(e.last, &refused) && refused.Code == connect.CodeResourceExhausted {
+		if !e.begun && full(e.last) {
 			return route, e.last // every placement is full
 		}
 		if !e.wait(ctx, unready.Excluded == 0, changed) {
