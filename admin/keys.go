@@ -52,7 +52,7 @@ func (h *Handler) now() cluster.Millis {
 func (h clusters) ListKeys(context.Context, *connect.Request[adminv1.ListKeysRequest]) (*connect.Response[adminv1.ListKeysResponse], error) {
 	res := &adminv1.ListKeysResponse{}
 	for k := range h.c.Live().Now().Keys() {
-		v := &adminv1.KeyView{Id: k.ID, Name: k.Name, Admin: isAdmin(k), Revoked: k.Revoked, CreatedMs: int64(k.Created), Tenant: k.Owner(), Application: k.App,
+		v := &adminv1.KeyView{Id: k.ID, Name: k.Name, Admin: isAdmin(k), Revoked: k.Revoked, Suspended: k.Suspended, CreatedMs: int64(k.Created), Tenant: k.Owner(), Application: k.App,
 			Models: k.Models, ExpiresMs: int64(k.Expires), Replaces: k.Replaces}
 		for _, role := range k.RoleSet() {
 			v.Roles = append(v.Roles, string(role))
@@ -71,7 +71,7 @@ func (h clusters) RevokeKey(ctx context.Context, r *connect.Request[adminv1.Revo
 		if err != nil {
 			return nil, err
 		}
-		if isAdmin(k) && !k.Revoked && h.lasting(s) == 1 && (k.Expires == 0 || k.Expires > h.now()) {
+		if isAdmin(k) && !k.Revoked && !k.Suspended && h.lasting(s) == 1 && (k.Expires == 0 || k.Expires > h.now()) {
 			return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("%s is the last admin key: nobody could make another", k.ID))
 		}
 		was := k.Rev
@@ -92,7 +92,7 @@ func (h *Handler) key(s cluster.State, id string) (cluster.Key, error) {
 // lasting counts the admin keys that are valid.
 func (h *Handler) lasting(s cluster.State) (n int) {
 	for k := range s.Keys() {
-		if isAdmin(k) && !k.Revoked && (k.Expires == 0 || k.Expires > h.now()) {
+		if isAdmin(k) && !k.Revoked && !k.Suspended && (k.Expires == 0 || k.Expires > h.now()) {
 			n++
 		}
 	}
@@ -111,6 +111,9 @@ func (h clusters) RotateKey(ctx context.Context, r *connect.Request[adminv1.Rota
 	}
 	if old.Revoked || old.Expires != 0 && old.Expires <= h.now() {
 		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("the key is revoked or has expired: make a new one"))
+	}
+	if old.Suspended {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("the key is suspended: resume it, or make a new one"))
 	}
 	next := old
 	next.Rev, next.Replaces = 0, old.ID

@@ -2,6 +2,7 @@
 package backup
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
@@ -155,6 +156,12 @@ type Opener struct {
 	plain []byte // of the segment, not read yet
 	done  bool
 	err   error
+}
+
+// Is looks whether a sealed stream begins here.
+func Is(from *bufio.Reader) bool {
+	b, err := from.Peek(len(magic))
+	return err == nil && string(b) == magic
 }
 
 // Unseal begins to read a sealed stream. Errors: ErrNotBackup, and those of from; ErrPassphrase and ErrDamaged come with the reading.

@@ -2,13 +2,11 @@ package coordinator
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/wire"
@@ -23,32 +21,11 @@ func Found(dir, name string) error {
 	if _, err := wire.LoadMembership(dir); !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("found a cluster in %s: a member lives there already", dir)
 	}
-	id := string(wire.NewID())
-	ca, err := wire.NewAuthority(id, time.Now())
+	m, err := newCluster(name)
 	if err != nil {
 		return err
 	}
-	caKey, err := ca.Key()
-	if err != nil {
-		return err
-	}
-	key, csr, err := wire.Request()
-	if err != nil {
-		return err
-	}
-	who := wire.Identity{Cluster: id, Role: cluster.RoleCoordinator, ID: wire.NewID()}
-	cert, err := ca.Sign(csr, who, time.Now())
-	if err != nil {
-		return err
-	}
-	m := wire.Membership{ID: who.ID, Role: who.Role, Name: name, GossipKey: make([]byte, 32), Secret: wire.NewSecret(), Founding: true}
-	rand.Read(m.GossipKey)
-	if m.Papers, err = wire.NewPapers(cert, key, ca.Cert); err != nil {
-		return err
-	}
-	if m.CAKey, err = wire.Seal(m.Secret, caKey); err != nil {
-		return err
-	}
+	m.Founding = true
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("found a cluster: %w", err)
 	}

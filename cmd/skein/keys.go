@@ -13,7 +13,7 @@ import (
 
 func (a *app) keys() *cobra.Command {
 	c := &cobra.Command{Use: "keys", Short: "API keys"}
-	c.AddCommand(a.listKeys(), a.createKey(), a.rotateKey(),
+	c.AddCommand(a.listKeys(), a.createKey(), a.rotateKey(), a.resumeKeys(),
 		&cobra.Command{Use: "revoke ID", Short: "Make a key invalid, for good", Args: cobra.ExactArgs(1), RunE: a.with(func(cmd *cobra.Command, c *client.Client, args []string) error {
 			_, err := c.Cluster.RevokeKey(cmd.Context(), connect.NewRequest(&adminv1.RevokeKeyRequest{Id: args[0]}))
 			return err
@@ -36,6 +36,8 @@ func (a *app) listKeys() *cobra.Command {
 				switch {
 				case k.Revoked:
 					status = "revoked"
+				case k.Suspended:
+					status = "suspended"
 				case k.ExpiresMs != 0 && k.ExpiresMs <= time.Now().UnixMilli():
 					status = "expired"
 				}

@@ -1,0 +1,95 @@
+package backup
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/skein-project/skein/cluster"
+)
+
+// maxPassphrase bounds a passphrase in bytes.
+const maxPassphrase = 4096
+
+// ReadPassphrase reads a passphrase from a file.
+func ReadPassphrase(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the passphrase: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxPassphrase+1))
+	if err == nil && len(text) > maxPassphrase {
+		err = fmt.Errorf("%s has more than %d bytes", file, maxPassphrase)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the passphrase: %w", err)
+	}
+	return Passphrase(text)
+}
+
+// ReadFile reads a sealed file into something, as Read does.
+func ReadFile(path string, passphrase []byte, into Into) (Header, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Header{}, err
+	}
+	defer f.Close()
+	plain, err := Unseal(bufio.NewReaderSize(f, 1<<20), passphrase)
+	if err != nil {
+		return Header{}, err
+	}
+	return Read(bufio.NewReaderSize(plain, segmentSize), into)
+}
+
+// CheckFile reads a sealed file to its end, and tells what it is of and how many versions are in it with all their blobs.
+func CheckFile(path string, passphrase []byte) (h Header, versions int, err error) {
+	h, err = ReadFile(path, passphrase, Into{Version: func(cluster.VersionID) error {
+		versions++
+		return nil
+	}})
+	return h, versions, err
+}
+
+// WriteFile writes a sealed file that is whole or not there: it is synced, read again to its end, and only then gets its name. A file
+// of that name is not overwritten.
+func WriteFile(path string, passphrase []byte, write func(io.Writer) error) (err error) {
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		return errors.Join(fmt.Errorf("%s: %w", path, os.ErrExist), err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-") // 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	out := bufio.NewWriterSize(f, 1<<20)
+	sealer, err := Seal(out, passphrase)
+	if err == nil {
+		err = write(sealer)
+	}
+	if err == nil {
+		err = errors.Join(sealer.Close(), out.Flush(), f.Sync())
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if _, _, err := CheckFile(f.Name(), passphrase); err != nil {
+		return fmt.Errorf("what was written cannot be read again: %w", err)
+	}
+	return errors.Join(os.Rename(f.Name(), path), syncDir(filepath.Dir(path)))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

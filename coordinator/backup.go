@@ -1,0 +1,190 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/skein-project/skein/audit"
+	"github.com/skein-project/skein/backup"
+	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/wire"
+)
+
+// lastBackup is the document that says when the cluster was backed up last.
+var lastBackup = cluster.DocumentID{Kind: cluster.Setting, ID: "last-backup"}
+
+// BackedUp is what is noted of a backup.
+type BackedUp struct {
+	At    cluster.Millis `json:"at"`    // when it was begun
+	Index cluster.Index  `json:"index"` // of the state in it
+	Blobs bool           `json:"blobs"` // of models are in it
+}
+
+// LastBackup is when the cluster was backed up last; ok is false if it never was, or a coordinator does not understand the note.
+func LastBackup(s cluster.State) (b BackedUp, ok bool) {
+	d, ok := s.Document(lastBackup)
+	return b, ok && json.Unmarshal(d.Body, &b) == nil
+}
+
+// Backup writes all that the cluster knows, as package backup reads it and unsealed: the state as it is now, the audit log that led
+// there, and, if blobs is set, the blobs of every version. A version whose blobs nobody has goes without them. That it was made is noted in
+// the state, and who asked for it.
+//
+// Neither the cluster's secret nor anything sealed with it that could be opened is in a backup: a restored cluster has an authority of
+// its own (see Restore), so whoever gets hold of a backup and its passphrase still cannot certify members of this one.
+func (s *Server) Backup(ctx context.Context, asker cluster.Asker, blobs bool, to io.Writer) error {
+	state, begun := s.live.Now(), s.now()
+	if state.Cluster().ID == "" {
+		return errors.New("coordinator: the cluster's state is not here yet")
+	}
+	w, err := backup.NewWriter(to, backup.Header{Created: int64(begun), Software: s.cfg.Software, Blobs: blobs}, state)
+	if err != nil {
+		return err
+	}
+	if err := s.backUpRecords(ctx, w, state.Audit()); err != nil {
+		return err
+	}
+	if blobs {
+		if err := s.backUpBlobs(ctx, w, state); err != nil {
+			return err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return s.noteBackup(ctx, asker, BackedUp{At: begun, Index: state.Index(), Blobs: blobs})
+}
+
+// backUpRecords writes the audit log up to a head.
+func (s *Server) backUpRecords(ctx context.Context, w *backup.Writer, head audit.Head) error {
+	if head.Seq == 0 {
+		return nil
+	}
+	err := s.AuditLines(ctx, 1, func(lines []byte) error {
+		whole, last := upTo(lines, head.Seq)
+		if err := w.Audit(whole); err != nil {
+			return err
+		}
+		if last {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return err
+}
+
+// backUpBlobs writes every blob that versions name, once.
+func (s *Server) backUpBlobs(ctx context.Context, w *backup.Writer, state cluster.State) error {
+	done := map[blob.Digest]bool{}
+	for v := range state.Versions() {
+		all, err := s.versionBlobs(ctx, v)
+		if err == nil {
+			s.pins.hold(all...) // also of a version that is deleted meanwhile
+			err = s.backUpVersion(ctx, w, v.VersionID, all, done)
+			s.pins.release(all...)
+		}
+		if errors.Is(err, errLacking) || err != nil && errors.Is(err, blob.ErrUnknown) {
+			s.log.Warn("a version goes into the backup without its blobs", "version", v.VersionID, "err", err)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("back up %s: %w", v.VersionID, err)
+		}
+	}
+	return nil
+}
+
+// errLacking says that a blob is nowhere.
+var errLacking = errors.New("coordinator: nobody has a blob of the version")
+
+func (s *Server) backUpVersion(ctx context.Context, w *backup.Writer, id cluster.VersionID, all []blob.Digest, done map[blob.Digest]bool) error {
+	indexes := make([]blob.Index, len(all))
+	for i, d := range all {
+		if done[d] {
+			continue
+		}
+		var err error
+		if indexes[i], err = s.BlobIndex(ctx, d); err != nil {
+			return fmt.Errorf("%w: %s: %w", errLacking, d.Short(), err)
+		}
+	}
+	for i, d := range all {
+		if done[d] {
+			continue
+		}
+		if err := w.Blob(indexes[i]); err != nil {
+			return err
+		}
+		for n := range indexes[i].Chunks {
+			chunk, err := s.chunk(ctx, indexes[i], n)
+			if err == nil {
+				err = w.Chunk(chunk)
+			}
+			if err != nil { // in the midst of a blob: there is no going on
+				return fmt.Errorf("chunk %d of %s: %v", n, d.Short(), err)
+			}
+		}
+		done[d] = true
+	}
+	return w.Version(id)
+}
+
+// chunk reads a chunk of a blob, wherever it is, and keeps nothing of it.
+func (s *Server) chunk(ctx context.Context, x blob.Index, i int) ([]byte, error) {
+	b, err := s.blobs.ReadChunk(x.Digest(), i)
+	if err == nil {
+		return b, nil
+	}
+	for _, addr := range s.otherAddrs() {
+		b, failed := wire.FetchChunk(ctx, s.dialer, addr, x, i)
+		if failed == nil {
+			return b, nil
+		}
+		err = errors.Join(err, failed)
+	}
+	if s.bucket == nil {
+		return nil, err
+	}
+	b, failed := s.bucket.ReadChunk(ctx, x, i)
+	if failed != nil {
+		return nil, errors.Join(err, failed)
+	}
+	return b, nil
+}
+
+// noteBackup writes down that there is a backup.
+func (s *Server) noteBackup(ctx context.Context, asker cluster.Asker, b BackedUp) error {
+	body, err := json.Marshal(b)
+	if err != nil {
+		return err
+	}
+	for {
+		state := s.live.Now()
+		if state.Cluster().Feature < 2 {
+			return nil
+		}
+		was, _ := state.Document(lastBackup)
+		rejected, err := s.Propose(ctx, cluster.Txn{Asker: asker, Do: []cluster.Command{
+			cluster.PutDocument{Document: cluster.Document{DocumentID: lastBackup, Body: body}, Was: was.Rev}}})
+		if err != nil {
+			return err
+		}
+		if rejected[0] == nil {
+			return nil
+		}
+		if rejected[0].Reason != cluster.ReasonStale && rejected[0].Reason != cluster.ReasonExists {
+			return rejected[0]
+		}
+		if !s.wait(ctx, 10*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+}
