@@ -117,7 +117,9 @@ func (d *decision) judge(c *claim) {
 	more := 1 + max(float64(d.Band)/100, 2*c.pattern.noise)
 	c.window = c.size(max(c.pattern.peak, c.pattern.ahead) * more)
 	c.idle = n.Min == 0 && c.running+c.waiting == 0 && d.now.Sub(later(f.Called, f.Since)) >= d.Idle && d.deaf() == "" && !d.active(c.dep)
-	c.least = c.bound(c.size(c.pattern.ahead*more + backlog))
+	if c.least = c.bound(c.size(c.pattern.ahead*more + backlog)); d.deaf() != "" {
+		c.least = c.have
+	}
 
 	now, window := c.bound(c.now), c.bound(c.window)
 	switch called := d.called(c); {

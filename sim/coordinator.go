@@ -21,12 +21,13 @@ type coordinator struct {
 	loop    *scheduler.Loop
 	term    uint64    // in which it believes to lead; 0 = it does not
 	reached time.Time // when it last reached a majority as a leader
+	since   time.Time // when it began to lead
 	skew    time.Duration
 	wake    uint64 // number of the wake-up that counts
 }
 
 func newCoordinator(w *World, i int) *coordinator {
-	return &coordinator{w: w, id: cluster.NodeID(fmt.Sprintf("c%d", i+1)), number: i, up: true, skew: w.skew(), loop: scheduler.New(w.planted())}
+	return &coordinator{w: w, id: cluster.NodeID(fmt.Sprintf("c%d", i+1)), number: i, up: true, skew: w.skew(), loop: scheduler.New(w.Scheduler)}
 }
 
 // catchUp applies the first n entries of the log, and returns the errors of the last one.
@@ -46,7 +47,7 @@ func (c *coordinator) catchUp(n int) []error {
 }
 
 func (c *coordinator) lead(term uint64) {
-	c.term, c.reached = term, c.w.now
+	c.term, c.reached, c.since = term, c.w.now, c.w.now
 	if c.w.Plant.ForgetScale {
 		c.rescale()
 	}
@@ -183,7 +184,7 @@ func (c *coordinator) start() {
 		c.w.fail("%s: snapshot: %w", c.id, err)
 		return
 	}
-	c.up, c.state, c.skew, c.loop = true, state, c.w.skew(), scheduler.New(c.w.planted())
+	c.up, c.state, c.skew, c.loop = true, state, c.w.skew(), scheduler.New(c.w.Scheduler)
 }
 
 // undrained is a state in which draining nodes are ready: a planted bug.
@@ -197,15 +198,6 @@ func undrained(s cluster.State) cluster.State {
 		}
 	}
 	return s
-}
-
-// planted is the scheduler's configuration, with a planted bug.
-func (w *World) planted() scheduler.Config {
-	c := w.Scheduler
-	if w.Plant.NoHysteresis {
-		c.Hold, c.Band = time.Nanosecond, -90
-	}
-	return c
 }
 
 // rescale lets a new leader begin with one replica of everything that follows demand: a planted bug.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/skein-project/skein/agent"
@@ -79,6 +80,11 @@ func (w *World) Load(model, tenant string, rate, burst float64, takes, limit tim
 func (w *World) listen() {
 	if !w.listening {
 		w.listening = true
+		for _, c := range w.coordinators {
+			if w.Plant.NoHysteresis {
+				c.naive()
+			}
+		}
 		for _, g := range w.gateways {
 			w.after(w.between(0, reportEvery), "demand", g.demand)
 		}
@@ -383,6 +389,9 @@ func (w *World) checkScale(before cluster.State, c cluster.SetScale) {
 	s, was := &w.facts.scales[i], d.Wanted()
 	if c.Replicas == was {
 		return
+	}
+	if l := w.log.leader; l != nil && c.Replicas < was && w.now.Sub(l.since) < cmp.Or(w.Scheduler.Hold, time.Minute)/2 && (!strings.Contains(c.Why, "gives a replica") || strings.Contains(c.Why, "its own demand")) {
+		w.fail("%s goes from %d to %d replicas by a new leader, which cannot know", c.Version, was, c.Replicas)
 	}
 	s.counted++
 	if down := c.Replicas < was; down != s.down {
