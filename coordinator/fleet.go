@@ -25,7 +25,9 @@ type fleet struct {
 	changed   chan struct{} // closed when endpoints changed
 	news      chan struct{} // capacity 1: a report came
 	fresh     []cluster.Report
-	demand    []cluster.Demand
+	demand    []cluster.Demand             // for the scheduler
+	measured  []cluster.Demand             // for the monitor
+	heard     map[cluster.NodeID]time.Time // gateways, since this coordinator leads
 }
 
 // maxDemand bounds the rows of demand that wait for the scheduler.
@@ -43,7 +45,7 @@ type endpointKey struct {
 }
 
 func newFleet() *fleet {
-	return &fleet{reports: map[cluster.NodeID]timedReport{}, endpoints: map[endpointKey]string{}, changed: make(chan struct{}), news: make(chan struct{}, 1)}
+	return &fleet{reports: map[cluster.NodeID]timedReport{}, endpoints: map[endpointKey]string{}, changed: make(chan struct{}), news: make(chan struct{}, 1), heard: map[cluster.NodeID]time.Time{}}
 }
 
 // put keeps a report. One that is older than the kept one of the same session is dropped.
@@ -92,6 +94,10 @@ func (f *fleet) ask(d []cluster.Demand) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.demand = append(f.demand, d[:min(len(d), maxDemand-len(f.demand))]...)
+	f.measured = append(f.measured, d[:min(len(d), maxDemand-len(f.measured))]...)
+	for _, x := range d {
+		f.heard[x.Gateway] = time.Now()
+	}
 }
 
 // wanted gives the demand that was told since the last call, for the scheduler.
@@ -117,7 +123,8 @@ func (f *fleet) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	clear(f.reports)
-	f.fresh, f.demand = nil, nil
+	clear(f.heard)
+	f.fresh, f.demand, f.measured = nil, nil, nil
 	f.reindex()
 }
 
@@ -171,6 +178,7 @@ func (s *Server) sync(ctx context.Context, stream *connect.BidiStream[cluster.Re
 		endpoints, endpointsChanged := s.fleet.lookup()
 		want := state.Desired(node, endpoints)
 		want.Term = s.store.Stats().Term
+		s.fleet.addPeers(node, &want, time.Now())
 		if want.Term != last.Term || !reflect.DeepEqual(want.Assignments, last.Assignments) || time.Since(sent) >= desiredEvery {
 			if err := stream.Send(&want); err != nil {
 				return err

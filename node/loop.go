@@ -191,6 +191,7 @@ func (s *Server) fetch(ctx context.Context, f agent.Fetch) agent.Fetched {
 	done.Total = total.Load()
 	done.Bytes = done.Total
 	if err != nil {
+		s.room(done, err)
 		done.Bytes, done.Err = min(here.Load(), done.Total), err.Error()
 	}
 	return done

@@ -57,6 +57,12 @@ func publish(t *testing.T, f *fleettest.Fleet) cluster.Version {
 // start starts a node with devices.
 func start(t *testing.T, f *fleettest.Fleet, name string, devices ...string) (s *node.Server, id cluster.NodeID) {
 	t.Helper()
+	return startWith(t, f, name, func(*node.Config) {}, devices...)
+}
+
+// startWith starts a node with other settings.
+func startWith(t *testing.T, f *fleettest.Fleet, name string, set func(*node.Config), devices ...string) (s *node.Server, id cluster.NodeID) {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), name)
 	m := f.Enrol(cluster.RoleNode, name)
 	if err := m.Save(dir); err != nil {
@@ -72,6 +78,7 @@ func start(t *testing.T, f *fleettest.Fleet, name string, devices ...string) (s 
 	}
 	at := f.Addr()
 	cfg := node.Config{Dir: dir, Name: name, Listen: at + ":7000", Gossip: at + ":7946", Library: "none", Executable: exe, Software: "test"}
+	set(&cfg)
 	if s, err = node.Start(cfg, host.New(inventory), fleettest.Log()); err != nil {
 		t.Fatal(err)
 	}
@@ -155,4 +162,74 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s is accepted", name)
 		}
 	}
+}
+
+// Blobs that no stage needs any more go after a while; those of a stage that is held stay.
+func TestTidy(t *testing.T) {
+	f := fleettest.New(t, 1, "")
+	var dir string
+	s, _ := startWith(t, f, "n1", func(c *node.Config) { c.Keep, dir = 2*time.Second, c.Dir }, "host:1GiB")
+	defer s.Close()
+	leader := f.Leader()
+	v := publish(t, f)
+	fleettest.Within(t, "the replica is ready", func() bool { return routable(leader, v) == 1 })
+	blobs := func() int {
+		list, err := os.ReadDir(filepath.Join(dir, "blobs", "blobs"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	began, want := time.Now(), blobs()
+	fleettest.Within(t, "it is long unneeded, were it so", func() bool { return time.Since(began) > 4*time.Second })
+	if got := blobs(); got != want || want != 2 { // the manifest and the weights
+		t.Errorf("%d blobs of a stage that is held, before %d", got, want)
+	}
+	d, _ := leader.Live().Now().Deployment(v.VersionID)
+	f.Do(leader, cluster.DeleteDeployment{Version: v.VersionID, Was: d.Rev})
+	fleettest.Within(t, "the blobs go", func() bool { return blobs() == 0 })
+}
+
+func routable(c *fleettest.Coordinator, v cluster.Version) (n int) {
+	state := c.Live().Now()
+	for r := range state.ReplicasOf(v.VersionID) {
+		if state.Routable(r) {
+			n++
+		}
+	}
+	return n
+}
+
+// A node fetches from another one that has the bytes: the coordinator need not have them any more.
+func TestPeers(t *testing.T) {
+	f := fleettest.New(t, 1, "")
+	first, _ := start(t, f, "n1", "host:64MiB")
+	defer first.Close()
+	leader := f.Leader()
+	v := publish(t, f)
+	fleettest.Within(t, "the first replica is ready", func() bool { return routable(leader, v) == 1 })
+	weights := blob.Digest{}
+	list, err := os.ReadDir(filepath.Join(leader.Config.Dir, "blobs", "blobs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		if stat, err := e.Info(); err == nil && stat.Size() > blob.ChunkSize {
+			if weights, err = blob.ParseDigest(e.Name()); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(filepath.Join(leader.Config.Dir, "blobs", "blobs", e.Name())); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if weights.IsZero() {
+		t.Fatal("no weights to take away")
+	}
+	second, _ := start(t, f, "n2", "host:64MiB")
+	defer second.Close()
+	d, _ := leader.Live().Now().Deployment(v.VersionID)
+	d.Replicas = 2
+	f.Do(leader, cluster.PutDeployment{Deployment: d, Was: d.Rev})
+	fleettest.Within(t, "the second replica is ready", func() bool { return routable(leader, v) == 2 })
 }

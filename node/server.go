@@ -52,6 +52,7 @@ type Server struct {
 	fetches   map[cluster.StageKey]context.CancelFunc
 	used      map[agent.Slot]gpu.Bytes
 	fetched   atomic.Int64 // bytes of blobs, since the start
+	crowded   chan int64   // bytes that a fetch found no room for; capacity 1
 	running   sync.WaitGroup
 	stop      context.CancelFunc
 }
@@ -69,7 +70,7 @@ func Start(cfg Config, probe Probe, log *slog.Logger) (*Server, error) {
 	rand.Read(b[:])
 	s := &Server{cfg: cfg, log: log, member: member, session: binary.LittleEndian.Uint64(b[:]), probe: probe,
 		processes: map[gpu.DeviceID]*process{}, workers: make(chan workerEvent, 64), desired: make(chan cluster.Desired, 1),
-		ended: make(chan agent.Input, 64), fetches: map[cluster.StageKey]context.CancelFunc{}, used: map[agent.Slot]gpu.Bytes{}}
+		ended: make(chan agent.Input, 64), fetches: map[cluster.StageKey]context.CancelFunc{}, used: map[agent.Slot]gpu.Bytes{}, crowded: make(chan int64, 1)}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.closeParts())
 	}
@@ -92,6 +93,7 @@ func Start(cfg Config, probe Probe, log *slog.Logger) (*Server, error) {
 	s.running.Go(func() { s.loop(ctx) })
 	s.running.Go(func() { s.meet(ctx) })
 	s.running.Go(func() { s.renewPapers(ctx) })
+	s.running.Go(func() { s.tidy(ctx) })
 	return s, nil
 }
 

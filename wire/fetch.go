@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +35,7 @@ func Fetch(ctx context.Context, d *Dialer, sources []string, digest blob.Digest,
 	if err != nil {
 		return err
 	}
+	from := &ranking{addrs: slices.Clone(sources)}
 	if len(refs) == 0 {
 		refs = []blob.Ref{{Digest: digest, Len: x.Size}}
 	}
@@ -55,7 +57,13 @@ func Fetch(ctx context.Context, d *Dialer, sources []string, digest blob.Digest,
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			b, err := anySource(sources, func(addr string) ([]byte, error) { return FetchChunk(ctx, d, addr, x, chunk) })
+			b, err := anySource(from.now(), func(addr string) ([]byte, error) {
+				b, err := FetchChunk(ctx, d, addr, x, chunk)
+				if err != nil {
+					from.demote(addr)
+				}
+				return b, err
+			})
 			if err == nil {
 				err = sink.WriteChunk(digest, chunk, b)
 			}
@@ -73,6 +81,26 @@ func Fetch(ctx context.Context, d *Dialer, sources []string, digest blob.Digest,
 		return fmt.Errorf("fetch %s: %w", digest.Short(), err)
 	}
 	return sink.Flush(digest)
+}
+
+// ranking is the order in which sources are asked: one that failed comes last from then on.
+type ranking struct {
+	mu    sync.Mutex
+	addrs []string
+}
+
+func (r *ranking) now() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.addrs)
+}
+
+func (r *ranking) demote(addr string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i := slices.Index(r.addrs, addr); i >= 0 {
+		r.addrs = append(slices.Delete(r.addrs, i, i+1), addr)
+	}
 }
 
 // FetchIndexAny asks sources for the index of a blob until one has it.
