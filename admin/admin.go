@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"syscall"
@@ -39,6 +40,7 @@ type Coordinator interface {
 	Recording(ctx context.Context) (scheduler.Recording, error)
 	BeginBlob(x blob.Index) (missing []int, err error)
 	WriteChunk(d blob.Digest, chunk int, data []byte) error
+	Backup(ctx context.Context, asker cluster.Asker, blobs bool, to io.Writer) error
 	AuditHead() (head audit.Signed, authority []byte, err error)
 	AuditLines(ctx context.Context, from uint64, take func(lines []byte) error) error
 	Library
@@ -51,13 +53,16 @@ const maxRequest = blob.ChunkSize + 1<<20
 
 // Handler answers skein.admin.v1.
 type Handler struct {
-	c    Coordinator
-	log  *slog.Logger
-	folk folk
+	c       Coordinator
+	watcher Watcher
+	log     *slog.Logger
+	folk    folk
 }
 
-// New makes a handler for a coordinator.
-func New(c Coordinator, log *slog.Logger) *Handler { return &Handler{c: c, log: log} }
+// New makes a handler for a coordinator and what watches in it.
+func New(c Coordinator, w Watcher, log *slog.Logger) *Handler {
+	return &Handler{c: c, watcher: w, log: log}
+}
 
 // Register adds the services to the mux of a client API. A coordinator that does not lead passes every call on: the leader alone knows
 // what nodes report, and one place keeps uploads together.
@@ -104,7 +109,9 @@ func (h *Handler) services() map[string]http.Handler {
 	add(adminv1connect.NewTenantServiceHandler(tenants{h}, opts...))
 	add(adminv1connect.NewUsageServiceHandler(usages{h}, opts...))
 	add(adminv1connect.NewAuditServiceHandler(audits{h}, opts...))
+	add(adminv1connect.NewBackupServiceHandler(backups{h}, opts...))
 	add(adminv1connect.NewPeopleServiceHandler(persons{h}, opts...))
+	add(adminv1connect.NewAlertServiceHandler(alerts{h}, opts...))
 	return out
 }
 
@@ -120,7 +127,7 @@ func (h *Handler) explain(err error) error {
 		return err
 	case errors.As(err, &rejected):
 		return connect.NewError(codeOf(rejected.Reason), err)
-	case errors.As(err, &refused), errors.Is(err, blob.ErrCorrupt), errors.Is(err, blob.ErrIndex), errors.Is(err, blob.ErrDigest):
+	case wrong(err), errors.As(err, &refused), errors.Is(err, blob.ErrCorrupt), errors.Is(err, blob.ErrIndex), errors.Is(err, blob.ErrDigest):
 		return connect.NewError(connect.CodeInvalidArgument, err)
 	case errors.Is(err, blob.ErrUnknown):
 		return connect.NewError(connect.CodeNotFound, err)

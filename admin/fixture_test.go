@@ -37,7 +37,7 @@ func newRig(t *testing.T, coordinators int) *rig {
 
 // handler answers keys and people.
 func handler(c *fleettest.Coordinator) *admin.Handler {
-	h := admin.New(c.Server, fleettest.Log())
+	h := admin.New(c.Server, c.Monitor(), fleettest.Log())
 	h.LetPeopleIn(people.NewVerifier(&http.Client{}))
 	return h
 }

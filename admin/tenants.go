@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"connectrpc.com/connect"
 
@@ -128,7 +127,7 @@ func (h tenants) DeleteApplication(ctx context.Context, r *connect.Request[admin
 func (h tenants) ListLimits(ctx context.Context, r *connect.Request[adminv1.ListLimitsRequest]) (*connect.Response[adminv1.ListLimitsResponse], error) {
 	s, res := h.c.Live().Now(), &adminv1.ListLimitsResponse{}
 	for set := range s.LimitSets() {
-		if r.Msg.Subject != "" && set.Subject != r.Msg.Subject || !sees(ctx, accessv1.Permission_PERMISSION_LIMITS_READ, tenantOf(s, set.Subject)) {
+		if r.Msg.Subject != "" && set.Subject != r.Msg.Subject || !sees(ctx, accessv1.Permission_PERMISSION_LIMITS_READ, s.TenantOf(set.Subject)) {
 			continue
 		}
 		for _, l := range set.Limits {
@@ -142,22 +141,6 @@ func (h tenants) ListLimits(ctx context.Context, r *connect.Request[adminv1.List
 		}
 	}
 	return connect.NewResponse(res), nil
-}
-
-// tenantOf is the tenant that a subject of limits belongs to; "" = to nobody alone.
-func tenantOf(s cluster.State, subject string) string {
-	kind, id, _ := strings.Cut(subject, "/")
-	switch kind {
-	case "tenant":
-		return id
-	case "app":
-		tenant, _, _ := strings.Cut(id, "/")
-		return tenant
-	case "key":
-		k, _ := s.Key(id)
-		return k.Owner()
-	}
-	return ""
 }
 
 // sees says whether the caller may see with a permission what belongs to a tenant.

@@ -35,6 +35,9 @@ type Client struct {
 	Usage       adminv1connect.UsageServiceClient
 	Library     adminv1connect.LibraryServiceClient
 	Audit       adminv1connect.AuditServiceClient
+	Backups     adminv1connect.BackupServiceClient
+	Members     adminv1connect.MemberServiceClient
+	Alerts      adminv1connect.AlertServiceClient
 	People      adminv1connect.PeopleServiceClient
 	Inference   inferencev1connect.InferenceServiceClient
 }
@@ -72,7 +75,10 @@ func New(p Profile) (*Client, error) {
 	c.Tenants = adminv1connect.NewTenantServiceClient(c.HTTP, base, opt)
 	c.Library = adminv1connect.NewLibraryServiceClient(c.HTTP, base, opt, connect.WithAcceptCompression("gzip", nil, nil)) // weights do not get smaller
 	c.Usage = adminv1connect.NewUsageServiceClient(c.HTTP, base, opt)
+	c.Alerts = adminv1connect.NewAlertServiceClient(c.HTTP, base, opt)
 	c.Audit = adminv1connect.NewAuditServiceClient(c.HTTP, base, opt)
+	c.Backups = adminv1connect.NewBackupServiceClient(c.HTTP, base, opt)
+	c.Members = adminv1connect.NewMemberServiceClient(c.HTTP, base, opt)
 	c.People = adminv1connect.NewPeopleServiceClient(c.HTTP, base, opt)
 	c.Inference = inferencev1connect.NewInferenceServiceClient(c.HTTP, base, opt)
 	return c, nil

@@ -49,7 +49,7 @@ func start(t *testing.T) *server {
 	s := &server{kept: make(chan struct{}, 64)}
 	s.each(func(int64) int { return 0 })
 	mux := http.NewServeMux()
-	admin.New(c, log).Register(mux)
+	admin.New(c, c.Monitor(), log).Register(mux)
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/WriteChunk") {
 			if status := (*s.before.Load())(s.writes.Add(1)); status != 0 {

@@ -157,6 +157,22 @@ func (s *State) limitable(subject string) bool {
 	return false
 }
 
+// TenantOf is the tenant that a subject of limits belongs to; "" = nobody alone.
+func (s State) TenantOf(subject string) string {
+	kind, id, _ := strings.Cut(subject, "/")
+	switch kind {
+	case "tenant":
+		return id
+	case "app":
+		tenant, _, _ := strings.Cut(id, "/")
+		return tenant
+	case "key":
+		k, _ := s.Key(id)
+		return k.Owner()
+	}
+	return ""
+}
+
 // dropLimits forgets a subject's limits and balances.
 func (s *State) dropLimits(subject string) {
 	set, ok := s.limits.Get(text(subject))

@@ -3,10 +3,18 @@ package coordinator
 import (
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/skein-project/skein/hub"
+	"github.com/skein-project/skein/internal/egress"
+	"github.com/skein-project/skein/notify"
 )
 
 // Config of a coordinator. Its tags name the settings and describe them to people.
@@ -24,6 +32,11 @@ type Config struct {
 	Absent     time.Duration `yaml:"absent" help:"silence of a coordinator after which what it holds is copied to another (default 5m)"`                 // default 5 min
 	Bucket     string        `yaml:"bucket" help:"s3://BUCKET/PREFIX that keeps a copy of every version, at hub_s3_url with hub_s3_keys (default none)"` // default none
 	Hub        hub.Config    `yaml:",inline"`
+	Backups    `yaml:",inline"`
+	AlertAllow []string      `yaml:"alert_allow" help:"networks of the inside that receivers of alerts may be in, as 10.1.0.0/16 (default none)"`              // default none
+	AlertKeys  string        `yaml:"alert_keys" help:"folder with a file per receiver of alerts that has a secret, named by its id (default none)"`            // default none
+	AlertEvery time.Duration `yaml:"alert_every" help:"time between two evaluations of the alert rules (default 15s)"`                                         // default 15 s
+	External   string        `yaml:"external_url" help:"URL of this cluster for people, in notifications (default none)"`                                      // default none
 	Hold       time.Duration `yaml:"hold" help:"demand that is looked back at where replicas follow it, and that a step down waits; at least 6s (default 1m)"` // default 60 s
 	Idle       time.Duration `yaml:"idle" help:"without a request, before a deployment with a minimum of 0 has no replica (default 5m)"`                       // default 5 min
 }
@@ -40,14 +53,12 @@ func (c Config) Validate() error {
 	if c.Dir == "" {
 		errs = append(errs, errors.New("a data directory is needed"))
 	}
-	for what, addr := range map[string]string{"listen": c.Listen, "gossip": c.Gossip} {
-		host, port, err := net.SplitHostPort(addr)
-		if ip := net.ParseIP(host); err != nil || host == "" || port == "0" || ip != nil && ip.IsUnspecified() {
-			errs = append(errs, fmt.Errorf("%s address %q: want host:port that others can dial", what, addr))
-		}
-	}
+	errs = append(errs, dialable("listen", c.Listen), dialable("gossip", c.Gossip))
 	if c.Executable == "" {
 		errs = append(errs, errors.New("the program's own path is needed"))
+	}
+	if c.AlertEvery < 0 {
+		errs = append(errs, fmt.Errorf("alert_every %s is negative", c.AlertEvery))
 	}
 	if c.Election < 0 {
 		errs = append(errs, fmt.Errorf("election timeout %s is negative", c.Election))
@@ -60,9 +71,55 @@ func (c Config) Validate() error {
 			errs = append(errs, err)
 		}
 	}
-	errs = append(errs, c.Hub.Validate())
+	for _, n := range c.AlertAllow {
+		if _, err := netip.ParsePrefix(n); err != nil {
+			errs = append(errs, fmt.Errorf("alert_allow: %q is no network: want an address and a length, as 10.1.0.0/16", n))
+		}
+	}
+	errs = append(errs, c.Hub.Validate(), c.Backups.Validate())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("coordinator config: %w", err)
 	}
 	return nil
+}
+
+// dialable refuses what others cannot dial.
+func dialable(what, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err != nil || host == "" || port == "0" || ip != nil && ip.IsUnspecified() {
+		return fmt.Errorf("%s address %q: want host:port that others can dial", what, addr)
+	}
+	return nil
+}
+
+// maxAlertKey bounds the secret of a receiver in bytes.
+const maxAlertKey = 4096
+
+// sender tells receivers of alerts; they are outside, unless the configuration names where else they may be.
+func (c Config) sender(log *slog.Logger) *notify.Sender {
+	out := egress.Config{Redirects: -1}
+	for _, n := range c.AlertAllow {
+		if p, err := netip.ParsePrefix(n); err == nil { // Validate has looked at it
+			out.Allow = append(out.Allow, p)
+		}
+	}
+	refused := func(err error) bool { return errors.As(err, new(*egress.Refused)) }
+	return notify.New(notify.Config{Client: egress.New(out), Secret: c.alertKey, Refused: refused, External: c.External, Log: log})
+}
+
+// alertKey reads the secret of a receiver, each time anew so that it can be changed; nil if it has none.
+func (c Config) alertKey(receiver string) []byte {
+	if c.AlertKeys == "" || receiver != filepath.Base(receiver) || strings.HasPrefix(receiver, ".") {
+		return nil
+	}
+	f, err := os.Open(filepath.Join(c.AlertKeys, receiver))
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxAlertKey))
+	if err != nil {
+		return nil
+	}
+	return []byte(strings.TrimSpace(string(b)))
 }

@@ -15,10 +15,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/skein-project/skein/alert"
 	"github.com/skein-project/skein/audit/journal"
 	"github.com/skein-project/skein/blob/disk"
 	"github.com/skein-project/skein/blob/s3"
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/coordinator/monitor"
 	"github.com/skein-project/skein/gossip"
 	"github.com/skein-project/skein/internal/live"
 	"github.com/skein-project/skein/raftstore"
@@ -30,6 +32,7 @@ import (
 const (
 	raftDir  = "raft"
 	auditDir = "audit"
+	blobsDir = "blobs"
 )
 
 // Server is a running coordinator.
@@ -59,9 +62,12 @@ type Server struct {
 	enlisting atomic.Bool // a voter is being added
 	keeping   sync.Mutex
 	kept      wire.Membership // as it is on the disk
+	monitor   *monitor.Monitor
 	stopping  chan struct{}
-	running   sync.WaitGroup
-	stop      context.CancelFunc
+
+	changesSeen int64 // of the leader, that the monitor was told
+	running     sync.WaitGroup
+	stop        context.CancelFunc
 }
 
 // Start starts the coordinator whose membership is in cfg.Dir. onFatal is called when the process must not go on; it should end it.
@@ -98,6 +104,8 @@ func Start(cfg Config, onFatal func(error), log *slog.Logger) (*Server, error) {
 	s.running.Go(func() { s.tidy(ctx) })
 	s.running.Go(func() { s.spread(ctx) })
 	s.running.Go(func() { s.settleAll(ctx) })
+	s.running.Go(func() { s.backUp(ctx) })
+	s.running.Go(func() { s.monitor.Run(ctx) })
 	return s, nil
 }
 
@@ -115,10 +123,13 @@ func (s *Server) open(onFatal func(error)) (err error) {
 	if s.machine.audit, err = journal.Open(filepath.Join(s.cfg.Dir, auditDir)); err != nil {
 		return err
 	}
-	if s.blobs, err = disk.Open(filepath.Join(s.cfg.Dir, "blobs"), disk.Options{}); err != nil {
+	if s.blobs, err = disk.Open(filepath.Join(s.cfg.Dir, blobsDir), disk.Options{}); err != nil {
 		return err
 	}
 	if err = s.openOutside(); err != nil {
+		return err
+	}
+	if s.monitor, err = monitor.New(s, alert.Config{Every: s.cfg.AlertEvery}, s.cfg.sender(s.log), s.log); err != nil {
 		return err
 	}
 	if s.listener, err = wire.Listen(s.cfg.Listen, s.creds, s.log); err != nil {

@@ -103,7 +103,7 @@ func (o *options) run(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	operator := admin.New(s, log)
+	operator := admin.New(s, s.Monitor(), log)
 	inside, err := o.People.Networks()
 	if err != nil {
 		return err

@@ -68,7 +68,7 @@ func (a *app) root() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: "models", Title: "Models:"}, &cobra.Group{ID: "fleet", Title: "The fleet:"}, &cobra.Group{ID: "tenants", Title: "Who uses it:"}, &cobra.Group{ID: "ask", Title: "Asking:"})
 	for group, commands := range map[string][]*cobra.Command{
 		"models":  {a.push(), a.pull(), a.download(), a.models(), a.serve(), a.unserve(), a.alias(), a.rollback(), a.rollout(), a.promote(), a.ps(), a.placement(), a.why(), a.replay()},
-		"fleet":   {a.dev(), a.status(), a.nodes(), a.join(), a.drain(), a.resume(), a.remove()},
+		"fleet":   {a.dev(), a.status(), a.nodes(), a.join(), a.drain(), a.resume(), a.remove(), a.backup(), a.restore(), a.alerts(), a.series()},
 		"tenants": {a.tenants(), a.keys(), a.limits(), a.usageCommand(), a.prices(), a.audit(), a.people(), a.login(), a.logout(), a.whoami()},
 		"ask":     {a.chat(), a.generate(), a.embed(), a.classify()},
 	} {
@@ -134,7 +134,7 @@ func explain(err error, started bool, address string) (code int, text string) {
 		return exitUsage, oneLine(err.Error()) + " (skein --help)"
 	case errors.Is(err, client.ErrProfile):
 		return exitUsage, oneLine(err.Error()) + ": set SKEIN_URL and SKEIN_KEY, or start a fleet with skein dev"
-	case errors.As(err, &refused):
+	case errors.As(err, &refused), refusedBackup(err):
 		return exitRefused, err.Error()
 	case errors.As(err, &wire):
 		return explainCode(wire, address)

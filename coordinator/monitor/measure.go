@@ -1,0 +1,200 @@
+package monitor
+
+import (
+	"errors"
+	"time"
+
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/series"
+)
+
+// Facts are what a coordinator knows at a moment. Only the leader is told of demand and nodes.
+type Facts struct {
+	State    cluster.State
+	Demand   []cluster.Demand // since the last measurement
+	Flows    []Flow
+	Nodes    []Sight
+	Gateways map[cluster.NodeID]time.Duration // since each gateway was last heard
+	Voters   int                              // 0 = not known
+	Spare    int                              // voters that answer, beyond the majority
+	Changes  int                              // of the leader since the last measurement
+	Machine  Machine
+}
+
+// Flow is how many requests for a version are under way at a gateway.
+type Flow struct {
+	Gateway cluster.NodeID
+	Version cluster.VersionID
+	Running int
+	Waiting int
+}
+
+// Sight is the newest report of a node.
+type Sight struct {
+	cluster.Report
+	Age time.Duration
+}
+
+// Machine is what a coordinator knows of itself.
+type Machine struct {
+	Name        string
+	Certificate time.Duration // until it ends
+	Free, Size  int64         // bytes of the data directory's file system; Size 0 = not known
+	Lag         uint64        // committed entries that are not applied
+}
+
+// sheet puts values into a store, and keeps why it does not take some.
+type sheet struct {
+	*series.Store
+	at   time.Time
+	errs []error
+}
+
+func (s *sheet) keep(err error) {
+	if err != nil {
+		s.errs = append(s.errs, err)
+	}
+}
+
+func (s *sheet) gauge(family string, value float64, labels ...string) {
+	s.keep(s.Put(s.at, family, series.Of(labels...), value))
+}
+
+func (s *sheet) count(family string, n int, labels ...string) {
+	s.keep(s.Add(s.at, family, series.Of(labels...), int64(n)))
+}
+
+func (s *sheet) durations(family string, h series.Histogram, labels ...string) {
+	if h.Count() > 0 {
+		s.keep(s.Observe(s.at, family, series.Of(labels...), &h))
+	}
+}
+
+// measure puts everything that is known at a moment into the series. The error says what they did not take.
+func measure(store *series.Store, at time.Time, f Facts) error {
+	s := &sheet{Store: store, at: at}
+	for _, d := range f.Demand {
+		s.demand(d)
+	}
+	for _, w := range f.Flows {
+		labels := []string{"gateway", memberName(f.State, w.Gateway), "version", w.Version.String()}
+		s.gauge("skein_gateway_running_requests", float64(w.Running), labels...)
+		s.gauge("skein_gateway_waiting_requests", float64(w.Waiting), labels...)
+	}
+	for _, n := range f.Nodes {
+		s.node(n)
+	}
+	for id, silent := range f.Gateways {
+		s.gauge("skein_gateway_silent_seconds", silent.Seconds(), "gateway", memberName(f.State, id))
+	}
+	for n := range f.State.Nodes() {
+		s.gauge("skein_node_lost", truth(n.Status == cluster.NodeLost), "node", n.Name)
+	}
+	s.replicas(f.State)
+	s.quotas(f.State)
+	if f.Voters > 0 {
+		s.gauge("skein_raft_voters", float64(f.Voters))
+		s.gauge("skein_raft_voters_spare", float64(f.Spare))
+	}
+	s.count("skein_raft_leader_changes_total", f.Changes)
+	s.gauge("skein_certificate_left_seconds", f.Machine.Certificate.Seconds(), "member", f.Machine.Name)
+	s.gauge("skein_raft_apply_lag_entries", float64(f.Machine.Lag), "coordinator", f.Machine.Name)
+	if f.Machine.Size > 0 {
+		s.gauge("skein_disk_free_bytes", float64(f.Machine.Free), "node", f.Machine.Name)
+		s.gauge("skein_disk_free_ratio", float64(f.Machine.Free)/float64(f.Machine.Size), "node", f.Machine.Name)
+	}
+	return errors.Join(s.errs...)
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func memberName(s cluster.State, id cluster.NodeID) string {
+	if m, ok := s.Member(id); ok && m.Name != "" {
+		return m.Name
+	}
+	return string(id)
+}
+
+// demand puts what a gateway saw of a version and a tenant.
+func (s *sheet) demand(d cluster.Demand) {
+	if d.Version.Model == "" {
+		return // only that the gateway is there
+	}
+	version, tenant := d.Version.String(), d.Tenant
+	ok := int(d.Total.Count())
+	for outcome, n := range map[string]int{"ok": ok, "failed": d.Failed, "refused": d.Refused, "other": d.Ended - ok - d.Failed - d.Refused} {
+		s.count("skein_gateway_requests_total", max(0, n), "outcome", outcome, "tenant", tenant, "version", version)
+	}
+	s.count("skein_gateway_tokens_total", int(d.Prompt), "tenant", tenant, "type", "input", "version", version)
+	s.count("skein_gateway_tokens_total", int(d.Answer), "tenant", tenant, "type", "output", "version", version)
+	s.durations("gen_ai_server_request_duration_seconds", d.Total, "version", version)
+	s.durations("gen_ai_server_time_to_first_token_seconds", d.First, "version", version)
+	for _, f := range d.Failing {
+		s.Sample(s.at, "skein_gateway_requests_total", series.Of("outcome", "failed", "tenant", tenant, "version", version), f.Request)
+	}
+}
+
+// node puts what a node reported of itself and its devices.
+func (s *sheet) node(n Sight) {
+	s.gauge("skein_node_silent_seconds", n.Age.Seconds(), "node", n.Name)
+	for _, d := range n.Devices {
+		for _, r := range n.Readings {
+			if r.ID == d.ID {
+				s.device(n.Name, d, r)
+			}
+		}
+	}
+}
+
+func (s *sheet) device(node string, d gpu.Device, r gpu.Reading) {
+	labels := []string{"Hostname", node, "UUID", string(d.ID)}
+	s.gauge("skein_gpu_healthy", truth(r.Health == gpu.Healthy), labels...)
+	if d.Kind == gpu.Host {
+		return
+	}
+	s.gauge("DCGM_FI_DEV_GPU_UTIL", float64(r.Percent), labels...)
+	s.gauge("DCGM_FI_DEV_FB_USED", float64(r.Used/gpu.MiB), labels...)
+	s.gauge("DCGM_FI_DEV_FB_FREE", float64((d.Memory-r.Used)/gpu.MiB), labels...)
+	if r.Celsius > 0 {
+		s.gauge("DCGM_FI_DEV_GPU_TEMP", float64(r.Celsius), labels...)
+	}
+	if r.Milliwatts > 0 {
+		s.gauge("DCGM_FI_DEV_POWER_USAGE", float64(r.Milliwatts)/1000, labels...)
+	}
+	s.gauge("DCGM_FI_DEV_XID_ERRORS", float64(r.XID), labels...)
+}
+
+func (s *sheet) replicas(state cluster.State) {
+	for d := range state.Deployments() {
+		ready := 0
+		for r := range state.ReplicasOf(d.Version) {
+			if state.Routable(r) {
+				ready++
+			}
+		}
+		s.gauge("skein_replicas_wanted", float64(d.Wanted()), "version", d.Version.String())
+		s.gauge("skein_replicas_ready", float64(ready), "version", d.Version.String())
+	}
+}
+
+// quotas puts how far limits with an amount are used: of a rate it is the gateways' business.
+func (s *sheet) quotas(state cluster.State) {
+	for set := range state.LimitSets() {
+		for _, l := range set.Limits {
+			if !l.Window.Counter() || l.Amount == 0 {
+				continue
+			}
+			b, used := state.Balance(l.ID(set.Subject)), 0.0
+			if b.Start == l.Window.Start(s.at.UnixMilli()) {
+				used = float64(b.Spent) / float64(l.Amount)
+			}
+			s.gauge("skein_quota_used_ratio", used, "limit", set.Subject, "meter", string(l.Meter), "model", l.Model, "tenant", state.TenantOf(set.Subject), "window", string(l.Window))
+		}
+	}
+}
