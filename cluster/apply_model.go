@@ -162,10 +162,9 @@ func (s *State) deleteVersion(c DeleteVersion) error {
 		s.marks = s.marks.Delete(id)
 	}
 	s.versions = s.versions.Delete(c.Version)
-	for range s.VersionsOf(c.Version.Model) {
-		return nil
+	if !s.published(c.Version.Model) { // what is written about nothing would keep its owner from being deleted
+		s.models = s.models.Delete(text(c.Version.Model))
 	}
-	s.models = s.models.Delete(text(c.Version.Model)) // what is written about nothing would keep its owner from being deleted
 	return nil
 }
 

@@ -169,7 +169,7 @@ func (s *State) putModel(c PutModel) error {
 	switch {
 	case !ValidName(m.Name):
 		return reject(ReasonInvalid, "model", "malformed name %.200q", m.Name)
-	case s.NextNumber(m.Name) == 1:
+	case !s.published(m.Name):
 		return reject(ReasonNotFound, subject, "it has no version")
 	case utf8.RuneCountInString(m.Description) > MaxText:
 		return reject(ReasonLimit, subject, "description over %d characters", MaxText)
@@ -200,6 +200,14 @@ func (s *State) putModel(c PutModel) error {
 	m.Tags, m.Labels, m.Rev = slices.Clone(m.Tags), maps.Clone(m.Labels), s.index
 	s.models = s.models.Set(text(m.Name), m)
 	return nil
+}
+
+// published says whether a model has a version.
+func (s *State) published(model string) bool {
+	for range s.VersionsOf(model) {
+		return true
+	}
+	return false
 }
 
 func (s *State) setRollout(c SetRollout) error {
