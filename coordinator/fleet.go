@@ -118,6 +118,13 @@ func (f *fleet) take() []cluster.Report {
 	return out
 }
 
+// size is the number of nodes that report.
+func (f *fleet) size() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.reports)
+}
+
 // forget drops everything: leadership is gone, and what was known ages.
 func (f *fleet) forget() {
 	f.mu.Lock()

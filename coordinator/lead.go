@@ -34,6 +34,7 @@ func (s *Server) lead(ctx context.Context) {
 		case <-changed:
 		case <-s.store.Lead():
 		case <-s.fleet.news:
+			s.gather(ctx)
 		case id := <-s.gossip.Silent():
 			in.Suspects = append(in.Suspects, id)
 		case r := <-results:
@@ -75,6 +76,20 @@ func (s *Server) lead(ctx context.Context) {
 			pause = min(pause, max(time.Until(out.NextWake), time.Millisecond))
 		}
 		wake.Reset(pause)
+	}
+}
+
+// A step looks at every node and replica: where there are many, it waits for more of their reports.
+const (
+	gatherPerNode = 20 * time.Microsecond
+	gatherMost    = 50 * time.Millisecond
+)
+
+// gather lets reports come together, for longer the more nodes there are.
+func (s *Server) gather(ctx context.Context) {
+	select {
+	case <-time.After(min(time.Duration(s.fleet.size())*gatherPerNode, gatherMost)):
+	case <-ctx.Done():
 	}
 }
 
