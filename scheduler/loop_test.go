@@ -94,8 +94,8 @@ func (r *rig) checkConverged(t *rapid.T) {
 		noted := slices.ContainsFunc(r.last.Notes, func(n Note) bool {
 			return bytes.HasPrefix([]byte(n.Subject), []byte("replica "+d.Version.String()+"/"))
 		})
-		if ready != d.Replicas && !noted && !trying {
-			t.Fatalf("%s has %d ready replicas of %d and no note says why:\n%s", d.Version, ready, d.Replicas, r.log.String())
+		if ready != d.Wanted() && !noted && !trying {
+			t.Fatalf("%s has %d ready replicas of %d and no note says why:\n%s", d.Version, ready, d.Wanted(), r.log.String())
 		}
 	}
 	if failing {
