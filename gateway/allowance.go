@@ -42,19 +42,35 @@ func allowanceOf(w *quota.Wallet, now quota.Moment) (a allowance) {
 	return a
 }
 
-// write adds the headers of the OpenAI API.
-func (a allowance) write(h http.Header) {
-	a.requests.write(h, "Requests")
-	a.tokens.write(h, "Tokens")
-}
+// limitHeaders are those of the OpenAI API, as net/http keeps them: of requests, then of tokens.
+var limitHeaders = [6]string{"X-Ratelimit-Limit-Requests", "X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests",
+	"X-Ratelimit-Limit-Tokens", "X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens"}
 
-func (l left) write(h http.Header, meter string) {
-	if !l.known {
+// write adds the headers. Every request has them, so their values share one allocation.
+func (a allowance) write(h http.Header) {
+	if !a.requests.known && !a.tokens.known {
 		return
 	}
-	h.Set("X-Ratelimit-Limit-"+meter, strconv.FormatInt(l.limit, 10))
-	h.Set("X-Ratelimit-Remaining-"+meter, strconv.FormatInt(l.remaining, 10))
-	h.Set("X-Ratelimit-Reset-"+meter, max(0, l.reset).Round(time.Millisecond).String())
+	var ends [6]int
+	text, values := make([]byte, 0, 96), make([]string, 6)
+	for i, l := range [2]left{a.requests, a.tokens} {
+		if !l.known {
+			continue
+		}
+		text = strconv.AppendInt(text, l.limit, 10)
+		ends[3*i] = len(text)
+		text = strconv.AppendInt(text, l.remaining, 10)
+		ends[3*i+1] = len(text)
+		text = append(text, max(0, l.reset).Round(time.Millisecond).String()...)
+		ends[3*i+2] = len(text)
+	}
+	whole, from := string(text), 0
+	for i, name := range limitHeaders {
+		if ends[i] > 0 {
+			values[i], from = whole[from:ends[i]], ends[i]
+			h[name] = values[i : i+1 : i+1]
+		}
+	}
 }
 
 // refused is what a client is told about a limit.

@@ -213,3 +213,19 @@ func TestNeverAbove(t *testing.T) {
 		return calls["day"] == most && calls["life"] == most && calls["minute"] == most
 	})
 }
+
+// BenchmarkRequest is a whole request of 16 tokens, in one process with its client and the machine that answers: what its admission
+// (BenchmarkAdmission) is a part of.
+func BenchmarkRequest(b *testing.B) {
+	f, _, _ := served(b, 1)
+	key := tenant(f, "acme", 100, "*")
+	limit(f, cluster.TenantSubject("acme"), quota.Limit{Meter: quota.Requests, Window: quota.Minute, Amount: 1 << 40}, quota.Limit{Meter: quota.Tokens, Window: quota.Day, Amount: 1 << 40})
+	g := f.Gateway("g", gateway.Config{})
+	fleettest.Within(b, "it is served", func() bool { return complete(b, g, key, 16).status == http.StatusOK })
+	b.ReportAllocs()
+	for b.Loop() {
+		if r := complete(b, g, key, 16); r.status != http.StatusOK {
+			b.Fatalf("%+v", r)
+		}
+	}
+}
