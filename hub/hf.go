@@ -264,8 +264,11 @@ func (s *hf) ask(ctx context.Context, method string, at *url.URL, header http.He
 			req.Header.Set("Authorization", "Bearer "+token)
 		}
 		res, err := client.Do(req)
-		if err != nil || !isRedirect(res) {
-			return res, err
+		if err != nil {
+			return nil, quiet(err)
+		}
+		if !isRedirect(res) {
+			return res, nil
 		}
 		to, err := at.Parse(res.Header.Get("Location"))
 		if err != nil || to.Scheme != s.base.Scheme || to.Host != s.base.Host || res.Header.Get("X-Linked-Size") != "" {
@@ -293,7 +296,20 @@ func (s *hf) elsewhere(ctx context.Context, from *url.URL, location string, head
 		return nil, fmt.Errorf("hub: %w", err)
 	}
 	req.Header = header.Clone()
-	return s.hub.http.Do(req)
+	res, err := s.hub.http.Do(req)
+	if err != nil {
+		return nil, quiet(err)
+	}
+	return res, nil
+}
+
+// quiet takes from an error what a URL has after its path: where large files are, it is a signature that lets anybody in.
+func quiet(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		u.URL, _, _ = strings.Cut(u.URL, "?")
+	}
+	return err
 }
 
 // success refuses an answer that is none.
