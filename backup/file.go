@@ -45,13 +45,45 @@ func ReadFile(path string, passphrase []byte, into Into) (Header, error) {
 	return Read(bufio.NewReaderSize(plain, segmentSize), into)
 }
 
-// CheckFile reads a sealed file to its end, and tells what it is of and how many versions are in it with all their blobs.
-func CheckFile(path string, passphrase []byte) (h Header, versions int, err error) {
-	h, err = ReadFile(path, passphrase, Into{Version: func(cluster.VersionID) error {
-		versions++
-		return nil
-	}})
-	return h, versions, err
+// Checked is what is in a file that was read to its end.
+type Checked struct {
+	Header
+	Whole   []cluster.VersionID `json:"whole,omitempty"`   // versions with all their blobs
+	Lacking []cluster.VersionID `json:"lacking,omitempty"` // versions without
+}
+
+// CheckFile reads a sealed file to its end, and tells what is in it.
+func CheckFile(path string, passphrase []byte) (c Checked, err error) {
+	var state cluster.State
+	c.Header, err = ReadFile(path, passphrase, Into{
+		State: func(s cluster.State) error {
+			state = s
+			return nil
+		},
+		Version: func(id cluster.VersionID) error {
+			c.Whole = append(c.Whole, id)
+			return nil
+		},
+	})
+	if err != nil {
+		return c, err
+	}
+	c.Lacking = Lacking(state, c.Whole)
+	return c, nil
+}
+
+// Lacking lists the versions of a state that are not among those which came with their blobs.
+func Lacking(s cluster.State, whole []cluster.VersionID) (lacking []cluster.VersionID) {
+	has := make(map[cluster.VersionID]bool, len(whole))
+	for _, id := range whole {
+		has[id] = true
+	}
+	for v := range s.Versions() {
+		if !has[v.VersionID] {
+			lacking = append(lacking, v.VersionID)
+		}
+	}
+	return lacking
 }
 
 // WriteFile writes a sealed file that is whole or not there: it is synced, read again to its end, and only then gets its name. A file
@@ -80,7 +112,7 @@ func WriteFile(path string, passphrase []byte, write func(io.Writer) error) (err
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if _, _, err := CheckFile(f.Name(), passphrase); err != nil {
+	if _, err := CheckFile(f.Name(), passphrase); err != nil {
 		return fmt.Errorf("what was written cannot be read again: %w", err)
 	}
 	return errors.Join(os.Rename(f.Name(), path), syncDir(filepath.Dir(path)))

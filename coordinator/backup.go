@@ -86,16 +86,19 @@ func (s *Server) backUpBlobs(ctx context.Context, w *backup.Writer, state cluste
 	done := map[blob.Digest]bool{}
 	for v := range state.Versions() {
 		all, err := s.versionBlobs(ctx, v)
-		if err == nil {
+		if err != nil {
+			err = fmt.Errorf("%w: %w", errLacking, err)
+		} else {
 			s.pins.hold(all...) // also of a version that is deleted meanwhile
 			err = s.backUpVersion(ctx, w, v.VersionID, all, done)
 			s.pins.release(all...)
 		}
-		if errors.Is(err, errLacking) || err != nil && errors.Is(err, blob.ErrUnknown) {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, errLacking): // one that is lost must not keep the others from being backed up
 			s.log.Warn("a version goes into the backup without its blobs", "version", v.VersionID, "err", err)
-			continue
-		}
-		if err != nil {
+		case err != nil:
 			return fmt.Errorf("back up %s: %w", v.VersionID, err)
 		}
 	}

@@ -134,7 +134,6 @@ func (t *restoration) read() error {
 		}
 		return t.blobs.Flush(open.Digest())
 	}
-	held := map[cluster.VersionID]bool{}
 	var err error
 	t.out.Backup, err = backup.ReadFile(t.File, t.Passphrase, backup.Into{
 		State: func(s cluster.State) error {
@@ -152,20 +151,14 @@ func (t *restoration) read() error {
 		},
 		Chunk: func(x blob.Index, i int, data []byte) error { return t.blobs.WriteChunk(x.Digest(), i, data) },
 		Version: func(id cluster.VersionID) error {
-			held[id] = true
+			t.out.Held = append(t.out.Held, id)
 			return nil
 		},
 	})
 	if err = errors.Join(err, done()); err != nil {
 		return err
 	}
-	for v := range t.state.Versions() {
-		if held[v.VersionID] {
-			t.out.Held = append(t.out.Held, v.VersionID)
-		} else {
-			t.out.Lacking = append(t.out.Lacking, v.VersionID)
-		}
-	}
+	t.out.Lacking = backup.Lacking(t.state, t.out.Held)
 	return nil
 }
 

@@ -98,8 +98,11 @@ func (s *Server) collectRaft(sheet *telemetry.Sheet) {
 	}
 }
 
-// collectState gives what the state says of nodes and replicas.
+// collectState gives what the state says of backups, nodes and replicas.
 func collectState(sheet *telemetry.Sheet, state cluster.State) {
+	if b, ok := LastBackup(state); ok {
+		sheet.Gauge(telemetry.BackupAge, time.Since(time.UnixMilli(int64(b.At))).Seconds())
+	}
 	for n := range state.Nodes() {
 		sheet.Gauge(telemetry.Nodes, 1, string(n.Status))
 	}

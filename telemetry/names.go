@@ -33,6 +33,7 @@ const (
 	RaftApply         Name = "skein_raft_apply_seconds"
 	RaftLogBytes      Name = "skein_raft_log_bytes"
 	RaftSnapshotAge   Name = "skein_raft_snapshot_age_seconds"
+	BackupAge         Name = "skein_backup_age_seconds"
 
 	SchedulerSteps      Name = "skein_scheduler_steps_total"
 	SchedulerStep       Name = "skein_scheduler_step_seconds"
@@ -162,6 +163,7 @@ var Metrics = []Metric{
 	{RaftApply, HistogramKind, "Time to apply an entry to the state in seconds.", nil, shortBounds, inCoordinators, fromSkein},
 	{RaftLogBytes, Gauge, "Bytes of the entries in the log.", nil, nil, inCoordinators, fromSkein},
 	{RaftSnapshotAge, Gauge, "Age of the newest snapshot in seconds; absent if there is none.", nil, nil, inCoordinators, fromSkein},
+	{BackupAge, Gauge, "Age of the newest backup in seconds, as the cluster knows of it; absent if there is none.", nil, nil, inCoordinators, fromSkein},
 
 	{SchedulerSteps, Counter, "Steps of the scheduler while this coordinator led.", nil, nil, inCoordinators, fromSkein},
 	{SchedulerStep, HistogramKind, "Time of a step of the scheduler in seconds.", nil, shortBounds, inCoordinators, fromSkein},

@@ -90,14 +90,13 @@ func (a *app) backupCheck() *cobra.Command {
 
 // backupView is what a backup holds, for people and programs.
 type backupView struct {
-	File     string `json:"file"`
-	Bytes    int64  `json:"bytes"`
-	Versions int    `json:"versions"` // with all their blobs
-	backup.Header
+	File  string `json:"file"`
+	Bytes int64  `json:"bytes"`
+	backup.Checked
 }
 
 func (a *app) describeBackup(cmd *cobra.Command, file string, phrase []byte) error {
-	h, versions, err := backup.CheckFile(file, phrase)
+	c, err := backup.CheckFile(file, phrase)
 	if err != nil {
 		return err
 	}
@@ -105,9 +104,12 @@ func (a *app) describeBackup(cmd *cobra.Command, file string, phrase []byte) err
 	if err != nil {
 		return err
 	}
-	return a.tell(cmd, backupView{file, st.Size(), versions, h}, func(row func(...any)) {
+	return a.tell(cmd, backupView{file, st.Size(), c}, func(row func(...any)) {
 		row(fmt.Sprintf("%s: cluster %s at entry %d of %s, %d audit records, %d model versions with their blobs, %s",
-			file, h.Cluster, h.Index, time.UnixMilli(h.Created).UTC().Format(time.RFC3339), h.Audit.Seq, versions, size(st.Size())))
+			file, c.Cluster, c.Index, time.UnixMilli(c.Created).UTC().Format(time.RFC3339), c.Audit.Seq, len(c.Whole), size(st.Size())))
+		for _, v := range c.Lacking {
+			row(fmt.Sprintf("%s is in it without its blobs.", v))
+		}
 	})
 }
 
