@@ -26,7 +26,7 @@ func Rules() []alert.Rule {
 		rule("gateway-silent", alert.OverGateway, alert.Critical, 0,
 			`last("skein_gateway_silent_seconds", "1m") > 30.0`,
 			"The gateway {gateway} was last heard {value} s ago"),
-		rule("gpu-failed", alert.OverDevice, alert.Critical, 0,
+		rule("gpu-failed", alert.OverDevice, alert.Critical, 30*time.Second, // a node that starts has not asked its devices yet
 			`max("skein_gpu_healthy", "1m") < 1.0`,
 			"The GPU {UUID} of {Hostname} takes no work: it failed or is quarantined"),
 		rule("gpu-hot", alert.OverDevice, alert.Warning, 5*time.Minute,
