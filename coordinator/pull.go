@@ -40,7 +40,7 @@ func (c Config) outside() (*http.Client, error) {
 }
 
 // Pull fetches a model from elsewhere and publishes it as Publish does. An empty name becomes the last part of the source's. tell is
-// called from this goroutine only. Besides the errors of Publish: those of hub.
+// called from this goroutine only. For an owner it is pulled without the operator's secrets, as anybody could. Besides the errors of Publish: those of hub.
 func (s *Server) Pull(ctx context.Context, asker cluster.Asker, owner, source, name string, tell func(hub.Progress)) (id cluster.VersionID, pinned string, err error) {
 	if name == "" {
 		name = nameOf(source)
@@ -62,7 +62,11 @@ func (s *Server) Pull(ctx context.Context, asker cluster.Asker, owner, source, n
 		return id, "", &wire.Refused{Code: connect.CodeResourceExhausted, Why: fmt.Sprintf("%d pulls are under way: try again when one has ended", maxPulls)}
 	}
 	tell(hub.Progress{Step: "asking " + source})
-	src, err := hub.New(s.cfg.Hub, s.outside).Open(ctx, source)
+	cfg := s.cfg.Hub
+	if owner != "" {
+		cfg = cfg.Public()
+	}
+	src, err := hub.New(cfg, s.outside).Open(ctx, source)
 	if err != nil {
 		return id, "", err
 	}

@@ -96,7 +96,11 @@ func TestPull(t *testing.T) {
 		owner, source, name string
 		is                  func(error) bool
 	}{
-		"a hub that lies":      {"", "hf:Org/Other", "other", func(err error) bool { return errors.As(err, &lied) && lied.File == "config.json" }},
+		"a hub that lies": {"", "hf:Org/Other", "other", func(err error) bool { return errors.As(err, &lied) && lied.File == "config.json" }},
+		"another's secrets": {"acme", "hf:Org/Calc", "new", func(err error) bool {
+			var s *hub.Status
+			return errors.As(err, &s) && s.Code == http.StatusUnauthorized
+		}},
 		"no source":            {"", "calc", "other", func(err error) bool { return errors.Is(err, hub.ErrSource) }},
 		"a bad name":           {"", "hf:Org/Calc", "no name", func(err error) bool { return refusedAs(err, connect.CodeInvalidArgument) }},
 		"somebody else's name": {"acme", "hf:Org/Calc", "calc", func(err error) bool { return refusedAs(err, connect.CodePermissionDenied) }},

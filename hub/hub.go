@@ -81,6 +81,13 @@ func (c Config) Networks() (out []netip.Prefix, err error) {
 	return out, nil
 }
 
+// Public is what is left for those who may not use the operator's secrets, nor see its folders: whatever those open, others must not
+// publish as their own.
+func (c Config) Public() Config {
+	c.TokenFile, c.Token, c.S3Keys, c.OCIAuth, c.Folder = "", "", "", "", ""
+	return c
+}
+
 // token is the secret for the hub, read again each time: a file may be replaced.
 func (c Config) token() (string, error) {
 	if c.TokenFile == "" {
