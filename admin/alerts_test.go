@@ -12,9 +12,10 @@ import (
 
 	"connectrpc.com/connect"
 
-	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
 	"github.com/skein-project/skein/alert"
+	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
 	"github.com/skein-project/skein/client"
+	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/internal/fleettest"
 )
 
@@ -188,5 +189,19 @@ func TestAlertsRefused(t *testing.T) {
 	file, err := c.Alerts.ExportRules(t.Context(), connect.NewRequest(&adminv1.ExportRulesRequest{}))
 	if err != nil || !strings.Contains(string(file.Msg.File), "alert: high-error-rate") {
 		t.Errorf("%v %v", file, err)
+	}
+}
+
+// What nodes tell the leader is measured by the others too: whoever leads next knows what was before.
+func TestMeasuredEverywhere(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2)
+	r.Machine("one", gpu.GiB)
+	for _, c := range r.Running() {
+		fleettest.Within(t, "the node is measured at "+c.Config.Name, func() bool {
+			now := time.Now()
+			curves, err := c.Monitor().Range(t.Context(), "skein_node_silent_seconds", nil, now.Add(-time.Minute), now, 15*time.Second)
+			return err == nil && len(curves) == 1 && curves[0].Labels.Get("node") == "one"
+		})
 	}
 }

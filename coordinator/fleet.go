@@ -27,6 +27,7 @@ type fleet struct {
 	fresh     []cluster.Report
 	demand    []cluster.Demand             // for the scheduler
 	measured  []cluster.Demand             // for the monitor
+	told      *wire.Observed               // by the leader, since the last measurement; nil = nothing
 	heard     map[cluster.NodeID]time.Time // gateways, since this coordinator leads
 }
 

@@ -1,12 +1,14 @@
 package coordinator
 
 import (
+	"context"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/coordinator/monitor"
+	"github.com/skein-project/skein/wire"
 )
 
 // Facts implements monitor.Coordinator.
@@ -20,10 +22,12 @@ func (s *Server) Facts() monitor.Facts {
 		f.Machine.Free, f.Machine.Size = int64(fs.Bavail)*fs.Bsize, int64(fs.Blocks)*fs.Bsize
 	}
 	if s.Term() == 0 {
+		f.Demand, f.Nodes, f.Gateways = s.fleet.toldFacts()
 		return f
 	}
 	f.Voters, f.Spare = s.quorum()
 	f.Demand, f.Nodes, f.Gateways = s.fleet.facts(f.State, time.Now())
+	s.passOn(f)
 	return f
 }
 
@@ -75,3 +79,57 @@ func (f *fleet) facts(state cluster.State, now time.Time) (demand []cluster.Dema
 
 // Monitor is what measures and watches here.
 func (s *Server) Monitor() *monitor.Monitor { return s.monitor }
+
+// observe answers wire.Observe.
+func (s *Server) observe(_ context.Context, r *wire.Observed) (*wire.Empty, error) {
+	s.fleet.mu.Lock()
+	defer s.fleet.mu.Unlock()
+	s.fleet.told = r
+	return &wire.Empty{}, nil
+}
+
+// passOn tells the other coordinators what was told to this one, each at most once at a time: one that is slow misses some.
+func (s *Server) passOn(f monitor.Facts) {
+	o := &wire.Observed{Demand: f.Demand, Gateways: map[cluster.NodeID]int64{}}
+	for _, n := range f.Nodes {
+		n.Held = nil
+		o.Nodes = append(o.Nodes, wire.Sight{Report: n.Report, Age: n.Age.Milliseconds()})
+	}
+	for id, age := range f.Gateways {
+		o.Gateways[id] = age.Milliseconds()
+	}
+	for _, m := range s.others() {
+		if _, busy := s.passing.LoadOrStore(m.ID, true); busy {
+			continue
+		}
+		s.running.Go(func() {
+			defer s.passing.Delete(m.ID)
+			ctx, cancel := context.WithTimeout(context.Background(), passWait)
+			defer cancel()
+			if _, err := wire.Call[wire.Observed, wire.Empty](ctx, s.dialer, cluster.RoleCoordinator, m.Addr, wire.Observe, o); err != nil {
+				s.log.Debug("what was measured is not passed on", "to", m.Name, "err", err)
+			}
+		})
+	}
+}
+
+// passWait bounds the passing on of what was measured.
+const passWait = 2 * time.Second
+
+// toldFacts is what the leader told since the last call.
+func (f *fleet) toldFacts() (demand []cluster.Demand, nodes []monitor.Sight, gateways map[cluster.NodeID]time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	o := f.told
+	if f.told = nil; o == nil {
+		return nil, nil, nil
+	}
+	for _, n := range o.Nodes {
+		nodes = append(nodes, monitor.Sight{Report: n.Report, Age: time.Duration(n.Age) * time.Millisecond})
+	}
+	gateways = map[cluster.NodeID]time.Duration{}
+	for id, age := range o.Gateways {
+		gateways[id] = time.Duration(age) * time.Millisecond
+	}
+	return o.Demand, nodes, gateways
+}

@@ -65,7 +65,8 @@ type Server struct {
 	monitor   *monitor.Monitor
 	stopping  chan struct{}
 
-	changesSeen int64 // of the leader, that the monitor was told
+	changesSeen int64    // of the leader, that the monitor was told
+	passing     sync.Map // coordinators that are being told what was measured, by id
 	running     sync.WaitGroup
 	stop        context.CancelFunc
 }
@@ -163,6 +164,7 @@ func (s *Server) newMux() *wire.Mux {
 	wire.Handle(m, wire.Hold, s.hold)
 	wire.Handle(m, wire.Lacking, s.lacking)
 	wire.HandleStream(m, wire.AuditLines, s.auditLines)
+	wire.Handle(m, wire.Observe, s.observe)
 	wire.HandleBlobs(m, s.blobs)
 	return m
 }

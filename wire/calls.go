@@ -82,6 +82,19 @@ type AuditRequest struct {
 	Until uint64 `json:"until"`
 }
 
+// Observed is what nodes and gateways told the leader lately: it passes that on, so that whoever leads next has measured too.
+type Observed struct {
+	Demand   []cluster.Demand         `json:"demand,omitempty"`
+	Nodes    []Sight                  `json:"nodes,omitempty"`
+	Gateways map[cluster.NodeID]int64 `json:"gateways,omitempty"` // milliseconds since each was heard
+}
+
+// Sight is the newest report of a node, without what it holds.
+type Sight struct {
+	Report cluster.Report `json:"report"`
+	Age    int64          `json:"age_ms"`
+}
+
 // AuditPiece is whole lines of the audit log.
 type AuditPiece struct {
 	Lines []byte `json:"lines"`

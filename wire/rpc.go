@@ -72,6 +72,7 @@ const (
 	Enlist     Procedure = "/skein.fleet.v1.Truth/Enlist"
 	Hold       Procedure = "/skein.fleet.v1.Library/Hold"
 	Lacking    Procedure = "/skein.fleet.v1.Library/Lacking"
+	Observe    Procedure = "/skein.fleet.v1.Truth/Observe"
 	AuditLines Procedure = "/skein.fleet.v1.Truth/AuditLines"
 	Generate   Procedure = "/skein.fleet.v1.Head/Generate"
 	EncodeRows Procedure = "/skein.fleet.v1.Head/Encode"
@@ -94,6 +95,7 @@ var allowed = map[Procedure][]cluster.Role{
 	Hold:       {cluster.RoleCoordinator},
 	Lacking:    {cluster.RoleCoordinator},
 	AuditLines: {cluster.RoleCoordinator},
+	Observe:    {cluster.RoleCoordinator},
 	Generate:   {cluster.RoleCoordinator, cluster.RoleGateway},
 	EncodeRows: {cluster.RoleCoordinator, cluster.RoleGateway},
 	StageLink:  {cluster.RoleNode},
