@@ -52,6 +52,22 @@ type derived struct {
 	documentCounts table.Table[text, int] // documents by kind
 }
 
+// Routing is all of a state that says where requests go: names, versions, deployments, replicas, and the nodes of these. States whose
+// Routings are equal (==) send requests to the same places; the converse need not hold. Comparing costs nothing, so that whoever keeps
+// what follows from it, such as a table of routes, need not look at the many entries that change something else.
+type Routing struct {
+	versions    table.Table[VersionID, Version]
+	aliases     table.Table[text, Alias]
+	deployments table.Table[VersionID, Deployment]
+	replicas    table.Table[ReplicaID, Replica]
+	nodes       table.Table[NodeID, Node]
+}
+
+// Routing is what the state says about where requests go.
+func (s State) Routing() Routing {
+	return Routing{s.versions, s.aliases, s.deployments, s.replicas, s.nodes}
+}
+
 // Index is the index of the newest entry applied, rejected or not.
 func (s State) Index() Index { return s.index }
 

@@ -148,7 +148,8 @@ func (s *Server) Register(mux *http.ServeMux) {
 	s.registerOpenAI(mux)
 }
 
-// tables keeps the route table of the newest state.
+// tables keeps the route table of the newest state. It is derived again only where the state routes differently: settlements are entries too,
+// and there are as many a second as there are gateways.
 type tables struct {
 	mu    sync.Mutex
 	table *router.Table
@@ -159,7 +160,7 @@ func (s *Server) table() (*router.Table, <-chan struct{}) {
 	state, changed := s.live.Load()
 	s.tables.mu.Lock()
 	defer s.tables.mu.Unlock()
-	if s.tables.table == nil || s.tables.table.Index() != state.Index() {
+	if s.tables.table == nil || !s.tables.table.Shows(state) {
 		s.tables.table = router.TableOf(state)
 	}
 	return s.tables.table, changed

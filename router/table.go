@@ -20,7 +20,7 @@ func (r Route) Head() string { return r.Endpoints[0] }
 // Table maps the names that clients call to routes. It is derived from one state and never changes, so that readers share a pointer and a
 // moved alias is seen by every request at once or not at all.
 type Table struct {
-	index    cluster.Index
+	of       cluster.Routing
 	targets  map[string]choice                 // aliases, and every version by its own name
 	versions map[cluster.VersionID]destination // what answers
 }
@@ -34,7 +34,7 @@ type destination struct {
 
 // TableOf derives the table of a state: ready replicas of which no node is lost. Stopping and loading ones have no route.
 func TableOf(s cluster.State) *Table {
-	t := &Table{index: s.Index(), targets: map[string]choice{}, versions: map[cluster.VersionID]destination{}}
+	t := &Table{of: s.Routing(), targets: map[string]choice{}, versions: map[cluster.VersionID]destination{}}
 	for v := range s.Versions() {
 		t.targets[v.VersionID.String()] = choice{target: v.VersionID}
 		t.versions[v.VersionID] = destinationOf(s, v.VersionID)
@@ -65,8 +65,8 @@ func destinationOf(s cluster.State, v cluster.VersionID) destination {
 	return d
 }
 
-// Index is the index of the state that the table was derived from.
-func (t *Table) Index() cluster.Index { return t.index }
+// Shows says that nothing which the table is derived from differs in a state, so that TableOf would give the same table.
+func (t *Table) Shows(s cluster.State) bool { return t.of == s.Routing() }
 
 // Names lists what clients can call, sorted.
 func (t *Table) Names() []string {

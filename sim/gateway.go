@@ -34,7 +34,7 @@ func (g *gateway) follow() {
 		return
 	}
 	g.state = newest
-	if g.table == nil || !g.w.Plant.StaleRoutes {
+	if g.table == nil || !g.w.Plant.StaleRoutes && !g.table.Shows(newest) {
 		g.table = router.TableOf(newest)
 	}
 	g.w.checkTable(g)

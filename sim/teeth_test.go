@@ -19,7 +19,7 @@ func TestTeeth(t *testing.T) {
 		{"ready is reported early", Plant{EarlyReady: true}, 20, []string{"nothing ever served"}},
 		{"an entry is lost on one coordinator", Plant{SkipEntry: true}, 20, []string{"differ"}},
 		{"probes find everybody alive", Plant{AlwaysAlive: true}, 40, []string{"not at rest", "placements", "no answer"}},
-		{"tables grow old", Plant{StaleRoutes: true}, 20, []string{"and a table of"}},
+		{"tables grow old", Plant{StaleRoutes: true}, 20, []string{"and the table of an older one"}},
 		{"removing frees nothing", Plant{LoseReleases: true}, 20, []string{"is stopping", "again and again"}},
 		{"duties pile up", Plant{BothEpochs: true}, 60, []string{"two epochs", "not loaded"}},
 	} {
