@@ -34,14 +34,14 @@ func (s *stage) refused(err error, code connect.Code, words ...string) {
 	}
 }
 
-// entries is the number of log entries so far.
-func (s *stage) entries() uint64 {
+// changes is the number of transactions that somebody asked for so far. Others are on the way too: gateways settle all the time.
+func (s *stage) changes() uint64 {
 	s.t.Helper()
-	res, err := s.admin.Cluster.GetStatus(s.t.Context(), connect.NewRequest(&adminv1.GetStatusRequest{}))
+	res, err := s.admin.Audit.GetHead(s.t.Context(), connect.NewRequest(&adminv1.GetHeadRequest{}))
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return res.Msg.Index
+	return res.Msg.Seq
 }
 
 // whole asks for one stream, and wants all of it from one version, with the text that this version gives.
@@ -73,13 +73,13 @@ func (s *stage) whole(ctx context.Context, prompt string, texts map[string]strin
 // versions flips a name between two versions and back.
 func (s *stage) versions() {
 	ctx := s.t.Context()
-	flip := func(version string, force bool) error {
-		_, err := s.admin.Models.SetAlias(ctx, connect.NewRequest(&adminv1.SetAliasRequest{Name: "calc", Version: version, Force: force}))
+	flip := func(version string, force bool) error { // the versions differ in template and context
+		_, err := s.admin.Models.SetAlias(ctx, connect.NewRequest(&adminv1.SetAliasRequest{Name: "calc", Version: version, Force: force, Accept: true}))
 		return err
 	}
 	s.refused(flip("calc@2", false), connect.CodeFailedPrecondition, "calc@2", "ready")
 	s.refuses(exitRefused, "ready", "alias", "calc", "calc@2")
-	s.says([]string{"alias", "calc", "calc@2", "--force"}, "calc -> calc@2")
+	s.says([]string{"alias", "calc", "calc@2", "--force", "--accept"}, "calc -> calc@2")
 	if err := flip("calc@1", false); err != nil {
 		s.t.Fatal(err)
 	}
@@ -130,15 +130,15 @@ func (s *stage) versions() {
 	}
 }
 
-// turns makes a change of one log entry, and waits until the version that it is for answers.
+// turns makes a change of one transaction, which is in one log entry, and waits until the version that it is for answers.
 func (s *stage) turns(seen *atomic.Int64, change func() error) {
 	s.t.Helper()
-	before := s.entries()
+	before := s.changes()
 	if err := change(); err != nil {
 		s.t.Fatal(err)
 	}
-	if after := s.entries(); after != before+1 {
-		s.t.Errorf("%d log entries, want 1", after-before)
+	if after := s.changes(); after != before+1 {
+		s.t.Errorf("%d transactions, want 1", after-before)
 	}
 	goal := seen.Load() + 3
 	s.until("the other version to answer", func(context.Context) error {
