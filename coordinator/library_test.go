@@ -103,6 +103,20 @@ func TestPublish(t *testing.T) {
 	if !ok || len(v.Holders) != 2 || !slices.Contains(v.Holders, f.ID(leader)) {
 		t.Fatalf("version %+v", v)
 	}
+	if v.Traits == nil || v.Traits.Context != 256 || len(v.Traits.Template) != 64 {
+		t.Errorf("traits %+v", v.Traits)
+	}
+
+	// A tenant's new model is that tenant's with its first version; what others have is not theirs to publish.
+	f.Do(leader, cluster.PutTenant{Tenant: cluster.Tenant{ID: "acme", Weight: 100}})
+	if id, err := leader.Publish(t.Context(), cluster.Asker{}, "acme", "sums", files, say); err != nil || leader.Live().Now().Model(id.Model).Owner != "acme" {
+		t.Errorf("%v of %q, %v", id, leader.Live().Now().Model("sums").Owner, err)
+	}
+	for tenant, name := range map[string]string{"acme": "calc", "globex": "sums"} {
+		if _, err := leader.Publish(t.Context(), cluster.Asker{}, tenant, name, files, say); !refusedAs(err, connect.CodePermissionDenied) {
+			t.Errorf("%s publishes %s: %v", tenant, name, err)
+		}
+	}
 
 	holder := f.Coordinators[slices.IndexFunc(f.Coordinators, func(c *fleettest.Coordinator) bool { return c != leader && slices.Contains(v.Holders, f.ID(c)) })]
 	third := f.Coordinators[slices.IndexFunc(f.Coordinators, func(c *fleettest.Coordinator) bool { return !slices.Contains(v.Holders, f.ID(c)) })]
