@@ -173,6 +173,18 @@ func (s State) TenantOf(subject string) string {
 	return ""
 }
 
+// Used is the part of a limit that is spent in the window of a time, 0 to 1; ok is false for limits without an amount to use up.
+func (s State) Used(subject string, l Limited, now Millis) (part float64, ok bool) {
+	if !l.Window.Counter() || l.Amount == 0 {
+		return 0, false
+	}
+	b := s.Balance(l.ID(subject))
+	if b.Start != l.Window.Start(int64(now)) {
+		return 0, true
+	}
+	return float64(b.Spent) / float64(l.Amount), true
+}
+
 // dropLimits forgets a subject's limits and balances.
 func (s *State) dropLimits(subject string) {
 	set, ok := s.limits.Get(text(subject))

@@ -63,11 +63,23 @@ func (s *Server) Collect(sheet *telemetry.Sheet) {
 	sheet.Gauge(telemetry.SchedulerPending, float64(s.watch.pending.Load()))
 	sheet.Count(telemetry.SchedulerPlacements, float64(s.watch.placements.Load()))
 	sheet.Count(telemetry.SchedulerRefusals, float64(s.watch.refusals.Load()))
-	collectState(sheet, s.live.Now())
+	state := s.live.Now()
+	collectState(sheet, state)
+	if s.store.IsLeader() {
+		voters, spare := s.quorum()
+		sheet.Gauge(telemetry.RaftVoters, float64(voters))
+		sheet.Gauge(telemetry.RaftVotersSpare, float64(spare))
+	}
 	s.fleet.mu.Lock()
 	defer s.fleet.mu.Unlock()
 	used := map[cluster.VersionID]int{}
+	for id, at := range s.fleet.heard {
+		if m, ok := state.Member(id); ok {
+			sheet.Gauge(telemetry.GatewaySilent, time.Since(at).Seconds(), m.Name)
+		}
+	}
 	for _, r := range s.fleet.reports {
+		sheet.Gauge(telemetry.NodeSilent, time.Since(r.at).Seconds(), r.Name)
 		telemetry.GPUs(sheet, r.Name, r.Devices, r.Readings)
 		for _, h := range r.Held {
 			if h.Stage == 0 && h.Status == cluster.HeldReady {
@@ -85,6 +97,7 @@ func (s *Server) collectRaft(sheet *telemetry.Sheet) {
 	sheet.Gauge(telemetry.RaftTerm, float64(st.Term))
 	sheet.Gauge(telemetry.RaftCommitIndex, float64(st.CommitIndex))
 	sheet.Gauge(telemetry.RaftAppliedIndex, float64(st.AppliedIndex))
+	sheet.Gauge(telemetry.RaftApplyLag, float64(st.CommitIndex-min(st.CommitIndex, st.AppliedIndex)), s.cfg.Name)
 	sheet.Gauge(telemetry.RaftLogBytes, float64(st.LogBytes))
 	leads := 0.0
 	if s.store.IsLeader() {
@@ -105,6 +118,18 @@ func collectState(sheet *telemetry.Sheet, state cluster.State) {
 	}
 	for n := range state.Nodes() {
 		sheet.Gauge(telemetry.Nodes, 1, string(n.Status))
+		lost := 0.0
+		if n.Status == cluster.NodeLost {
+			lost = 1
+		}
+		sheet.Gauge(telemetry.NodeLost, lost, n.Name)
+	}
+	for set := range state.LimitSets() {
+		for _, l := range set.Limits {
+			if used, ok := state.Used(set.Subject, l, cluster.Millis(time.Now().UnixMilli())); ok {
+				sheet.Gauge(telemetry.QuotaUsed, used, set.Subject, string(l.Meter), l.Model, state.TenantOf(set.Subject), string(l.Window))
+			}
+		}
 	}
 	for d := range state.Deployments() {
 		v, ready := d.Version.String(), 0

@@ -44,5 +44,6 @@ func Member(s *Sheet, dir string, certificate time.Time) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err == nil {
 		s.Gauge(DiskFree, float64(st.Bavail)*float64(st.Bsize))
+		s.Gauge(DiskFreeRatio, float64(st.Bavail)/float64(max(1, st.Blocks)))
 	}
 }

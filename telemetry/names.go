@@ -34,6 +34,13 @@ const (
 	RaftLogBytes      Name = "skein_raft_log_bytes"
 	RaftSnapshotAge   Name = "skein_raft_snapshot_age_seconds"
 	BackupAge         Name = "skein_backup_age_seconds"
+	RaftApplyLag      Name = "skein_raft_apply_lag_entries"
+	RaftVoters        Name = "skein_raft_voters"
+	RaftVotersSpare   Name = "skein_raft_voters_spare"
+	GatewaySilent     Name = "skein_gateway_silent_seconds"
+	NodeSilent        Name = "skein_node_silent_seconds"
+	NodeLost          Name = "skein_node_lost"
+	QuotaUsed         Name = "skein_quota_used_ratio"
 
 	SchedulerSteps      Name = "skein_scheduler_steps_total"
 	SchedulerStep       Name = "skein_scheduler_step_seconds"
@@ -73,6 +80,7 @@ const (
 	BuildInfo       Name = "skein_build_info"
 	BlobsFetched    Name = "skein_blobs_fetched_bytes_total"
 	DiskFree        Name = "skein_disk_free_bytes"
+	DiskFreeRatio   Name = "skein_disk_free_ratio"
 	CertificateLeft Name = "skein_certificate_left_seconds"
 	LabelsFolded    Name = "skein_metrics_folded_series"
 )
@@ -165,6 +173,14 @@ var Metrics = []Metric{
 	{RaftSnapshotAge, Gauge, "Age of the newest snapshot in seconds; absent if there is none.", nil, nil, inCoordinators, fromSkein},
 	{BackupAge, Gauge, "Age of the newest backup in seconds, as the cluster knows of it; absent if there is none.", nil, nil, inCoordinators, fromSkein},
 
+	{RaftApplyLag, Gauge, "Committed entries that a coordinator has not applied.", []string{"coordinator"}, nil, inCoordinators, fromSkein},
+	{RaftVoters, Gauge, "Voters of the log.", nil, nil, inLeader, fromSkein},
+	{RaftVotersSpare, Gauge, "Voters that answer, beyond the majority.", nil, nil, inLeader, fromSkein},
+	{GatewaySilent, Gauge, "Time since a gateway was last heard in seconds.", []string{"gateway"}, nil, inLeader, fromSkein},
+	{NodeSilent, Gauge, "Time since a node last reported in seconds.", []string{"node"}, nil, inLeader, fromSkein},
+	{NodeLost, Gauge, "Whether a node is lost (1) or not (0).", []string{"node"}, nil, inCoordinators, fromSkein},
+	{QuotaUsed, Gauge, "Used share of a limit that is an amount for a day, a month or for ever, 0 to 1.", []string{"limit", "meter", "model", "tenant", "window"}, nil, inCoordinators, fromSkein},
+
 	{SchedulerSteps, Counter, "Steps of the scheduler while this coordinator led.", nil, nil, inCoordinators, fromSkein},
 	{SchedulerStep, HistogramKind, "Time of a step of the scheduler in seconds.", nil, shortBounds, inCoordinators, fromSkein},
 	{SchedulerPending, Gauge, "Proposals of the scheduler that are not answered yet.", nil, nil, inCoordinators, fromSkein},
@@ -185,6 +201,7 @@ var Metrics = []Metric{
 
 	{BlobsFetched, Counter, "Bytes of models fetched from other members.", nil, nil, "coordinators, nodes", fromSkein},
 	{DiskFree, Gauge, "Bytes that are free on the disk of the data directory.", nil, nil, inAll, fromSkein},
+	{DiskFreeRatio, Gauge, "Free share of the file system of the data directory, 0 to 1.", nil, nil, inAll, fromSkein},
 	{CertificateLeft, Gauge, "Seconds until this member's certificate ends.", nil, nil, inAll, fromSkein},
 	{LabelsFolded, Gauge, "Series of this answer that were added up under the label value other, because a metric had too many.", nil, nil, inAll, fromSkein},
 	{BuildInfo, Gauge, "Always 1; the labels say what runs.", []string{"version", "goversion"}, nil, inAll, fromSkein},

@@ -187,12 +187,9 @@ func (s *sheet) replicas(state cluster.State) {
 func (s *sheet) quotas(state cluster.State) {
 	for set := range state.LimitSets() {
 		for _, l := range set.Limits {
-			if !l.Window.Counter() || l.Amount == 0 {
+			used, ok := state.Used(set.Subject, l, cluster.Millis(s.at.UnixMilli()))
+			if !ok {
 				continue
-			}
-			b, used := state.Balance(l.ID(set.Subject)), 0.0
-			if b.Start == l.Window.Start(s.at.UnixMilli()) {
-				used = float64(b.Spent) / float64(l.Amount)
 			}
 			s.gauge("skein_quota_used_ratio", used, "limit", set.Subject, "meter", string(l.Meter), "model", l.Model, "tenant", state.TenantOf(set.Subject), "window", string(l.Window))
 		}
