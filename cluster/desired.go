@@ -9,12 +9,12 @@ import (
 // Endpoints finds the endpoint (host:port of the worker) of a stage in the newest reports, "" if no report has it at this epoch.
 type Endpoints func(id ReplicaID, epoch Epoch, stage int) string
 
-// Desired is what a node should hold, its assignments sorted by replica and stage. The chain of a stage names the endpoints of its whole replica: the
+// Desired is what a node should hold, and whom it should not believe any more; its assignments sorted by replica and stage. The chain of a stage names the endpoints of its whole replica: the
 // newest reports know best, since a worker may have started anew on another port; else the ready replica's record does. reported may
 // be nil. For the head of a stopping replica only the reports count, so that the stages behind it see it go and follow. The term is
 // left to the leader who sends it.
 func (s State) Desired(node NodeID, reported Endpoints) Desired {
-	out := Desired{Index: s.index}
+	out := Desired{Index: s.index, Gone: s.uncertain()}
 	for r := range s.ReplicasOn(node) {
 		v, ok := s.versions.Get(r.Version)
 		if !ok { // Apply keeps a version while a replica of it is left

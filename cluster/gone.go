@@ -9,6 +9,9 @@ import (
 // 24 h and 30 days to renew it.
 const GoneKept = 32 * 24 * 60 * 60 * 1000
 
+// certified is how long, in milliseconds, a certificate can count after its member was removed: its life of 24 h, and clocks that differ.
+const certified = 25 * 60 * 60 * 1000
+
 // Gone is a coordinator, node or gateway that was removed. Its certificate counts for nothing, and its id is never anybody's again
 // while it is remembered.
 type Gone struct {
@@ -21,6 +24,16 @@ func (s State) Gone(id NodeID) bool { return s.gone.Has(id) }
 
 // AllGone yields the removed members that are remembered, by id.
 func (s State) AllGone() iter.Seq[Gone] { return s.gone.Values() }
+
+// uncertain lists the removed members whose certificates may not have ended.
+func (s State) uncertain() (ids []NodeID) {
+	for g := range s.AllGone() {
+		if g.At+certified > s.at {
+			ids = append(ids, g.ID)
+		}
+	}
+	return ids
+}
 
 // leave remembers that a member was removed, and forgets those whose certificates have ended long ago.
 func (s *State) leave(id NodeID, subject string) error {

@@ -36,6 +36,7 @@ type Desired struct {
 	Term        uint64       `json:"term"`  // of the leader that says so
 	Index       Index        `json:"index"` // of the state it was derived from; an older one is ignored
 	Assignments []Assignment `json:"assignments"`
+	Gone        []NodeID     `json:"gone,omitempty"` // members that were removed while their certificates still count
 }
 
 // HeldStatus is how far a stage is on its node.

@@ -187,7 +187,7 @@ func (s *Server) sync(ctx context.Context, stream *connect.BidiStream[cluster.Re
 		want := state.Desired(node, endpoints)
 		want.Term = s.store.Stats().Term
 		s.fleet.addPeers(node, &want, time.Now())
-		if want.Term != last.Term || !reflect.DeepEqual(want.Assignments, last.Assignments) || time.Since(sent) >= desiredEvery {
+		if want.Term != last.Term || !reflect.DeepEqual(want.Assignments, last.Assignments) || !slices.Equal(want.Gone, last.Gone) || time.Since(sent) >= desiredEvery {
 			if err := stream.Send(&want); err != nil {
 				return err
 			}

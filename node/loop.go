@@ -48,6 +48,7 @@ func (s *Server) loop(ctx context.Context) {
 		in = agent.Input{}
 		select {
 		case d := <-s.desired:
+			s.heed(d)
 			in.Desired = &d
 		case e := <-s.workers:
 			in = s.worker(e)

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/node/worker"
 	"github.com/skein-project/skein/wire"
@@ -47,6 +48,7 @@ type process struct {
 	device gpu.Device
 	setup  worker.Setup
 	papers func() wire.Papers
+	gone   func() []cluster.NodeID
 	exe    string
 	log    *slog.Logger
 	events chan<- workerEvent
@@ -136,7 +138,7 @@ func (p *process) once(ctx context.Context) error {
 	}
 	orders := make(chan worker.Order, maxOrders)
 	setup := p.setup
-	setup.Papers = p.papers()
+	setup.Papers, setup.Gone = p.papers(), p.gone()
 	orders <- worker.Order{Setup: &setup}
 	p.set(orders, cmd.Process.Kill)
 	passed := make(chan struct{})

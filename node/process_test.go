@@ -79,7 +79,7 @@ func started(t *testing.T, mode string) (p *process, events chan workerEvent) {
 		t.Fatal(err)
 	}
 	events = make(chan workerEvent)
-	p = &process{exe: exe, log: slog.New(slog.DiscardHandler), events: events, papers: func() wire.Papers { return wire.Papers{} }}
+	p = &process{exe: exe, log: slog.New(slog.DiscardHandler), events: events, papers: func() wire.Papers { return wire.Papers{} }, gone: func() []cluster.NodeID { return nil }}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {

@@ -53,6 +53,7 @@ type Server struct {
 	used      map[agent.Slot]gpu.Bytes
 	fetched   atomic.Int64 // bytes of blobs, since the start
 	crowded   chan int64   // bytes that a fetch found no room for; capacity 1
+	removed   removed
 	running   sync.WaitGroup
 	stop      context.CancelFunc
 }
@@ -114,7 +115,7 @@ func (s *Server) open() (err error) {
 	}
 	inventory := s.probe.Inventory()
 	for _, d := range inventory {
-		s.processes[d.ID] = &process{device: d, exe: s.cfg.Executable, log: s.log, events: s.workers, papers: s.creds.Papers,
+		s.processes[d.ID] = &process{device: d, exe: s.cfg.Executable, log: s.log, events: s.workers, papers: s.creds.Papers, gone: s.expelled,
 			setup: worker.Setup{Library: s.cfg.Library, Blobs: s.blobs.Folder(), Host: host, Device: d}}
 	}
 	s.link = newLink(s.dialer, s.member.Coordinators, s.desired, s.log)

@@ -138,7 +138,7 @@ func TestStrangersEnd(t *testing.T) {
 		t.Errorf("%d strangers", n)
 	}
 	c := &accepted{Conn: conns[1], listener: l, end: time.AfterFunc(time.Hour, func() {})}
-	c.introduce(nil)
+	c.introduce(tls.ConnectionState{})
 	if !c.end.Reset(time.Hour) {
 		t.Error("a stranger has no end")
 	}
@@ -146,7 +146,7 @@ func TestStrangersEnd(t *testing.T) {
 	if c.end.Stop() {
 		t.Error("a closed connection keeps its timer")
 	}
-	c.introduce(nil)
+	c.introduce(tls.ConnectionState{})
 	if c.end.Stop() {
 		t.Error("a closed connection is given an end")
 	}

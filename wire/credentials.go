@@ -6,9 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/skein-project/skein/cluster"
@@ -31,6 +33,64 @@ type Credentials struct {
 	cert   tls.Certificate
 	ca     *x509.Certificate
 	who    Identity
+
+	gone  atomic.Pointer[func(cluster.NodeID) bool] // nil = nobody was removed
+	conns sync.Mutex
+	open  map[io.Closer]cluster.NodeID // connections to members, by who is at the other end
+}
+
+// ErrRemoved says that a certificate is a removed member's.
+var ErrRemoved = errors.New("wire: the member was removed")
+
+// Refuse makes certificates of removed members count for nothing from now on, on connections in both directions: gone is asked with every
+// handshake. Connections that are open are ended by Expel.
+func (c *Credentials) Refuse(gone func(cluster.NodeID) bool) { c.gone.Store(&gone) }
+
+// RefuseAll is Refuse for a list, and ends the connections of who is on it: for a process that is told who was removed.
+func (c *Credentials) RefuseAll(ids []cluster.NodeID) {
+	gone := make(map[cluster.NodeID]bool, len(ids))
+	for _, id := range ids {
+		gone[id] = true
+	}
+	c.Refuse(func(id cluster.NodeID) bool { return gone[id] })
+	c.Expel()
+}
+
+func (c *Credentials) removed(id cluster.NodeID) bool {
+	gone := c.gone.Load()
+	return gone != nil && (*gone)(id)
+}
+
+// Expel ends the connections of removed members. It is to be called whenever one may have been removed.
+func (c *Credentials) Expel() {
+	c.conns.Lock()
+	var out []io.Closer
+	for conn, id := range c.open {
+		if c.removed(id) {
+			out = append(out, conn)
+		}
+	}
+	c.conns.Unlock()
+	for _, conn := range out {
+		conn.Close()
+	}
+}
+
+// met notes who is at the other end of a connection. ok is false if that one was removed since the handshake.
+func (c *Credentials) met(conn io.Closer, id cluster.NodeID) (ok bool) {
+	c.conns.Lock()
+	defer c.conns.Unlock()
+	if c.open == nil {
+		c.open = map[io.Closer]cluster.NodeID{}
+	}
+	c.open[conn] = id
+	return !c.removed(id)
+}
+
+func (c *Credentials) parted(conn io.Closer) {
+	c.conns.Lock()
+	defer c.conns.Unlock()
+	delete(c.open, conn)
 }
 
 // NewCredentials checks papers and holds them.
@@ -113,6 +173,9 @@ func (c *Credentials) verify(cs tls.ConnectionState, roles []cluster.Role, grace
 	if who.Cluster != c.Identity().Cluster {
 		return fmt.Errorf("%w: of another cluster", ErrIdentity)
 	}
+	if c.removed(who.ID) {
+		return fmt.Errorf("%w: %s", ErrRemoved, who.ID)
+	}
 	if len(roles) > 0 && !slices.Contains(roles, who.Role) {
 		return fmt.Errorf("%w: %s", ErrRole, who.Role)
 	}
@@ -147,13 +210,35 @@ func (c *Credentials) client(alpn []string, roles ...cluster.Role) *tls.Config {
 	}
 }
 
+// dialed is the TCP connection under one that was dialled.
+type dialed struct {
+	net.Conn
+	creds *Credentials
+}
+
+// Close implements net.Conn.
+func (d *dialed) Close() error {
+	d.creds.parted(d)
+	return d.Conn.Close()
+}
+
 func (c *Credentials) dial(ctx context.Context, addr string, cfg *tls.Config) (*tls.Conn, error) {
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: handshakeTimeout, KeepAlive: 15 * time.Second}, Config: cfg}
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	conn, err := d.DialContext(ctx, "tcp", addr)
+	tcp, err := (&net.Dialer{Timeout: handshakeTimeout, KeepAlive: 15 * time.Second}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("%w: dial %s: %w", ErrUnreachable, addr, err)
 	}
-	return conn.(*tls.Conn), nil
+	d := &dialed{tcp, c}
+	conn := tls.Client(d, cfg)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("%w: dial %s: %w", ErrUnreachable, addr, err)
+	}
+	cs := conn.ConnectionState()
+	if who, err := peer(&cs); err == nil && !c.met(d, who.ID) {
+		conn.Close()
+		return nil, fmt.Errorf("%w: dial %s: %w", ErrUnreachable, addr, ErrRemoved)
+	}
+	return conn, nil
 }

@@ -4,7 +4,6 @@ import (
 	"container/list"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -109,6 +108,7 @@ func (c *accepted) Close() error {
 	c.listener.mu.Lock()
 	c.closed = true
 	c.end.Stop()
+	c.listener.creds.parted(c)
 	c.leaveStrangers()
 	c.listener.mu.Unlock()
 	return c.Conn.Close()
@@ -121,19 +121,26 @@ func (c *accepted) leaveStrangers() {
 	}
 }
 
-// introduce gives the connection its end: that of the certificate which was verified, if there is one.
-func (c *accepted) introduce(peers []*x509.Certificate) {
+// introduce gives the connection its end: that of the certificate which was verified, if there is one. ok is false where it was a
+// removed member's by the time.
+func (c *accepted) introduce(cs tls.ConnectionState) (ok bool) {
 	c.listener.mu.Lock()
 	defer c.listener.mu.Unlock()
 	if c.closed {
-		return
+		return false
 	}
 	life := strangerLife
-	if len(peers) > 0 && time.Now().Before(peers[0].NotAfter) {
-		life = time.Until(peers[0].NotAfter)
-		c.leaveStrangers()
+	if len(cs.PeerCertificates) > 0 {
+		if who, err := peer(&cs); err != nil || !c.listener.creds.met(c, who.ID) {
+			return false
+		}
+		if end := cs.PeerCertificates[0].NotAfter; time.Now().Before(end) {
+			life = time.Until(end)
+			c.leaveStrangers()
+		}
 	}
 	c.end.Reset(life)
+	return true
 }
 
 func (l *Listener) sort(c *accepted, conn *tls.Conn) {
@@ -143,7 +150,10 @@ func (l *Listener) sort(c *accepted, conn *tls.Conn) {
 		return
 	}
 	cs := conn.ConnectionState()
-	c.introduce(cs.PeerCertificates)
+	if !c.introduce(cs) {
+		conn.Close()
+		return
+	}
 	to := l.http
 	if cs.NegotiatedProtocol == alpnRaft {
 		to = l.raft

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/skein-project/skein/agent"
+	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
@@ -27,6 +28,8 @@ type Setup struct {
 	Blobs   string      `json:"blobs"`   // folder that holds a file per blob, named by its digest
 	Host    string      `json:"host"`    // IP address to listen on; the port is free
 	Device  gpu.Device  `json:"device"`
+
+	Gone []cluster.NodeID `json:"gone,omitempty"` // removed members
 }
 
 // Order is what the node wants; one of its fields is set.
@@ -36,6 +39,8 @@ type Order struct {
 	Unload *agent.Slot   `json:"unload,omitempty"`
 	Duties *[]agent.Duty `json:"duties,omitempty"` // all of them: what is missing is no longer served
 	Papers *wire.Papers  `json:"papers,omitempty"` // renewed
+
+	Gone *[]cluster.NodeID `json:"gone,omitempty"` // all removed members
 }
 
 // Load asks for a stage. Its files are there already.

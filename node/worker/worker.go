@@ -109,6 +109,7 @@ func start(ctx context.Context, s Setup, device *device, pipe *Pipe, tracer *tel
 	if w.creds, err = wire.NewCredentials(s.Papers); err != nil {
 		return nil, err
 	}
+	w.creds.RefuseAll(s.Gone)
 	if w.runtime, err = ort.Open(s.Library); err != nil {
 		return nil, err
 	}
@@ -144,6 +145,8 @@ func (w *worker) obey(o Order) error {
 		w.setDuties(*o.Duties)
 	case o.Papers != nil:
 		return w.creds.Replace(*o.Papers)
+	case o.Gone != nil:
+		w.creds.RefuseAll(*o.Gone)
 	}
 	return nil
 }
