@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/skein-project/skein/internal/benchfile"
+	"github.com/skein-project/skein/internal/gobench"
 )
 
 const (
@@ -27,10 +28,10 @@ func (b *bench) commits(ctx context.Context) ([]benchfile.Section, error) {
 	for _, n := range proposers {
 		rate[n], p50[n], p99[n] = &benchfile.Series{}, &benchfile.Series{}, &benchfile.Series{}
 	}
-	g := goBench{pkg: "raftstore", match: "^BenchmarkCommits$", time: "0.5s"}
+	g := gobench.Benchmark{Package: "raftstore", Match: "^BenchmarkCommits$", Time: "0.5s"}
 	for _, n := range proposers {
 		for _, metric := range []string{"commits/s", "p50-us", "p99-us"} {
-			g.take = append(g.take, figure{benchmark: fmt.Sprintf("Commits/proposers=%d", n), metric: metric})
+			g.Take = append(g.Take, gobench.Figure{Benchmark: fmt.Sprintf("Commits/proposers=%d", n), Metric: metric})
 		}
 	}
 	stalls := 0
@@ -39,9 +40,9 @@ func (b *bench) commits(ctx context.Context) ([]benchfile.Section, error) {
 		if err != nil {
 			return err
 		}
-		got, err := g.run(ctx, b.dir)
+		got, err := g.Run(ctx, b.dir)
 		for ; stalled(err) && stalls < stallsMost; stalls++ {
-			got, err = g.run(ctx, b.dir)
+			got, err = g.Run(ctx, b.dir)
 		}
 		if err != nil {
 			return err

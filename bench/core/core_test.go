@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"testing"
 	"time"
 
@@ -25,22 +24,6 @@ func TestPaceOf(t *testing.T) {
 	}
 	if _, err := paceOf(t0, []arrivals{at(100, 200), at(200, 300)}); err == nil {
 		t.Error("streams that do not overlap have a pace")
-	}
-}
-
-func TestParseGoBench(t *testing.T) {
-	got := parseGoBench([]byte(`goos: linux
-pkg: example
-BenchmarkApply-2             	   12170	     49000 ns/op	     20408 commands/s	    9000 B/op
-BenchmarkCommits/proposers=1-2 	 500	 1.5 ns/op
-BenchmarkOne 	 3	 7 ns/op
-BenchmarkBroken-2
-PASS
-ok  	example	1.2s
-`))
-	want := map[string]float64{"Apply ns/op": 49000, "Apply commands/s": 20408, "Apply B/op": 9000, "Commits/proposers=1 ns/op": 1.5, "One ns/op": 7}
-	if !maps.Equal(got, want) {
-		t.Errorf("%v", got)
 	}
 }
 
