@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/skein-project/skein/agent"
+	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/node/worker"
 	"github.com/skein-project/skein/wire"
 )
