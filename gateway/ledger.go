@@ -21,6 +21,8 @@ const (
 
 // ledger is what this gateway may spend and what was spent.
 type ledger struct {
+	wall func() int64 // the wall clock, in Unix milliseconds
+
 	mu      sync.Mutex
 	born    time.Time
 	till    *quota.Till // nil until it is known which settlements of this gateway were applied
@@ -34,7 +36,7 @@ type ledger struct {
 }
 
 func newLedger() *ledger {
-	return &ledger{born: time.Now(), wallets: map[walletKey]*wallet{}, rates: map[cluster.VersionID]float64{}, usage: map[usageKey]*spending{},
+	return &ledger{wall: func() int64 { return time.Now().UnixMilli() }, born: time.Now(), wallets: map[walletKey]*wallet{}, rates: map[cluster.VersionID]float64{}, usage: map[usageKey]*spending{},
 		news: make(chan struct{}), hurry: make(chan struct{}, 1)}
 }
 
@@ -63,8 +65,7 @@ type spending struct {
 
 // moment reads both clocks.
 func (l *ledger) moment() quota.Moment {
-	now := time.Now()
-	return quota.Moment{Mono: now.Sub(l.born), Wall: now.UnixMilli()}
+	return quota.Moment{Mono: time.Since(l.born), Wall: l.wall()}
 }
 
 // wallet finds the wallet of a principal for a model, with the limits of a state. ok is false while there are limits of which nothing
@@ -240,7 +241,7 @@ func (l *ledger) release(h *hold, who cluster.Principal, used spending, billed b
 	if !billed {
 		return // before feature level 2 there is no bill
 	}
-	now := cluster.Millis(time.Now().UnixMilli())
+	now := cluster.Millis(l.wall())
 	l.bill(usageKey{now - now%minuteMs, who.Tenant, who.App, who.Key, h.version}, used)
 }
 

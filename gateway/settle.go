@@ -49,16 +49,16 @@ type teller struct {
 	noted   bool                // that another process has this gateway's name
 }
 
-// Settle settles for this gateway until ctx ends, and then once more. Until it runs, limits refuse everything that they are about.
-func (s *Server) Settle(ctx context.Context, a Account) error {
+// newTeller takes over what the process before left on the disk.
+func (s *Server) newTeller(a Account) (*teller, error) {
 	t := &teller{Account: a, s: s, l: s.ledger}
 	var err error
 	if t.spool, err = openSpool(a.Dir); err != nil {
-		return err
+		return nil, err
 	}
 	old, found, err := t.spool.read()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if found {
 		t.onDisk, t.session = true, old.Session+1
@@ -69,10 +69,16 @@ func (s *Server) Settle(ctx context.Context, a Account) error {
 		t.l.restore(old.Rows)
 		t.l.mu.Unlock()
 	}
-	if names, err := t.spool.sealed(); err != nil {
+	names, err := t.spool.sealed()
+	t.onDisk = t.onDisk || len(names) > 0
+	return t, err
+}
+
+// Settle settles for this gateway until ctx ends, and then once more. Until it runs, limits refuse everything that they are about.
+func (s *Server) Settle(ctx context.Context, a Account) error {
+	t, err := s.newTeller(a)
+	if err != nil {
 		return err
-	} else if len(names) > 0 {
-		t.onDisk = true
 	}
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	followed := make(chan struct{})
@@ -127,6 +133,7 @@ func (t *teller) turn(ctx context.Context, now quota.Moment) (all bool) {
 	if t.left != nil { // before this session is known: then it could not be told any more whether it was applied
 		if t.send(ctx, t.left) {
 			t.left = nil
+			t.tidy(true)
 		} else {
 			t.shelter()
 		}
@@ -141,14 +148,25 @@ func (t *teller) turn(ctx context.Context, now quota.Moment) (all bool) {
 	if r.Seq != 0 {
 		t.flight, t.from = nil, ""
 	}
-	if !more && t.onDisk {
-		if err := t.spool.drop(); err != nil {
-			t.s.log.Warn("the spool of usage stays", "err", err)
-		} else {
-			t.onDisk = false
-		}
+	if t.onDisk {
+		t.tidy(more)
 	}
 	return !more
+}
+
+// tidy brings the disk up to date after a settlement: what was settled is not there any more, what came since is.
+func (t *teller) tidy(more bool) {
+	t.l.mu.Lock()
+	defer t.l.mu.Unlock()
+	var err error
+	if more {
+		err = t.write()
+	} else if err = t.spool.drop(); err == nil {
+		t.onDisk = false
+	}
+	if err != nil {
+		t.s.log.Error("the spool of usage is not up to date", "err", err)
+	}
 }
 
 // open makes the till, once it is known what was applied.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/skein-project/skein/cluster"
 )
@@ -17,9 +18,9 @@ type spool struct{ dir string }
 
 const (
 	openFile   = "open.json"
-	sealedFile = "sealed-%012d.json"
-	maxSpooled = 16 << 20 // bytes of a file
-	maxSealed  = 1024     // files
+	sealedFile = "sealed-%020d.json" // when it was written, in nanoseconds: no name is used twice
+	maxSpooled = 16 << 20            // bytes of a file
+	maxSealed  = 1024                // files
 )
 
 // spooled is the content of the open file.
@@ -126,13 +127,7 @@ func (p spool) seal(rows []cluster.Used) error {
 	if len(names) >= maxSealed {
 		return fmt.Errorf("spool of usage: there are %d files already", maxSealed)
 	}
-	next := 0
-	if len(names) > 0 {
-		if _, err := fmt.Sscanf(names[len(names)-1], sealedFile, &next); err != nil {
-			return fmt.Errorf("spool of usage: %s: %w", names[len(names)-1], err)
-		}
-	}
-	return p.write(fmt.Sprintf(sealedFile, next+1), rows)
+	return p.write(fmt.Sprintf(sealedFile, time.Now().UnixNano()), rows)
 }
 
 // oldest reads the sealed file that comes first; "" if there is none.
