@@ -41,7 +41,7 @@ func TestDemand(t *testing.T) {
 	s.settled("alpha@1", 2, nil)
 	s.settled("beta@1", 1, nil)
 	s.says([]string{"ps"}, "wants 1 to 2, 95 % in 5s, priority 3", "2 of 2", "1 of 1")
-	s.says([]string{"why", "deployment", "alpha@1"}, "requests/s", "ms each", "95 % with an answer within 5000 ms", "was 1")
+	t.Log(s.says([]string{"why", "deployment", "alpha@1"}, "requests/s", "ms each", "95 % with an answer within 5000 ms", "was 1"))
 	first.end()
 
 	second := s.calls("beta", 12)
