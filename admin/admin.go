@@ -57,6 +57,7 @@ type Handler struct {
 	watcher Watcher
 	log     *slog.Logger
 	folk    folk
+	shown   shown
 }
 
 // New makes a handler for a coordinator and what watches in it.

@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	accessv1 "github.com/skein-project/skein/api/skein/access/v1"
 	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
 	"github.com/skein-project/skein/api/skein/admin/v1/adminv1connect"
 	"github.com/skein-project/skein/cluster"
@@ -22,6 +23,11 @@ type deployments struct{ *Handler }
 
 var _ adminv1connect.DeploymentServiceHandler = deployments{}
 
+const (
+	deploymentsRead  = accessv1.Permission_PERMISSION_DEPLOYMENTS_READ
+	deploymentsWrite = accessv1.Permission_PERMISSION_DEPLOYMENTS_WRITE
+)
+
 // What a deployment serves unless it says otherwise.
 const (
 	DefaultSlots   = 8    // sequences at once per replica
@@ -30,7 +36,7 @@ const (
 
 func (h deployments) Serve(ctx context.Context, r *connect.Request[adminv1.ServeRequest]) (*connect.Response[adminv1.ServeResponse], error) {
 	s := h.c.Live().Now()
-	d, err := wanted(s, r.Msg)
+	d, err := wanted(ctx, s, r.Msg)
 	if err == nil {
 		err = would(s, cluster.PutDeployment{Deployment: d, Was: d.Rev})
 	}
@@ -56,14 +62,17 @@ func (h deployments) Serve(ctx context.Context, r *connect.Request[adminv1.Serve
 		return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("%s fits nowhere: %s", d.Version, strings.Join(res.Refused, "\n")))
 	}
 	return connect.NewResponse(res), h.change(ctx, func(s cluster.State) (cluster.Command, error) {
-		d, err := wanted(s, r.Msg)
+		d, err := wanted(ctx, s, r.Msg)
 		return cluster.PutDeployment{Deployment: d, Was: d.Rev}, err
 	})
 }
 
 // wanted is the deployment that a request asks for; what it leaves open stays as it is.
-func wanted(s cluster.State, r *adminv1.ServeRequest) (cluster.Deployment, error) {
-	v, err := version(s, r.Model)
+func wanted(ctx context.Context, s cluster.State, r *adminv1.ServeRequest) (cluster.Deployment, error) {
+	v, err := ownVersion(ctx, s, r.Model)
+	if err == nil && r.Tenant != "" {
+		err = may(ctx, deploymentsWrite, r.Tenant, connect.NewError(connect.CodeNotFound, fmt.Errorf("the tenant %.80q does not exist", r.Tenant)))
+	}
 	if err != nil {
 		return cluster.Deployment{}, err
 	}
@@ -74,7 +83,7 @@ func wanted(s cluster.State, r *adminv1.ServeRequest) (cluster.Deployment, error
 	if r.Replicas < 0 || r.Slots < 0 || r.Context < 0 {
 		return d, invalid("replicas %d, slots %d, context %d: none may be negative", r.Replicas, r.Slots, r.Context)
 	}
-	if d.Owner = cmp.Or(r.Tenant, d.Owner); r.Need != nil && r.Replicas != 0 {
+	if d.Owner = cmp.Or(r.Tenant, d.Owner, confined(ctx, deploymentsWrite)); r.Need != nil && r.Replicas != 0 {
 		return d, invalid("replicas are either fixed or follow demand")
 	}
 	switch {
@@ -91,15 +100,15 @@ func wanted(s cluster.State, r *adminv1.ServeRequest) (cluster.Deployment, error
 
 func (h deployments) Unserve(ctx context.Context, r *connect.Request[adminv1.UnserveRequest]) (*connect.Response[adminv1.UnserveResponse], error) {
 	err := h.change(ctx, func(s cluster.State) (cluster.Command, error) {
-		d, err := deployment(s, r.Msg.Model)
+		d, err := deployment(ctx, s, r.Msg.Model)
 		return cluster.DeleteDeployment{Version: d.Version, Was: d.Rev}, err
 	})
 	return connect.NewResponse(&adminv1.UnserveResponse{}), err
 }
 
 // deployment finds the deployment of the version that a name means.
-func deployment(s cluster.State, name string) (cluster.Deployment, error) {
-	v, err := version(s, name)
+func deployment(ctx context.Context, s cluster.State, name string) (cluster.Deployment, error) {
+	v, err := ownVersion(ctx, s, name)
 	if err != nil {
 		return cluster.Deployment{}, err
 	}
@@ -116,7 +125,9 @@ func (h deployments) List(ctx context.Context, _ *connect.Request[adminv1.ListRe
 	res := &adminv1.ListResponse{}
 	seen := map[cluster.VersionID]bool{}
 	add := func(d cluster.Deployment) {
-		seen[d.Version] = true
+		if seen[d.Version] = true; !sees(ctx, deploymentsRead, s.Model(d.Version.Model).Owner) {
+			return
+		}
 		res.Deployments = append(res.Deployments, h.view(s, d, standing))
 	}
 	for d := range s.Deployments() {
@@ -152,7 +163,7 @@ func (h deployments) view(s cluster.State, d cluster.Deployment, standing []sche
 		switch {
 		case n.Subject == "deployment "+d.Version.String() && d.Need != nil:
 			out.WantedWhy = n.Why
-		case strings.Contains(n.Subject, d.Version.String()):
+		case about(s, n.Subject) == d.Version:
 			out.Refused = append(out.Refused, n.Why)
 		}
 	}
@@ -212,7 +223,7 @@ func refusals(s cluster.State, plan placement.Solution) []string {
 
 func (h deployments) Pin(ctx context.Context, r *connect.Request[adminv1.PinRequest]) (*connect.Response[adminv1.PinResponse], error) {
 	pin := func(s cluster.State) (cluster.Deployment, error) {
-		d, err := deployment(s, r.Msg.Model)
+		d, err := deployment(ctx, s, r.Msg.Model)
 		if err != nil {
 			return d, err
 		}
@@ -272,7 +283,7 @@ func pinViews(pins []cluster.Pin) []*adminv1.PinView {
 
 func (h deployments) Avoid(ctx context.Context, r *connect.Request[adminv1.AvoidRequest]) (*connect.Response[adminv1.AvoidResponse], error) {
 	err := h.change(ctx, func(s cluster.State) (cluster.Command, error) {
-		d, err := deployment(s, r.Msg.Model)
+		d, err := deployment(ctx, s, r.Msg.Model)
 		if err != nil {
 			return nil, err
 		}
@@ -292,16 +303,33 @@ func (h deployments) Avoid(ctx context.Context, r *connect.Request[adminv1.Avoid
 	return connect.NewResponse(&adminv1.AvoidResponse{}), err
 }
 
-func (h deployments) Why(_ context.Context, r *connect.Request[adminv1.WhyRequest]) (*connect.Response[adminv1.WhyResponse], error) {
-	res := &adminv1.WhyResponse{}
+// about is the version that a note's subject is about, the zero one if it is about something else. An alias stands for its target.
+func about(s cluster.State, subject string) cluster.VersionID {
+	kind, name, _ := strings.Cut(subject, " ")
+	if kind == "alias" {
+		a, _ := s.Alias(name)
+		return a.Target
+	}
+	if kind == "replica" {
+		name = name[:max(0, strings.LastIndexByte(name, '/'))]
+	}
+	v, _ := cluster.ParseVersionID(name)
+	return v
+}
+
+func (h deployments) Why(ctx context.Context, r *connect.Request[adminv1.WhyRequest]) (*connect.Response[adminv1.WhyResponse], error) {
+	s, res := h.c.Live().Now(), &adminv1.WhyResponse{}
+	wanted := func(subject string) bool {
+		return strings.Contains(subject, r.Msg.Subject) && sees(ctx, deploymentsRead, s.Model(about(s, subject).Model).Owner)
+	}
 	_, all := h.c.Reasons()
 	for _, n := range all {
-		if strings.Contains(n.Subject, r.Msg.Subject) {
+		if wanted(n.Subject) {
 			res.Notes = append(res.Notes, &adminv1.Note{AtMs: n.At.UnixMilli(), Subject: n.Subject, Why: n.Why})
 		}
 	}
-	for p := range h.c.Live().Now().Replicas() {
-		if subject := "replica " + p.ReplicaID.String(); p.Why != "" && strings.Contains(subject, r.Msg.Subject) {
+	for p := range s.Replicas() {
+		if subject := "replica " + p.ReplicaID.String(); p.Why != "" && wanted(subject) {
 			res.Notes = append(res.Notes, &adminv1.Note{Subject: subject, Why: p.Why})
 		}
 	}

@@ -69,10 +69,7 @@ func foreign(err error) error {
 // files finds the files of a version that the caller may have.
 func (h libraries) files(ctx context.Context, name string) (cluster.Version, []library.File, error) {
 	s := h.c.Live().Now()
-	v, err := version(s, name)
-	if err == nil {
-		err = mayModel(ctx, s, modelsWrite, v.Model)
-	}
+	v, err := ownVersion(ctx, s, name)
 	if err != nil {
 		return v, nil, err
 	}

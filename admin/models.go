@@ -3,9 +3,12 @@ package admin
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"time"
 
 	"connectrpc.com/connect"
 
+	accessv1 "github.com/skein-project/skein/api/skein/access/v1"
 	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
 	"github.com/skein-project/skein/api/skein/admin/v1/adminv1connect"
 	"github.com/skein-project/skein/blob"
@@ -20,7 +23,7 @@ var _ adminv1connect.ModelServiceHandler = models{}
 // maxFiles bounds the files of a model's folder.
 const maxFiles = 1024
 
-func (h models) BeginBlob(_ context.Context, r *connect.Request[adminv1.BeginBlobRequest]) (*connect.Response[adminv1.BeginBlobResponse], error) {
+func (h models) BeginBlob(ctx context.Context, r *connect.Request[adminv1.BeginBlobRequest]) (*connect.Response[adminv1.BeginBlobResponse], error) {
 	x := blob.Index{Size: r.Msg.Size}
 	for _, c := range r.Msg.Chunks {
 		if len(c) != len(blob.Digest{}) {
@@ -32,6 +35,9 @@ func (h models) BeginBlob(_ context.Context, r *connect.Request[adminv1.BeginBlo
 	if err != nil {
 		return nil, err
 	}
+	if tenant := confined(ctx, modelsWrite); tenant != "" {
+		missing = h.shown.begin(time.Now(), tenant, x, missing)
+	}
 	res := &adminv1.BeginBlobResponse{Digest: x.Digest().String()}
 	for _, i := range missing {
 		res.Missing = append(res.Missing, int32(i))
@@ -39,12 +45,20 @@ func (h models) BeginBlob(_ context.Context, r *connect.Request[adminv1.BeginBlo
 	return connect.NewResponse(res), nil
 }
 
-func (h models) WriteChunk(_ context.Context, r *connect.Request[adminv1.WriteChunkRequest]) (*connect.Response[adminv1.WriteChunkResponse], error) {
+func (h models) WriteChunk(ctx context.Context, r *connect.Request[adminv1.WriteChunkRequest]) (*connect.Response[adminv1.WriteChunkResponse], error) {
 	d, err := blob.ParseDigest(r.Msg.Digest)
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&adminv1.WriteChunkResponse{}), h.c.WriteChunk(d, int(r.Msg.Chunk), r.Msg.Data)
+	tenant := confined(ctx, modelsWrite)
+	if tenant != "" && !h.shown.begun(time.Now(), tenant, d) {
+		return nil, fmt.Errorf("%w: %s: announce it first", blob.ErrUnknown, d.Short())
+	}
+	err = h.c.WriteChunk(d, int(r.Msg.Chunk), r.Msg.Data) // which checks what is written, also where it is there already
+	if err == nil && tenant != "" {
+		h.shown.sent(time.Now(), tenant, d, int(r.Msg.Chunk))
+	}
+	return connect.NewResponse(&adminv1.WriteChunkResponse{}), err
 }
 
 func (h models) Publish(ctx context.Context, r *connect.Request[adminv1.PublishRequest], out *connect.ServerStream[adminv1.PublishResponse]) error {
@@ -60,6 +74,9 @@ func (h models) Publish(ctx context.Context, r *connect.Request[adminv1.PublishR
 		if err != nil {
 			return err
 		}
+		if tenant := confined(ctx, modelsWrite); tenant != "" && !h.shown.whole(time.Now(), tenant, d) {
+			return fmt.Errorf("file %.80q: %w: it was not uploaded, or not whole", name, blob.ErrUnknown)
+		}
 		files[name] = d
 	}
 	v, err := h.c.Publish(ctx, h.asker(ctx), confined(ctx, modelsWrite), r.Msg.Model, files, func(step string) {
@@ -71,17 +88,26 @@ func (h models) Publish(ctx context.Context, r *connect.Request[adminv1.PublishR
 	return out.Send(&adminv1.PublishResponse{Step: "published", Version: v.String()})
 }
 
-func (h models) ListModels(context.Context, *connect.Request[adminv1.ListModelsRequest]) (*connect.Response[adminv1.ListModelsResponse], error) {
+func (h models) ListModels(ctx context.Context, _ *connect.Request[adminv1.ListModelsRequest]) (*connect.Response[adminv1.ListModelsResponse], error) {
 	s := h.c.Live().Now()
 	res := &adminv1.ListModelsResponse{}
+	own := func(model string) bool {
+		return sees(ctx, accessv1.Permission_PERMISSION_MODELS_READ, s.Model(model).Owner)
+	}
 	for v := range s.Versions() {
-		res.Versions = append(res.Versions, versionView(s, v))
+		if own(v.Model) {
+			res.Versions = append(res.Versions, versionView(s, v))
+		}
 	}
 	for a := range s.Aliases() {
-		res.Aliases = append(res.Aliases, aliasView(a))
+		if own(a.Target.Model) {
+			res.Aliases = append(res.Aliases, aliasView(a))
+		}
 	}
 	for m := range s.Models() {
-		res.Models = append(res.Models, modelView(m))
+		if own(m.Name) {
+			res.Models = append(res.Models, modelView(m))
+		}
 	}
 	return connect.NewResponse(res), nil
 }
@@ -134,6 +160,8 @@ func (h models) SetAlias(ctx context.Context, r *connect.Request[adminv1.SetAlia
 		old, there := s.Alias(r.Msg.Name)
 		if there {
 			_, err = ownAlias(ctx, s, r.Msg.Name)
+		} else if s.NextNumber(r.Msg.Name) > 1 { // who calls another tenant's model by its name must not be led elsewhere
+			err = mayModel(ctx, s, modelsWrite, r.Msg.Name)
 		}
 		return cluster.PutAlias{Name: r.Msg.Name, Target: v.VersionID, Force: r.Msg.Force, Accept: r.Msg.Accept, Was: old.Rev}, err
 	})

@@ -177,7 +177,7 @@ func canaryOf(ctx context.Context, s cluster.State, asked *adminv1.Canary) (*clu
 		return nil, invalid("canary: nobody goes to %s: give a percentage or tenants", v.VersionID)
 	}
 	for _, id := range asked.Tenants {
-		if _, ok := s.Tenant(id); !ok {
+		if _, ok := s.Tenant(id); !ok || !sees(ctx, modelsWrite, id) {
 			return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("the tenant %.80q does not exist", id))
 		}
 	}
@@ -209,7 +209,7 @@ func ownVersion(ctx context.Context, s cluster.State, name string) (cluster.Vers
 	if err != nil {
 		return v, err
 	}
-	return v, mayModel(ctx, s, modelsWrite, v.Model)
+	return v, may(ctx, modelsWrite, s.Model(v.Model).Owner, unknownModel(name)) // in the caller's own words: an alias does not tell its target
 }
 
 // ownAlias finds an alias that points at a model that the caller may change.

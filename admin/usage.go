@@ -61,14 +61,23 @@ func (h usages) GetUsage(ctx context.Context, r *connect.Request[adminv1.GetUsag
 }
 
 // GetPrices implements skein.admin.v1.
-func (h usages) GetPrices(context.Context, *connect.Request[adminv1.GetPricesRequest]) (*connect.Response[adminv1.GetPricesResponse], error) {
-	prices, _, err := bill.PricesOf(h.c.Live().Now())
+func (h usages) GetPrices(ctx context.Context, _ *connect.Request[adminv1.GetPricesRequest]) (*connect.Response[adminv1.GetPricesResponse], error) {
+	s := h.c.Live().Now()
+	prices, _, err := bill.PricesOf(s)
 	res := &adminv1.GetPricesResponse{Currency: prices.Currency}
 	for _, p := range prices.List {
+		if !pays(ctx, s, p.Model) {
+			continue
+		}
 		res.Prices = append(res.Prices, &adminv1.Price{Model: p.Model, PromptMillionTokens: int64(p.Prompt), AnswerMillionTokens: int64(p.Answer),
 			ThousandCalls: int64(p.Calls), DeviceHour: int64(p.DeviceHour), ReservedHour: int64(p.ReservedHour)})
 	}
 	return connect.NewResponse(res), err
+}
+
+// pays says whether a price may be the caller's: others would tell names of models that it must not know of.
+func pays(ctx context.Context, s cluster.State, model string) bool {
+	return model == "*" || sees(ctx, accessv1.Permission_PERMISSION_PRICES_READ, s.Model(model).Owner) || s.MayCall(callerOf(ctx).Principal, model)
 }
 
 // SetPrices implements skein.admin.v1.
