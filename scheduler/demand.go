@@ -81,7 +81,7 @@ func (d *decision) demand(rows []cluster.Demand) {
 			continue
 		}
 		f := d.flow(r.Version)
-		f.count(&r, d.width())
+		f.count(&r, d.width(), d.routable(dep) == 0)
 		if r.Arrived > 0 || r.Running > 0 || r.Waiting > 0 {
 			f.Called = d.now
 		}
@@ -106,8 +106,16 @@ func (d *decision) flow(v cluster.VersionID) flow {
 	return f
 }
 
-// count adds a report to the bins that it is about.
-func (f *flow) count(r *cluster.Demand, width time.Duration) {
+// routable is how many replicas of a deployment take requests.
+func (d *decision) routable(dep cluster.Deployment) (n int) {
+	for r := range d.was.ReplicasOf(dep.Version) {
+		n += order01(d.was.Routable(r))
+	}
+	return n
+}
+
+// count adds a report to the bins that it is about. none says that there is no replica to go to.
+func (f *flow) count(r *cluster.Demand, width time.Duration, none bool) {
 	parts := min(max(1, (time.Duration(r.Over)*time.Millisecond+width/2)/width), bins/4)
 	for k := range int64(parts) {
 		if n := f.Newest - k; n >= 0 {
@@ -119,7 +127,7 @@ func (f *flow) count(r *cluster.Demand, width time.Duration) {
 	b := &f.Bins[f.Newest%bins]
 	b.Good += float64(r.Total.Count())
 	b.Spent += float64(r.Total.Sum()) / 1000
-	b.Waited = b.Waited || r.Waiting > 0
+	b.Waited = b.Waited || none && r.Waiting > 0
 	if !f.waitedLately(width) { // who waited for a load says nothing about how long an answer takes
 		f.Service.shape(&r.Total, &r.First)
 	}

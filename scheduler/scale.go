@@ -202,10 +202,7 @@ func (d *decision) active(dep cluster.Deployment) bool {
 
 // observe measures the service time of the last seconds.
 func (d *decision) observe(c *claim) {
-	f, ready := c.flow, 0
-	for r := range d.was.ReplicasOf(c.dep.Version) {
-		ready += order01(d.was.Routable(r))
-	}
+	f, ready := c.flow, d.routable(c.dep)
 	if ready == 0 || f.waitedLately(d.width()) {
 		return
 	}
