@@ -15,17 +15,25 @@ import (
 // runnable finds the blocks of a document that say that they run against a fleet.
 var runnable = regexp.MustCompile("(?s)<!-- run: against a fleet[^>]*-->\n```sh\n(.*?)```")
 
-// The commands that the README tells people to type do what it says.
+// The commands that the README and the documents tell people to type do what they say.
 func TestReadmeCommands(t *testing.T) {
-	readme, err := os.ReadFile(filepath.Join(root(t), "README.md"))
+	files, err := filepath.Glob(filepath.Join(root(t), "docs", "*.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := raise(t, devfleet.Config{Devices: []string{"host:160MiB"}})
+	var text []byte
+	for _, f := range append([]string{filepath.Join(root(t), "README.md")}, files...) {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, b...)
+	}
+	s := raise(t, devfleet.Config{Devices: []string{"host:320MiB"}})
 	s.push(filepath.Join(root(t), "examples", "calc"), "calc")
 	s.serve(&adminv1.ServeRequest{Model: "calc"})
-	blocks := runnable.FindAllSubmatch(readme, -1)
-	if len(blocks) < 2 {
+	blocks := runnable.FindAllSubmatch(text, -1)
+	if len(blocks) < 9 {
 		t.Fatalf("%d blocks to run", len(blocks))
 	}
 	for _, b := range blocks {
