@@ -40,6 +40,7 @@ type Coordinator interface {
 	Recording(ctx context.Context) (scheduler.Recording, error)
 	BeginBlob(x blob.Index) (missing []int, err error)
 	WriteChunk(d blob.Digest, chunk int, data []byte) error
+	RemoveMember(ctx context.Context, asker cluster.Asker, id cluster.NodeID) error
 	Backup(ctx context.Context, asker cluster.Asker, blobs bool, to io.Writer) error
 	AuditHead() (head audit.Signed, authority []byte, err error)
 	AuditLines(ctx context.Context, from uint64, take func(lines []byte) error) error
@@ -110,6 +111,7 @@ func (h *Handler) services() map[string]http.Handler {
 	add(adminv1connect.NewTenantServiceHandler(tenants{h}, opts...))
 	add(adminv1connect.NewUsageServiceHandler(usages{h}, opts...))
 	add(adminv1connect.NewAuditServiceHandler(audits{h}, opts...))
+	add(adminv1connect.NewMemberServiceHandler(members{h}, opts...))
 	add(adminv1connect.NewBackupServiceHandler(backups{h}, opts...))
 	add(adminv1connect.NewPeopleServiceHandler(persons{h}, opts...))
 	add(adminv1connect.NewAlertServiceHandler(alerts{h}, opts...))

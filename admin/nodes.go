@@ -72,8 +72,8 @@ const reporting = 3 * time.Second
 func (h nodes) RemoveNode(ctx context.Context, r *connect.Request[adminv1.RemoveNodeRequest]) (*connect.Response[adminv1.RemoveNodeResponse], error) {
 	err := h.change(ctx, func(s cluster.State) (cluster.Command, error) {
 		n, err := node(s, r.Msg.Node)
-		if _, age, ok := h.c.Report(n.ID); err == nil && ok && age < reporting {
-			err = connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("the node %s still reports, so it would be back at once: stop it first", n.Name))
+		if _, age, ok := h.c.Report(n.ID); err == nil && ok && age < reporting && (n.Status != cluster.NodeDraining || s.Cluster().Feature < 2) {
+			err = connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("the node %s still reports: drain it, or stop it, first", n.Name))
 		}
 		return cluster.DeleteNode{ID: n.ID, Was: n.Rev}, err
 	})

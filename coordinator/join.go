@@ -69,7 +69,7 @@ func (s *Server) enrolled(id cluster.NodeID) bool {
 	state := s.live.Now()
 	_, member := state.Member(id)
 	_, node := state.Node(id)
-	return member || node || state.Cluster().ID == "" || state.Enrolled(id)
+	return member || node || state.Cluster().ID == "" || state.Enrolled(id) && !state.Gone(id)
 }
 
 func (s *Server) certify(who wire.Identity, csr []byte) (*wire.JoinResponse, error) {

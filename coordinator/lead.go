@@ -67,6 +67,7 @@ func (s *Server) lead(ctx context.Context) {
 		if term != 0 && s.enlisting.CompareAndSwap(false, true) {
 			s.running.Go(func() {
 				defer s.enlisting.Store(false)
+				s.unvote(ctx)
 				s.voters(ctx)
 				s.rise(ctx)
 			})

@@ -60,6 +60,7 @@ type Server struct {
 	questions chan func(*scheduler.Loop)
 	settling  chan settlement
 	enlisting atomic.Bool // a voter is being added
+	removing  sync.Mutex  // held while a member is being removed
 	keeping   sync.Mutex
 	kept      wire.Membership // as it is on the disk
 	monitor   *monitor.Monitor
@@ -106,6 +107,7 @@ func Start(cfg Config, onFatal func(error), log *slog.Logger) (*Server, error) {
 	s.running.Go(func() { s.spread(ctx) })
 	s.running.Go(func() { s.settleAll(ctx) })
 	s.running.Go(func() { s.backUp(ctx) })
+	s.running.Go(func() { s.expel(ctx) })
 	s.running.Go(func() { s.monitor.Run(ctx) })
 	return s, nil
 }
@@ -115,6 +117,7 @@ func (s *Server) open(onFatal func(error)) (err error) {
 	if s.creds, err = wire.NewCredentials(s.member.Papers); err != nil {
 		return err
 	}
+	s.creds.Refuse(func(id cluster.NodeID) bool { return s.live.Now().Gone(id) })
 	s.dialer = wire.NewDialer(s.creds)
 	if time.Now().After(s.creds.RenewAt()) {
 		if err := s.certifyItself(); err != nil {

@@ -187,7 +187,7 @@ func (s *Server) removed(gateway cluster.NodeID) bool {
 	state := s.live.Now()
 	_, settled := state.LastSettled(gateway)
 	_, member := state.Member(gateway)
-	return settled && !member
+	return state.Gone(gateway) || settled && !member
 }
 
 // ID is who this coordinator is.

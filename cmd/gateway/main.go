@@ -78,6 +78,7 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	f := follower.New(dialer, member.Coordinators, log)
+	creds.Refuse(func(id cluster.NodeID) bool { return f.Live().Now().Gone(id) })
 	s, err := gateway.New(cfg, f.Live(), f, dialer, log)
 	if err != nil {
 		return err
@@ -88,6 +89,7 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 	defer stop()
 	running.Go(func() { f.Run(following) })
 	running.Go(func() { s.Guard(following) })
+	running.Go(func() { expel(following, creds, f) })
 	running.Go(func() { f.Enlist(following, member.ID, o.Name, api.Addr()) })
 	running.Go(func() { renew(following, o.Dir, member, creds, dialer, f, log) })
 	mux := http.NewServeMux()
@@ -103,6 +105,27 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 		}
 	})
 	return api.Serve(ctx, mux, s.Ready)
+}
+
+// expelPause is the shortest time between two looks at open connections.
+const expelPause = 200 * time.Millisecond
+
+// expel ends the connections to members as they are removed.
+func expel(ctx context.Context, creds *wire.Credentials, f *follower.Follower) {
+	for {
+		_, changed := f.Live().Load()
+		creds.Expel()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(expelPause):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // renewRetry is the pause after a certificate could not be replaced.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
+	"github.com/skein-project/skein/client"
 )
 
 func (a *app) status() *cobra.Command {
@@ -147,12 +148,34 @@ func (a *app) resume() *cobra.Command {
 }
 
 func (a *app) remove() *cobra.Command {
-	return &cobra.Command{Use: "remove NODE", Short: "Forget a node that holds nothing", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-		c, err := a.client()
-		if err != nil {
+	return &cobra.Command{Use: "remove MEMBER", Short: "End the membership of a node that holds nothing, of a coordinator, or of a gateway",
+		Long: "End the membership of a node that holds nothing, of a coordinator, or of a gateway. Its certificate counts for nothing within seconds; to come back it has to join anew.\n\n" +
+			"What a coordinator holds is copied to others first. Its disk has the cluster's keys: wipe it.",
+		Args: cobra.ExactArgs(1), RunE: a.with(func(cmd *cobra.Command, c *client.Client, args []string) error {
+			_, err := c.Nodes.RemoveNode(cmd.Context(), connect.NewRequest(&adminv1.RemoveNodeRequest{Node: args[0]}))
+			if connect.CodeOf(err) != connect.CodeNotFound {
+				return err
+			}
+			return a.removeMember(cmd, c, args[0])
+		})}
+}
+
+const (
+	removeAgain = time.Second // pause while another coordinator takes over the leadership
+	removeTries = 15
+)
+
+// removeMember asks again while the leadership is on its way: a coordinator that leads hands over first.
+func (a *app) removeMember(cmd *cobra.Command, c *client.Client, name string) error {
+	for try := 1; ; try++ {
+		_, err := c.Members.RemoveMember(cmd.Context(), connect.NewRequest(&adminv1.RemoveMemberRequest{Member: name}))
+		if connect.CodeOf(err) != connect.CodeUnavailable || try == removeTries {
 			return err
 		}
-		_, err = c.Nodes.RemoveNode(cmd.Context(), connect.NewRequest(&adminv1.RemoveNodeRequest{Node: args[0]}))
-		return err
-	}}
+		select {
+		case <-time.After(removeAgain):
+		case <-cmd.Context().Done():
+			return err
+		}
+	}
 }
