@@ -84,6 +84,10 @@ race: ## the packages with goroutines, under the race detector
 bench: build ort ## measure the core on this machine into docs/bench, at most 10 minutes (SKEIN_PYTHON adds transformers as a peer)
 	SKEIN_ORT_LIB=$(ORT) go run ./bench/core --out docs/bench
 
+.PHONY: bench-platform
+bench-platform: ## measure what sharing a fleet costs on this machine into docs/bench, about 8 minutes (NOTE adds a line about the conditions)
+	go run ./bench/platform --out docs/bench --note "$${NOTE:-}"
+
 .PHONY: generate
 generate: ## make the Connect code from api/*.proto (needs npm)
 	npm install --silent --no-audit --no-fund --prefix build/npm @bufbuild/buf@1.75.0

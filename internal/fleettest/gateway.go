@@ -115,6 +115,9 @@ func (g *Gateway) serve(cfg gateway.Config, state *live.State, library gateway.L
 // State is the newest state as this gateway knows it.
 func (g *Gateway) State() cluster.State { return g.live.Now() }
 
+// Live is where the newest state comes to.
+func (g *Gateway) Live() *live.State { return g.live }
+
 // Stop stops the gateway as a program does: requests end, then it settles, then it follows the state no more.
 func (g *Gateway) Stop() {
 	if g.stops == nil {
