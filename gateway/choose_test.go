@@ -107,7 +107,8 @@ func TestOpening(t *testing.T) {
 		t.Errorf("a session of %d bytes", n)
 	}
 	who := cluster.Principal{Tenant: "a", Key: "bc"}
-	if draw(who, "t") != draw(who, "t") || draw(who, "t") == draw(cluster.Principal{Tenant: "ab", Key: "c"}, "t") {
+	first := draw(who, "t")
+	if again := draw(who, "t"); again != first || first == draw(cluster.Principal{Tenant: "ab", Key: "c"}, "t") {
 		t.Error("a draw is not that of its principal and conversation")
 	}
 }
