@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"github.com/skein-project/skein/audit"
 
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/gpu"
@@ -37,6 +38,8 @@ type Desired struct {
 	Index       Index        `json:"index"` // of the state it was derived from; an older one is ignored
 	Assignments []Assignment `json:"assignments"`
 	Gone        []NodeID     `json:"gone,omitempty"` // members that were removed while their certificates still count
+	// Head is the end of the audit log as it was lately, signed by the cluster's authority. Nodes keep such heads.
+	Head *audit.Signed `json:"head,omitempty"`
 }
 
 // HeldStatus is how far a stage is on its node.

@@ -187,6 +187,7 @@ func (s *Server) sync(ctx context.Context, stream *connect.BidiStream[cluster.Re
 		want := state.Desired(node, endpoints)
 		want.Term = s.store.Stats().Term
 		s.fleet.addPeers(node, &want, time.Now())
+		want.Head = s.recentHead()
 		if want.Term != last.Term || !reflect.DeepEqual(want.Assignments, last.Assignments) || !slices.Equal(want.Gone, last.Gone) || time.Since(sent) >= desiredEvery {
 			if err := stream.Send(&want); err != nil {
 				return err

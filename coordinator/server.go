@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/skein-project/skein/alert"
+	"github.com/skein-project/skein/audit"
 	"github.com/skein-project/skein/audit/journal"
 	"github.com/skein-project/skein/blob/disk"
 	"github.com/skein-project/skein/blob/s3"
@@ -68,6 +69,7 @@ type Server struct {
 
 	changesSeen int64    // of the leader, that the monitor was told
 	passing     sync.Map // coordinators that are being told what was measured, by id
+	recent      atomic.Pointer[audit.Signed]
 	running     sync.WaitGroup
 	stop        context.CancelFunc
 }

@@ -38,8 +38,11 @@ func (s *Server) expelled() []cluster.NodeID {
 	return s.removed.ids
 }
 
-// heed lets the certificates of removed members count for nothing, here and in the workers.
+// heed keeps the end of the audit log, and lets the certificates of removed members count for nothing, here and in the workers.
 func (s *Server) heed(d cluster.Desired) {
+	if err := s.heads.keep(d.Head); err != nil {
+		s.log.Warn("the audit log's end is not kept here", "err", err)
+	}
 	if !s.removed.news(d) {
 		return
 	}

@@ -54,6 +54,7 @@ type Server struct {
 	fetched   atomic.Int64 // bytes of blobs, since the start
 	crowded   chan int64   // bytes that a fetch found no room for; capacity 1
 	removed   removed
+	heads     *heads
 	running   sync.WaitGroup
 	stop      context.CancelFunc
 }
@@ -71,7 +72,7 @@ func Start(cfg Config, probe Probe, log *slog.Logger) (*Server, error) {
 	rand.Read(b[:])
 	s := &Server{cfg: cfg, log: log, member: member, session: binary.LittleEndian.Uint64(b[:]), probe: probe,
 		processes: map[gpu.DeviceID]*process{}, workers: make(chan workerEvent, 64), desired: make(chan cluster.Desired, 1),
-		ended: make(chan agent.Input, 64), fetches: map[cluster.StageKey]context.CancelFunc{}, used: map[agent.Slot]gpu.Bytes{}, crowded: make(chan int64, 1)}
+		ended: make(chan agent.Input, 64), fetches: map[cluster.StageKey]context.CancelFunc{}, used: map[agent.Slot]gpu.Bytes{}, crowded: make(chan int64, 1), heads: openHeads(cfg.Dir)}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.closeParts())
 	}
