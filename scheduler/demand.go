@@ -72,7 +72,17 @@ func (d *decision) demand(rows []cluster.Demand) {
 	for i, r := range rows {
 		last[flowing{r.Gateway, r.Version, r.Tenant}] = i
 	}
+	over := map[cluster.NodeID]cluster.Millis{} // since each gateway's report before, where it does not say
 	for i, r := range rows {
+		if _, again := over[r.Gateway]; !again {
+			over[r.Gateway] = cluster.Millis(time.Second / time.Millisecond)
+			if before := d.soft.Gateways[r.Gateway]; !before.IsZero() {
+				over[r.Gateway] = cluster.Millis(d.now.Sub(before).Milliseconds())
+			}
+		}
+		if r.Over == 0 {
+			r.Over = over[r.Gateway]
+		}
 		if r.Gateway != "" {
 			d.soft.Gateways[r.Gateway] = d.now
 		}
