@@ -67,6 +67,7 @@ func TestFairShare(t *testing.T) {
 
 // The places where requests wait are bounded, and a request waits for its turn no longer than it may.
 func TestWaitingIsBounded(t *testing.T) {
+	t.Parallel()
 	f, machine, _ := served(t, 1)
 	key := tenant(f, "acme", 100, "*")
 	g := f.Gateway("g", gateway.Config{MaxWaiting: 3, Patience: time.Second})

@@ -88,6 +88,7 @@ func complete(t testing.TB, g *fleettest.Gateway, key string, tokens int) reply 
 
 // Attack case 10: with one request left of a limit, of a hundred at once over three gateways exactly one passes.
 func TestOneOfAHundredPasses(t *testing.T) {
+	t.Parallel()
 	f, _, _ := served(t, 1)
 	key := tenant(f, "acme", 100, "*")
 	const most = 5
@@ -127,6 +128,7 @@ func TestOneOfAHundredPasses(t *testing.T) {
 
 // Ten gateways and a leader that is lost twice, under load: no limit is ever exceeded, and what a limit allows is reached to the last.
 func TestNeverAbove(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}

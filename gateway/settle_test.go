@@ -78,6 +78,7 @@ func TestRevoked(t *testing.T) {
 // What was spent stays spent: a gateway that is started again takes up where it was, and the lease of one that crashed is lost. Both
 // are billed for what they settled.
 func TestRestarts(t *testing.T) {
+	t.Parallel()
 	f, _, _ := served(t, 1)
 	key := tenant(f, "acme", 100, "*")
 	const most = 30
@@ -129,6 +130,7 @@ func TestRestarts(t *testing.T) {
 
 // Without a leader usage is kept, over the end of the gateway too, and comes on the bill once.
 func TestUsageIsKept(t *testing.T) {
+	t.Parallel()
 	f, _, _ := served(t, 1)
 	key := tenant(f, "acme", 100, "*")
 	g := f.Gateway("g", gateway.Config{})
@@ -157,6 +159,7 @@ func TestUsageIsKept(t *testing.T) {
 
 // What a client is told about its limits, in both protocols.
 func TestLimitsAreTold(t *testing.T) {
+	t.Parallel()
 	f, machine, _ := served(t, 1)
 	key := tenant(f, "acme", 100, "*")
 	limit(f, cluster.TotalSubject, quota.Limit{Meter: quota.Tokens, Window: quota.Day, Amount: 777_777})
