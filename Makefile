@@ -37,12 +37,13 @@ demo: build ort ## the same, then stop: exit 0 if every answer was right
 	SKEIN_ORT_LIB=$(ORT) bin/skein dev --ask --exit
 
 .PHONY: test
-test: build ort servers ## every property, at most 10 minutes on 2 cores
+test: build ort ## every property, at most 10 minutes on 2 cores (after make servers also against a real S3 server and OCI registry)
 	SKEIN_ORT_LIB=$(ORT) SKEIN_BIN=$(CURDIR)/bin go test -timeout 25m ./...
 
 .PHONY: test-full
-test-full: build ort servers ## test, with longer properties, 20 kills, and what needs Python (SKEIN_PYTHON, default .venv/bin/python)
+test-full: build ort servers prometheus ## test, with longer properties, 20 kills, real servers, and what needs Python (SKEIN_PYTHON, default .venv/bin/python)
 	SKEIN_ORT_LIB=$(ORT) SKEIN_BIN=$(CURDIR)/bin SKEIN_FULL=1 SKEIN_KILLS=20 SKEIN_CRASHES=1000 \
+		SKEIN_PROMTOOL=$(CURDIR)/build/prometheus/promtool SKEIN_ALERTMANAGER=$(CURDIR)/build/prometheus/alertmanager \
 		SKEIN_PYTHON=$${SKEIN_PYTHON:-$(wildcard $(CURDIR)/.venv/bin/python)} go test -timeout 50m ./...
 
 .PHONY: check
@@ -71,6 +72,10 @@ build/tools/versitygw-$(S3SERVER):
 build/tools/registry-$(REGISTRY):
 	GOBIN=$(CURDIR)/build/tools go install github.com/distribution/distribution/v3/cmd/registry@$(REGISTRY)
 	mv build/tools/registry $@
+
+.PHONY: prometheus
+prometheus: ## fetch promtool and Alertmanager (apt, without root), for test-full
+	@scripts/fetch-prometheus.sh
 
 .PHONY: arch
 arch: ## the layers of ARCHITECTURE.md; never from the cache, which does not see new imports
