@@ -50,8 +50,17 @@ func (r *rig) demand() []cluster.Demand {
 		d := cluster.Demand{Gateway: "g1", Over: cluster.Millis(over.Milliseconds()), Tenant: "default", Version: cluster.VersionID{Model: model, Number: 1},
 			Arrived: int(c.carry), Ended: int(c.carry), Waiting: c.waiting, Running: int(c.rate * float64(c.took) / 1000)}
 		c.carry -= float64(int(c.carry))
+		ready := 0
+		for rep := range r.state.ReplicasOf(d.Version) {
+			ready += order01(r.state.Routable(rep))
+		}
+		dep, _ := r.state.Deployment(d.Version)
+		took := c.took
+		if most := ready * dep.Serving.Slots * 1000 / int(c.took); d.Ended >= most { // a queue stands before the slots
+			d.Ended, took = most, 4*c.took
+		}
 		for range d.Ended {
-			d.Total.Add(c.took)
+			d.Total.Add(took)
 		}
 		r.calls[model] = c
 		if d.Arrived > 0 || d.Running > 0 || d.Waiting > 0 {
