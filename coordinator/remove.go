@@ -42,9 +42,9 @@ func (s *Server) expel(ctx context.Context) {
 }
 
 // RemoveMember ends the membership of a coordinator or a gateway. What a coordinator holds is copied to others first, and it is refused
-// where too few would be left that answer; the leader hands its leadership over and is to be asked to go again. Removal takes a machine
-// out that is trusted no less than before: whoever copied a coordinator's disk has the cluster's secret, and with it can make
-// certificates. Where that is feared, a cluster has to begin anew from a backup.
+// where too few would be left that answer, and for the leader itself. Removal does not take back what a coordinator knew: whoever copied
+// its disk has the cluster's secret, and can make certificates for new ids with it. Where that is feared, the cluster has to begin anew
+// from a backup.
 func (s *Server) RemoveMember(ctx context.Context, asker cluster.Asker, id cluster.NodeID) error {
 	if !s.store.IsLeader() {
 		return s.notLeader()
@@ -87,11 +87,8 @@ func (s *Server) prepareRemoval(ctx context.Context, m cluster.Member) error {
 	if err != nil {
 		return err
 	}
-	if m.ID == s.member.ID {
-		if err := s.store.HandOver(ctx); err != nil {
-			return &wire.Refused{Code: connect.CodeUnavailable, Why: "it leads, and nobody takes over: " + err.Error()}
-		}
-		return &wire.Refused{Code: connect.CodeUnavailable, Why: "it led, and has handed over: ask again"}
+	if m.ID == s.member.ID { // leadership is not handed over: hashicorp/raft#696
+		return &wire.Refused{Code: connect.CodeFailedPrecondition, Why: "it leads: restart it, so that another coordinator does, and ask again"}
 	}
 	var lacking []string
 	for v := range s.live.Now().Versions() {
@@ -182,12 +179,10 @@ func (s *Server) unvote(ctx context.Context) {
 		if !state.Gone(cluster.NodeID(v.ID)) {
 			continue
 		}
-		if v.ID == string(s.member.ID) { // elected by voters that did not know yet
-			err = s.store.HandOver(ctx)
-		} else {
-			err = s.removeVoter(ctx, v)
+		if v.ID == string(s.member.ID) {
+			return // elected by voters that did not know yet; as soon as they do, they do not hear it any more
 		}
-		if err != nil {
+		if err := s.removeVoter(ctx, v); err != nil {
 			s.log.Warn("a removed coordinator still is a voter", "id", v.ID, "err", err)
 		}
 		return

@@ -50,22 +50,6 @@ func (s *Store) RemoveServer(ctx context.Context, id string) error {
 	})
 }
 
-// HandOver lets another voter lead: the one whose log is the longest. Leader only. It returns once that one has been told, and fails if
-// none is in reach.
-func (s *Store) HandOver(ctx context.Context) error {
-	done := make(chan error, 1)
-	go func() { done <- s.raft.LeadershipTransfer().Error() }() // bounded by the election timeout
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("hand over the leadership: %w", err)
-		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("hand over the leadership: %w", ctx.Err())
-	}
-}
-
 func (s *Store) change(ctx context.Context, what string, start func(time.Duration) raft.IndexFuture) error {
 	done := make(chan error, 1)
 	go func() { done <- s.finish(start(s.config.ElectionTimeout).Error()) }()

@@ -156,26 +156,7 @@ func (a *app) remove() *cobra.Command {
 			if connect.CodeOf(err) != connect.CodeNotFound {
 				return err
 			}
-			return a.removeMember(cmd, c, args[0])
+			_, err = c.Members.RemoveMember(cmd.Context(), connect.NewRequest(&adminv1.RemoveMemberRequest{Member: args[0]}))
+			return err
 		})}
-}
-
-const (
-	removeAgain = time.Second // pause while another coordinator takes over the leadership
-	removeTries = 15
-)
-
-// removeMember asks again while the leadership is on its way: a coordinator that leads hands over first.
-func (a *app) removeMember(cmd *cobra.Command, c *client.Client, name string) error {
-	for try := 1; ; try++ {
-		_, err := c.Members.RemoveMember(cmd.Context(), connect.NewRequest(&adminv1.RemoveMemberRequest{Member: name}))
-		if connect.CodeOf(err) != connect.CodeUnavailable || try == removeTries {
-			return err
-		}
-		select {
-		case <-time.After(removeAgain):
-		case <-cmd.Context().Done():
-			return err
-		}
-	}
 }
