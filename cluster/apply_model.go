@@ -214,9 +214,15 @@ func (a *Alias) endCanary(unfollow bool) {
 	}
 }
 
+// wakes says whether a version has no replica only because nobody calls it: the first request brings one.
+func (s *State) wakes(v VersionID) bool {
+	d, ok := s.deployments.Get(v)
+	return ok && d.Need != nil && d.Wanted() == 0
+}
+
 // checkFlip refuses to point clients from a version that answers to one that does not.
 func (s *State) checkFlip(from, to VersionID, subject string) error {
-	if from != to && s.answers(from) && !s.answers(to) {
+	if from != to && s.answers(from) && !s.answers(to) && !s.wakes(to) {
 		return reject(ReasonNoReplica, subject, "%s has a ready replica and %s has none", from, to)
 	}
 	return nil
