@@ -14,6 +14,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/skein-project/skein/audit"
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/internal/table"
@@ -57,6 +58,9 @@ func pick[V any](d draw, all iter.Seq[V]) (v V) {
 }
 
 func (d draw) command() Command {
+	if d.s.Cluster().Feature >= 2 && d.n(0, 2) == 0 {
+		return d.platform()
+	}
 	switch d.n(0, 32) {
 	case 0, 1, 2:
 		return d.putNode(d.node())
@@ -191,7 +195,7 @@ func (d draw) envelope() Envelope {
 
 // founded is a state with members, nodes, versions and deployments, so that random commands have something to work on.
 func founded(t *rapid.T) (State, []Envelope) {
-	e := Envelope{V: EnvelopeFormat, Txns: []Txn{{Do: []Command{Init{ID: "c"}}}}}
+	e := Envelope{V: EnvelopeFormat, Txns: []Txn{{Do: []Command{Init{ID: "c", Feature: rapid.IntRange(0, 2).Draw(t, "feature")}}}}}
 	for _, id := range []NodeID{"m1", "m2", "m3"} {
 		e.Txns = append(e.Txns, Txn{Do: []Command{PutMember{Member{ID: id, Role: RoleCoordinator, Addr: "a:1"}, 0}}})
 	}
@@ -224,7 +228,7 @@ func dump(t *rapid.T, s State) string {
 
 // body is the snapshot without what every entry changes: index, time and the checksum over them.
 func body(t *rapid.T, s State) string {
-	s.index, s.at = 0, 0
+	s.index, s.at, s.audit = 0, 0, audit.Head{} // what is rejected is recorded too
 	return dump(t, s)
 }
 
@@ -283,6 +287,7 @@ func TestInvariants(t *testing.T) {
 			checkDerived(t, after)
 			checkMemory(t, before, after)
 			checkReferences(t, after)
+			checkPlatform(t, before, after)
 			for r := range after.Replicas() {
 				if old, ok := before.Replica(r.ReplicaID); ok && old.Epoch == r.Epoch {
 					continue
