@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -22,9 +24,14 @@ var ErrRefused = errors.New("json refused")
 
 // level is an object or array that is open.
 type level struct {
-	keys map[string]struct{} // nil in an array
-	key  bool                // an object that expects a key next
+	object bool
+	key    bool                // an object that expects a key next
+	few    [][]byte            // its keys, while they are so few that to look at each is fastest
+	many   map[string]struct{} // its keys, when they are more; else nil
 }
+
+// fewKeys is how many keys are looked at one by one.
+const fewKeys = 16
 
 // Check says whether data is one JSON value (RFC 8259) in UTF-8 without byte order mark, within the limits, and without a key
 // that an object has twice. It needs memory in proportion to the keys of the objects that are open.
@@ -77,54 +84,102 @@ func syntax(data []byte) error {
 	return io.ErrUnexpectedEOF
 }
 
-// checkKeys walks the tokens of a valid text.
+// checkKeys walks a valid text.
 func checkKeys(data []byte, limit int) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	var open []level
-	for n := 0; ; {
-		token, err := dec.Token()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrRefused, err)
-		}
-		if token == json.Delim('}') || token == json.Delim(']') {
+	var open []level // those beyond its length are kept for their memory
+	for i, n := 0, 0; i < len(data); {
+		switch data[i] {
+		case ' ', '\t', '\n', '\r', ':':
+			i++
+			continue
+		case ',':
+			open[len(open)-1].key = open[len(open)-1].object
+			i++
+			continue
+		case '}', ']':
 			open = open[:len(open)-1]
+			i++
 			continue
 		}
 		if n++; n > limit {
 			return fmt.Errorf("%w: more than %d values", ErrRefused, limit)
 		}
-		if len(open) > 0 {
-			if err := open[len(open)-1].next(token); err != nil {
+		size := width(data[i:])
+		if token := data[i : i+size]; token[0] == '{' || token[0] == '[' {
+			open = enter(open, token[0] == '{')
+		} else if len(open) > 0 && open[len(open)-1].key {
+			if err := open[len(open)-1].note(token); err != nil {
 				return err
 			}
 		}
-		switch token {
-		case json.Delim('{'):
-			open = append(open, level{keys: map[string]struct{}{}, key: true})
-		case json.Delim('['):
-			open = append(open, level{})
-		}
+		i += size
 	}
+	return nil
 }
 
-// next notes a key or a value of the level.
-func (l *level) next(token json.Token) error {
-	if l.keys == nil {
-		return nil
+// enter opens an object or array.
+func enter(open []level, object bool) []level {
+	if len(open) == cap(open) {
+		return append(open, level{object: object, key: object})
 	}
-	if !l.key {
-		l.key = true
-		return nil
+	open = open[:len(open)+1]
+	l := &open[len(open)-1]
+	*l = level{object: object, key: object, few: l.few[:0]}
+	return open
+}
+
+// width is the length of the token that a part of a valid text begins with.
+func width(data []byte) int {
+	i := 1
+	switch data[0] {
+	case '{', '[':
+	case '"':
+		for ; data[i] != '"'; i++ {
+			if data[i] == '\\' {
+				i++
+			}
+		}
+		i++
+	default: // a number, true, false or null
+		for i < len(data) && !strings.ContainsRune(" \t\n\r,]}", rune(data[i])) {
+			i++
+		}
 	}
-	key, _ := token.(string)
-	if _, twice := l.keys[key]; twice {
+	return i
+}
+
+// note takes the next key of an object, in its quotes.
+func (l *level) note(quoted []byte) error {
+	l.key = false
+	key := quoted[1 : len(quoted)-1]
+	if bytes.IndexByte(key, '\\') >= 0 {
+		var text string
+		if err := json.Unmarshal(quoted, &text); err != nil {
+			return fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		key = []byte(text)
+	}
+	if l.has(key) {
 		return fmt.Errorf("%w: key %.80q twice", ErrRefused, key)
 	}
-	l.keys[key] = struct{}{}
-	l.key = false
+	switch {
+	case l.many != nil:
+		l.many[string(key)] = struct{}{}
+	case len(l.few) < fewKeys:
+		l.few = append(l.few, key)
+	default:
+		l.many = make(map[string]struct{}, 2*fewKeys)
+		for _, k := range append(l.few, key) {
+			l.many[string(k)] = struct{}{}
+		}
+	}
 	return nil
+}
+
+func (l *level) has(key []byte) bool {
+	if l.many != nil {
+		_, ok := l.many[string(key)]
+		return ok
+	}
+	return slices.ContainsFunc(l.few, func(k []byte) bool { return bytes.Equal(k, key) })
 }
