@@ -40,6 +40,7 @@ type Coordinator interface {
 	Recording(ctx context.Context) (scheduler.Recording, error)
 	BeginBlob(x blob.Index) (missing []int, err error)
 	WriteChunk(d blob.Digest, chunk int, data []byte) error
+	Standing(ctx context.Context) map[cluster.NodeID]wire.Standing
 	RemoveMember(ctx context.Context, asker cluster.Asker, id cluster.NodeID) error
 	Backup(ctx context.Context, asker cluster.Asker, blobs bool, to io.Writer) error
 	AuditHead() (head audit.Signed, authority []byte, err error)

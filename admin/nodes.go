@@ -9,6 +9,7 @@ import (
 
 	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
 	"github.com/skein-project/skein/api/skein/admin/v1/adminv1connect"
+	"github.com/skein-project/skein/backup"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/wire"
@@ -101,12 +102,19 @@ type clusters struct{ *Handler }
 
 var _ adminv1connect.ClusterServiceHandler = clusters{}
 
-func (h clusters) GetStatus(context.Context, *connect.Request[adminv1.GetStatusRequest]) (*connect.Response[adminv1.GetStatusResponse], error) {
+func (h clusters) GetStatus(ctx context.Context, _ *connect.Request[adminv1.GetStatusRequest]) (*connect.Response[adminv1.GetStatusResponse], error) {
 	s := h.c.Live().Now()
 	res := &adminv1.GetStatusResponse{Cluster: s.Cluster().ID, Index: uint64(s.Index()), Software: h.c.Software()}
-	leader := h.c.LeaderID()
+	if b, ok := backup.Last(s); ok {
+		res.BackupMs = int64(b.At)
+	}
+	leader, standing := h.c.LeaderID(), h.c.Standing(ctx)
 	for m := range s.Members() {
-		res.Members = append(res.Members, &adminv1.MemberView{Id: string(m.ID), Name: m.Name, Role: string(m.Role), Addr: m.Addr, Api: m.API, Leader: m.ID == leader})
+		v := &adminv1.MemberView{Id: string(m.ID), Name: m.Name, Role: string(m.Role), Addr: m.Addr, Api: m.API, Leader: m.ID == leader}
+		if st, ok := standing[m.ID]; ok {
+			v.Voter, v.Lag, v.ContactMs = st.Voter, st.Lag, max(-1, st.Contact.Milliseconds())
+		}
+		res.Members = append(res.Members, v)
 	}
 	return connect.NewResponse(res), nil
 }

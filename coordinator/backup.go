@@ -15,22 +15,6 @@ import (
 	"github.com/skein-project/skein/wire"
 )
 
-// lastBackup is the document that says when the cluster was backed up last.
-var lastBackup = cluster.DocumentID{Kind: cluster.Setting, ID: "last-backup"}
-
-// BackedUp is what is noted of a backup.
-type BackedUp struct {
-	At    cluster.Millis `json:"at"`    // when it was begun
-	Index cluster.Index  `json:"index"` // of the state in it
-	Blobs bool           `json:"blobs"` // of models are in it
-}
-
-// LastBackup is when the cluster was backed up last; ok is false if it never was, or a coordinator does not understand the note.
-func LastBackup(s cluster.State) (b BackedUp, ok bool) {
-	d, ok := s.Document(lastBackup)
-	return b, ok && json.Unmarshal(d.Body, &b) == nil
-}
-
 // Backup writes all that the cluster knows, as package backup reads it and unsealed: the state as it is now, the audit log that led
 // there, and, if blobs is set, the blobs of every version. A version whose blobs nobody has goes without them. That it was made is noted in
 // the state, and who asked for it.
@@ -57,7 +41,7 @@ func (s *Server) Backup(ctx context.Context, asker cluster.Asker, blobs bool, to
 	if err := w.Close(); err != nil {
 		return err
 	}
-	return s.noteBackup(ctx, asker, BackedUp{At: begun, Index: state.Index(), Blobs: blobs})
+	return s.noteBackup(ctx, asker, backup.Note{At: begun, Index: state.Index(), Blobs: blobs})
 }
 
 // backUpRecords writes the audit log up to a head.
@@ -164,7 +148,7 @@ func (s *Server) chunk(ctx context.Context, x blob.Index, i int) ([]byte, error)
 }
 
 // noteBackup writes down that there is a backup.
-func (s *Server) noteBackup(ctx context.Context, asker cluster.Asker, b BackedUp) error {
+func (s *Server) noteBackup(ctx context.Context, asker cluster.Asker, b backup.Note) error {
 	body, err := json.Marshal(b)
 	if err != nil {
 		return err
@@ -174,9 +158,9 @@ func (s *Server) noteBackup(ctx context.Context, asker cluster.Asker, b BackedUp
 		if state.Cluster().Feature < 2 {
 			return nil
 		}
-		was, _ := state.Document(lastBackup)
+		was, _ := state.Document(backup.NoteID)
 		rejected, err := s.Propose(ctx, cluster.Txn{Asker: asker, Do: []cluster.Command{
-			cluster.PutDocument{Document: cluster.Document{DocumentID: lastBackup, Body: body}, Was: was.Rev}}})
+			cluster.PutDocument{Document: cluster.Document{DocumentID: backup.NoteID, Body: body}, Was: was.Rev}}})
 		if err != nil {
 			return err
 		}

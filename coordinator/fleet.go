@@ -221,7 +221,15 @@ func (s *Server) notLeader() error {
 
 // ping answers wire.Ping.
 func (s *Server) ping(context.Context, *wire.Empty) (*wire.Pong, error) {
-	return &wire.Pong{ID: s.member.ID, Session: s.session}, nil
+	st := s.store.Stats()
+	pong := &wire.Pong{ID: s.member.ID, Session: s.session, Applied: s.live.Now().Index(), Contact: -1}
+	switch {
+	case s.store.IsLeader():
+		pong.Contact = 0
+	case !st.LastContact.IsZero():
+		pong.Contact = time.Since(st.LastContact).Milliseconds()
+	}
+	return pong, nil
 }
 
 // probeNode answers wire.ProbeNode: the leader wants a second opinion on a silent node.

@@ -150,7 +150,17 @@ func TestRemoveCoordinatorRefused(t *testing.T) {
 	if err := leader.RemoveMember(t.Context(), asker, f.ID(leader)); !refusedAs(err, connect.CodeFailedPrecondition) || !strings.Contains(err.Error(), "it leads") {
 		t.Errorf("the leader itself: %v", err)
 	}
+	fleettest.Within(t, "all vote and are not behind", func() bool {
+		st := leader.Standing(t.Context())
+		return len(st) == 3 && !slices.ContainsFunc(f.Coordinators, func(c *fleettest.Coordinator) bool {
+			s := st[f.ID(c)]
+			return !s.Voter || s.Lag != 0 || s.Contact < 0 || s.Contact > time.Second || c == leader && s.Contact != 0
+		})
+	})
 	f.Stop(others[0])
+	if st := leader.Standing(t.Context())[f.ID(others[0])]; !st.Voter || st.Lag >= 0 || st.Contact >= 0 {
+		t.Errorf("one that does not run: %+v", st)
+	}
 	err := f.Leader().RemoveMember(t.Context(), asker, f.ID(others[1]))
 	if !refusedAs(err, connect.CodeFailedPrecondition) || !strings.Contains(err.Error(), "would be left") {
 		t.Errorf("one of two that answer: %v", err)

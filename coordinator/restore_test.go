@@ -97,7 +97,7 @@ func TestBackupAndRestore(t *testing.T) {
 	f.Token(cluster.RoleNode) // nobody uses it
 	before := leader.Live().Now()
 	file := backUp(t, f, true)
-	if b, ok := coordinator.LastBackup(f.Leader().Live().Now()); !ok || b.Index < before.Index() || !b.Blobs || time.Since(time.UnixMilli(int64(b.At))) > time.Minute {
+	if b, ok := backup.Last(f.Leader().Live().Now()); !ok || b.Index < before.Index() || !b.Blobs || time.Since(time.UnixMilli(int64(b.At))) > time.Minute {
 		t.Errorf("what is noted of the backup: %+v %v", b, ok)
 	}
 	g, out := restored(t, exe, coordinator.Restoring{File: file, KeepKeys: true})

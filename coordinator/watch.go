@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/skein-project/skein/backup"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/scheduler"
 	"github.com/skein-project/skein/telemetry"
@@ -113,7 +114,7 @@ func (s *Server) collectRaft(sheet *telemetry.Sheet) {
 
 // collectState gives what the state says of backups, nodes and replicas.
 func collectState(sheet *telemetry.Sheet, state cluster.State) {
-	if b, ok := LastBackup(state); ok {
+	if b, ok := backup.Last(state); ok {
 		sheet.Gauge(telemetry.BackupAge, time.Since(time.UnixMilli(int64(b.At))).Seconds())
 	}
 	for n := range state.Nodes() {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -22,6 +23,16 @@ type Empty struct{}
 type Pong struct {
 	ID      cluster.NodeID `json:"id"`
 	Session uint64         `json:"session"` // random per start of the process
+
+	Applied cluster.Index `json:"applied,omitempty"`    // of a coordinator: the log's newest entry that it has applied
+	Contact int64         `json:"contact_ms,omitempty"` // of a coordinator: since it heard the leader; -1 = never
+}
+
+// Standing is how a coordinator stands in the log.
+type Standing struct {
+	Voter   bool
+	Lag     int64         // entries that it has not applied yet, as of about now; −1 = it does not answer
+	Contact time.Duration // since it heard the leader; negative = it does not answer, or never did
 }
 
 // ProbeNodeRequest asks another coordinator to probe a node from where it is.

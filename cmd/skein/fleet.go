@@ -24,18 +24,39 @@ func (a *app) status() *cobra.Command {
 			return err
 		}
 		if a.output == "table" {
-			fmt.Fprintf(cmd.OutOrStdout(), "cluster %s, entry %d, software %s\n\n", res.Msg.Cluster, res.Msg.Index, res.Msg.Software)
+			fmt.Fprintf(cmd.OutOrStdout(), "cluster %s, entry %d, software %s, %s\n\n", res.Msg.Cluster, res.Msg.Index, res.Msg.Software, backedUp(res.Msg.BackupMs))
 		}
-		return a.show(cmd, res.Msg, "NAME ROLE LEADS ADDRESS API ID", func(row func(...any)) {
+		return a.show(cmd, res.Msg, "NAME ROLE LEADS VOTER BEHIND HEARD-LEADER ADDRESS API ID", func(row func(...any)) {
 			for _, m := range res.Msg.Members {
 				leads := ""
 				if m.Leader {
 					leads = "yes"
 				}
-				row(m.Name, m.Role, leads, m.Addr, m.Api, m.Id)
+				voter, behind, heard := "", "", ""
+				if m.Role == "coordinator" {
+					voter, behind, heard = "no", "no answer", "no answer"
+					if m.Voter {
+						voter = "yes"
+					}
+					if m.Lag >= 0 {
+						behind, heard = fmt.Sprint(m.Lag), "never"
+					}
+					if m.ContactMs >= 0 {
+						heard = (time.Duration(m.ContactMs) * time.Millisecond).String() + " ago"
+					}
+				}
+				row(m.Name, m.Role, leads, voter, behind, heard, m.Addr, m.Api, m.Id)
 			}
 		})
 	}}
+}
+
+// backedUp says how old the newest backup is.
+func backedUp(ms int64) string {
+	if ms == 0 {
+		return "never backed up"
+	}
+	return "backed up " + time.Since(time.UnixMilli(ms)).Round(time.Second).String() + " ago"
 }
 
 func (a *app) nodes() *cobra.Command {

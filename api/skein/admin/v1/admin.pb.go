@@ -2942,13 +2942,19 @@ func (*GetStatusRequest) Descriptor() ([]byte, []int) {
 }
 
 type MemberView struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Role          string                 `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
-	Addr          string                 `protobuf:"bytes,4,opt,name=addr,proto3" json:"addr,omitempty"`
-	Api           string                 `protobuf:"bytes,5,opt,name=api,proto3" json:"api,omitempty"`
-	Leader        bool                   `protobuf:"varint,6,opt,name=leader,proto3" json:"leader,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Id     string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name   string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Role   string                 `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
+	Addr   string                 `protobuf:"bytes,4,opt,name=addr,proto3" json:"addr,omitempty"`
+	Api    string                 `protobuf:"bytes,5,opt,name=api,proto3" json:"api,omitempty"`
+	Leader bool                   `protobuf:"varint,6,opt,name=leader,proto3" json:"leader,omitempty"`
+	// Of coordinators: it has a vote in the log.
+	Voter bool `protobuf:"varint,7,opt,name=voter,proto3" json:"voter,omitempty"`
+	// Of coordinators: entries of the log that it has not applied yet; -1 = it does not answer.
+	Lag int64 `protobuf:"varint,8,opt,name=lag,proto3" json:"lag,omitempty"`
+	// Of coordinators: milliseconds since it heard the leader; -1 = it does not answer, or never did.
+	ContactMs     int64 `protobuf:"varint,9,opt,name=contact_ms,json=contactMs,proto3" json:"contact_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3025,12 +3031,35 @@ func (x *MemberView) GetLeader() bool {
 	return false
 }
 
+func (x *MemberView) GetVoter() bool {
+	if x != nil {
+		return x.Voter
+	}
+	return false
+}
+
+func (x *MemberView) GetLag() int64 {
+	if x != nil {
+		return x.Lag
+	}
+	return 0
+}
+
+func (x *MemberView) GetContactMs() int64 {
+	if x != nil {
+		return x.ContactMs
+	}
+	return 0
+}
+
 type GetStatusResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
-	Members       []*MemberView          `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
-	Software      string                 `protobuf:"bytes,4,opt,name=software,proto3" json:"software,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Cluster  string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Index    uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	Members  []*MemberView          `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	Software string                 `protobuf:"bytes,4,opt,name=software,proto3" json:"software,omitempty"`
+	// When the newest backup was begun; 0 = there is none.
+	BackupMs      int64 `protobuf:"varint,5,opt,name=backup_ms,json=backupMs,proto3" json:"backup_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3091,6 +3120,13 @@ func (x *GetStatusResponse) GetSoftware() string {
 		return x.Software
 	}
 	return ""
+}
+
+func (x *GetStatusResponse) GetBackupMs() int64 {
+	if x != nil {
+		return x.BackupMs
+	}
+	return 0
 }
 
 type CreateKeyRequest struct {
@@ -3845,7 +3881,7 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x1d\n" +
 	"\n" +
 	"expires_ms\x18\x02 \x01(\x03R\texpiresMs\"\x12\n" +
-	"\x10GetStatusRequest\"\x82\x01\n" +
+	"\x10GetStatusRequest\"\xc9\x01\n" +
 	"\n" +
 	"MemberView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
@@ -3853,12 +3889,17 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\x04role\x18\x03 \x01(\tR\x04role\x12\x12\n" +
 	"\x04addr\x18\x04 \x01(\tR\x04addr\x12\x10\n" +
 	"\x03api\x18\x05 \x01(\tR\x03api\x12\x16\n" +
-	"\x06leader\x18\x06 \x01(\bR\x06leader\"\x95\x01\n" +
+	"\x06leader\x18\x06 \x01(\bR\x06leader\x12\x14\n" +
+	"\x05voter\x18\a \x01(\bR\x05voter\x12\x10\n" +
+	"\x03lag\x18\b \x01(\x03R\x03lag\x12\x1d\n" +
+	"\n" +
+	"contact_ms\x18\t \x01(\x03R\tcontactMs\"\xb2\x01\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x124\n" +
 	"\amembers\x18\x03 \x03(\v2\x1a.skein.admin.v1.MemberViewR\amembers\x12\x1a\n" +
-	"\bsoftware\x18\x04 \x01(\tR\bsoftware\"\xc5\x01\n" +
+	"\bsoftware\x18\x04 \x01(\tR\bsoftware\x12\x1b\n" +
+	"\tbackup_ms\x18\x05 \x01(\x03R\bbackupMs\"\xc5\x01\n" +
 	"\x10CreateKeyRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05admin\x18\x02 \x01(\bR\x05admin\x12\x16\n" +
