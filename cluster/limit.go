@@ -64,6 +64,9 @@ func (s State) Limit(id quota.ID) (quota.Limit, bool) {
 	return quota.Limit{}, false
 }
 
+// SameLimits says that the limits of two states are the same; the converse need not hold. Comparing costs nothing.
+func (s State) SameLimits(o State) bool { return s.limits == o.limits }
+
 // PutLimits sets all limits of a subject; none removes the record. A balance stays as long as its limit does.
 type PutLimits struct {
 	Set LimitSet `json:"set"`

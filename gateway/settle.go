@@ -93,17 +93,36 @@ func (s *Server) Settle(ctx context.Context, a Account) error {
 	return t.keep()
 }
 
-// follow hands every state to the till.
+// restFor is how many times as long as the till took to follow a state it rests from those that change little for it.
+const restFor = 10
+
+// follow hands states to the till: at once where a settlement of this gateway was applied or limits were written, else when it has rested.
+// Other gateways settle all the time, which moves what is free and nothing that this gateway holds, and its purses may be many.
 func (t *teller) follow(ctx context.Context) {
+	var last cluster.State
+	var rested time.Time
 	for {
 		state, changed := t.s.live.Load()
-		t.l.follow(state, t.Gateway)
+		now := time.Now()
+		var later <-chan time.Time
+		if now.Before(rested) && !concerns(t.Gateway, last, state) {
+			later = time.After(rested.Sub(now))
+		} else if state.Index() != last.Index() || last.Index() == 0 {
+			t.l.follow(state, t.Gateway)
+			last, rested = state, time.Now().Add(restFor*time.Since(now))
+		}
 		select {
 		case <-changed:
+		case <-later:
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// concerns says that what a gateway may spend can differ in a newer state.
+func concerns(gateway cluster.NodeID, last, state cluster.State) bool {
+	return !state.SameLimits(last) || markOf(state, gateway) != markOf(last, gateway)
 }
 
 func (t *teller) run(ctx context.Context) {
