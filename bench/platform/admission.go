@@ -18,17 +18,17 @@ func (b *bench) admission(ctx context.Context) (benchfile.Section, error) {
 	s := benchfile.Section{Title: "Admission", How: []string{
 		"Go benchmarks. A completion of the OpenAI API from its first byte to where a replica is chosen, and from its end: with the key, the grants, twelve",
 		"limits (of all together, a tenant, an application and a key), 16 tokens on the bill, metrics and a line of the log, and by the same steps without any of these.",
-		"\"added\" is their difference. \"request\" is the whole of it: over loopback, from a client that reuses its memory, through a stand-alone gateway with all of",
-		"that, a worker that answers 16 tokens at once, and back. Its allocations are those of all in the process, less those of the same call of the worker alone,",
-		"less what an idle fleet allocates meanwhile. \"share\" is what admission adds to the rest of them. \"refill\" is a request that finds an empty purse and waits for a settlement,",
-		"in turn with the next one of the same tenant; the three coordinators write to one disk."}}
+		"\"added\" is their difference. \"request\" is the whole of it: over loopback, from a client that allocates nothing, through a stand-alone gateway with all of",
+		"that, a worker that answers 16 tokens at once, and back. Its allocations are the gateway's: those of the process, less the worker's (a call of the worker in",
+		"this process less one of a worker in another), less those of an idle fleet. \"share\" is what admission adds to the rest of them.",
+		"\"refill\" is a request that finds an empty purse and waits for a settlement, in turn with the next one of the same tenant; there are three coordinators."}}
 	parts := gobench.Benchmark{Package: "gateway", Match: "^BenchmarkAdmission$", Time: "10000x", Take: []gobench.Figure{
 		{Benchmark: "Admission/with", Metric: "p50-µs"}, {Benchmark: "Admission/with", Metric: "allocs/op"},
 		{Benchmark: "Admission/without", Metric: "p50-µs"}, {Benchmark: "Admission/without", Metric: "allocs/op"}}}
-	whole := gobench.Benchmark{Package: "bench/platform", Match: "^Benchmark(Request|Worker|Refill)$", Time: "1000x", Take: []gobench.Figure{
+	whole := gobench.Benchmark{Package: "bench/platform", Match: "^Benchmark(Request|Worker|Call|Refill)$", Time: "1000x", Take: []gobench.Figure{
 		{Benchmark: "Request", Metric: "p50-us"}, {Benchmark: "Request", Metric: "allocs"}, {Benchmark: "Worker", Metric: "p50-us"},
-		{Benchmark: "Worker", Metric: "allocs"}, {Benchmark: "Refill", Metric: "first-p50-us"}, {Benchmark: "Refill", Metric: "next-p50-us"}}}
-	var added, with, allocs, share, request, refill benchfile.Series
+		{Benchmark: "Worker", Metric: "allocs"}, {Benchmark: "Call", Metric: "allocs"}, {Benchmark: "Refill", Metric: "first-p50-us"}, {Benchmark: "Refill", Metric: "next-p50-us"}}}
+	var added, with, allocs, share, request, refill, gateway benchfile.Series
 	for range b.rounds {
 		part, err := parts.Run(ctx, b.dir)
 		if err != nil {
@@ -42,7 +42,9 @@ func (b *bench) admission(ctx context.Context) (benchfile.Section, error) {
 		with.AddPair(part["Admission/with p50-µs"], part["Admission/without p50-µs"])
 		more := part["Admission/with allocs/op"] - part["Admission/without allocs/op"]
 		allocs.AddPair(part["Admission/with allocs/op"], part["Admission/without allocs/op"])
-		share.Add(100 * more / (all["Request allocs"] - all["Worker allocs"] - more))
+		own := all["Request allocs"] - all["Worker allocs"] + all["Call allocs"]
+		gateway.Add(own)
+		share.Add(100 * more / (own - more))
 		request.AddPair(all["Request p50-us"], all["Worker p50-us"])
 		refill.AddPair(all["Refill first-p50-us"], all["Refill next-p50-us"])
 	}
@@ -51,6 +53,7 @@ func (b *bench) admission(ctx context.Context) (benchfile.Section, error) {
 		share.Record("admission/allocations/share", "percent", benchfile.Lower, "").WithGoal(allocsGoal),
 		with.Record("admission/p50", "us", benchfile.Lower, "without admission"),
 		allocs.Record("admission/allocations", "allocations", benchfile.Lower, "without admission"),
+		gateway.Record("admission/request/allocations", "allocations", benchfile.Lower, ""),
 		request.Record("admission/request/p50", "us", benchfile.Lower, "the worker alone"),
 		refill.Record("admission/refill/p50", "us", benchfile.Lower, "with a full purse")}
 	return s, nil

@@ -40,7 +40,7 @@ func TestWorld(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if v, err := r.apply(); err != nil || v <= 0 {
+		if v, err := r.apply(1); err != nil || v <= 0 {
 			t.Errorf("%s: %g, %v", c.name, v, err)
 		}
 	}

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
@@ -13,6 +17,7 @@ import (
 	"time"
 
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/engine/sample"
 	"github.com/skein-project/skein/gateway"
 	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/internal/benchfile"
@@ -173,10 +178,87 @@ func BenchmarkWorker(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	req := &wire.GenerateRequest{Replica: route.Replica, Epoch: route.Epoch, Tokens: []int32{1, 2, 3, 4, 5, 6}, MaxTokens: tokens}
+	generate(b, d, route.Head(), &wire.GenerateRequest{Replica: route.Replica, Epoch: route.Epoch, Tokens: []int32{1, 2, 3, 4, 5, 6}, MaxTokens: tokens})
+}
+
+// workerVariable makes the test program a worker: its value is the folder of the worker's membership.
+const workerVariable = "SKEIN_BENCH_WORKER"
+
+func TestMain(m *testing.M) {
+	dir := os.Getenv(workerVariable)
+	if dir == "" {
+		os.Exit(m.Run())
+	}
+	if err := work(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// work answers generations in a process of its own, says where, and ends with its standard input.
+func work(dir string) error {
+	member, err := wire.LoadMembership(dir)
+	if err != nil {
+		return err
+	}
+	creds, err := wire.NewCredentials(member.Papers)
+	if err != nil {
+		return err
+	}
+	l, err := wire.Listen("127.0.0.1:0", creds, fleettest.Log())
+	if err != nil {
+		return err
+	}
+	mux := wire.NewMux()
+	wire.HandleStream(mux, wire.Generate, func(_ context.Context, r *wire.GenerateRequest, send func(*wire.GenerateResponse) error) error {
+		for range r.MaxTokens {
+			if err := send(&wire.GenerateResponse{Tokens: make([]sample.Choice, 1)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	ctx, stop := context.WithCancel(context.Background())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // until it ends, however
+		stop()
+	}()
+	fmt.Println(l.Addr())
+	return l.Serve(ctx, mux)
+}
+
+// BenchmarkCall is the same call of a worker in another process: the half of it that is the gateway's.
+func BenchmarkCall(b *testing.B) {
+	f := fleettest.New(b, 1, "")
+	d, dir := f.Dialer(f.Enrol(cluster.RoleGateway, "g")), b.TempDir()
+	if err := f.Enrol(cluster.RoleNode, "w").Save(dir); err != nil {
+		b.Fatal(err)
+	}
+	worker := exec.Command(os.Args[0])
+	worker.Env, worker.Stderr = append(os.Environ(), workerVariable+"="+dir), os.Stderr
+	stdin, err1 := worker.StdinPipe()
+	stdout, err2 := worker.StdoutPipe()
+	if err := errors.Join(err1, err2, worker.Start()); err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		if err := errors.Join(stdin.Close(), worker.Wait()); err != nil {
+			b.Error(err)
+		}
+	}()
+	addr, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	generate(b, d, strings.TrimSpace(addr), &wire.GenerateRequest{Tokens: []int32{1, 2, 3, 4, 5, 6}, MaxTokens: tokens})
+}
+
+// generate counts calls of a worker.
+func generate(b *testing.B, d *wire.Dialer, addr string, req *wire.GenerateRequest) {
+	b.Helper()
 	counted(b, func() {
 		given := 0
-		err := wire.Read(b.Context(), d, cluster.RoleNode, route.Head(), wire.Generate, req, func(r *wire.GenerateResponse) error {
+		err := wire.Read(b.Context(), d, cluster.RoleNode, addr, wire.Generate, req, func(r *wire.GenerateResponse) error {
 			given += len(r.Tokens)
 			return nil
 		})
