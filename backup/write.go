@@ -49,7 +49,6 @@ const (
 // Writer writes a backup: the state, the audit log, then blobs, each with all its chunks, and the versions that are complete by then.
 type Writer struct {
 	to   io.Writer
-	at   kind
 	open blob.Index // the blob whose chunks come
 	next int        // of them
 	err  error

@@ -116,7 +116,7 @@ func (s *Server) backUpVersion(ctx context.Context, w *backup.Writer, id cluster
 				err = w.Chunk(chunk)
 			}
 			if err != nil { // in the midst of a blob: there is no going on
-				return fmt.Errorf("chunk %d of %s: %v", n, d.Short(), err)
+				return fmt.Errorf("chunk %d of %s: %w", n, d.Short(), err)
 			}
 		}
 		done[d] = true

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +18,9 @@ import (
 
 // restoreWithin is how long it may take, on new machines, from a backup's file to the same answers.
 const restoreWithin = time.Minute
+
+// removedWithin is how long a removed member may go on, with what it takes to ask.
+const removedWithin = 10 * time.Second
 
 // A rehearsal: a fleet with a model is backed up and goes down, and another one on other addresses and in other folders begins from the
 // file. It gives the same answers; what was revoked after the backup stays so.
@@ -106,5 +111,57 @@ func TestRestoreRehearsal(t *testing.T) {
 			}
 			r.says([]string{"audit", "verify"}, "none changed")
 		})
+	}
+}
+
+// Members go by the command line: a gateway answers nobody any more within seconds, and two coordinators go on without the third.
+func TestRemoveCommand(t *testing.T) {
+	s := raise(t, devfleet.Config{Coordinators: 3, Nodes: 1, Gateway: true, Devices: []string{"host:256MiB"}})
+	s.push("../../examples/calc", "calc")
+	s.serve(&adminv1.ServeRequest{Model: "calc"})
+	sum := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // it may also wait for somebody who listens to it
+		defer cancel()
+		_, err := generate(ctx, s.ask, "calc", "sort 9 1 5 =", 8, func() {})
+		return err
+	}
+	s.until("the gateway to answer", func(context.Context) error { return sum() })
+	began := time.Now()
+	s.says([]string{"remove", "gateway-1"})
+	s.until("the gateway to answer nobody", func(context.Context) error {
+		if sum() == nil {
+			return errors.New("it answers")
+		}
+		return nil
+	})
+	took := time.Since(began)
+	t.Logf("a removed gateway was silent after %.1f s", took.Seconds())
+	if took > removedWithin {
+		t.Errorf("a removed gateway answered for %v", took)
+	}
+	s.refuses(exitRefused, "does not exist", "remove", "gateway-1")
+	s.refuses(exitRefused, "drain it", "remove", "node-1")
+	status, err := s.admin.Cluster.GetStatus(t.Context(), connect.NewRequest(&adminv1.GetStatusRequest{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var leader, goes string
+	for _, m := range status.Msg.Members {
+		switch {
+		case m.Leader:
+			leader = m.Name
+		case m.Name != "coordinator-1": // where the operator's API is asked
+			goes = m.Name
+		}
+	}
+	s.refuses(exitRefused, "it leads", "remove", leader)
+	s.says([]string{"remove", goes})
+	s.Process(goes).Stop()
+	s.says([]string{"status"}, "yes")
+	if out, _ := s.command(exitOK, "status"); strings.Contains(out, goes) {
+		t.Errorf("%s is still there:\n%s", goes, out)
+	}
+	if _, err := generate(t.Context(), s.admin, "calc", "sort 9 1 5 =", 8, func() {}); err != nil {
+		t.Errorf("two of three coordinators: %v", err)
 	}
 }

@@ -31,7 +31,7 @@ func Secret(f *os.File, prompt string, twice bool) ([]byte, error) {
 	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &quiet); err != nil {
 		return nil, err
 	}
-	defer unix.IoctlSetTermios(fd, unix.TCSETS, old)
+	defer func() { _ = unix.IoctlSetTermios(fd, unix.TCSETS, old) }() // there is nothing else to try
 	in := bufio.NewReader(io.LimitReader(f, 2*maxSecret))
 	ask := func(prompt string) (string, error) {
 		fmt.Fprint(f, prompt)
