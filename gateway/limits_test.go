@@ -114,6 +114,20 @@ func TestOneOfAHundredPasses(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	// On a machine that is slow enough every one of them may give up waiting for what another gateway has not given back yet.
+	fleettest.Within(t, "one passes", func() bool {
+		for _, g := range gateways {
+			if passed.Load() == 0 && complete(t, g, key, 2).status == http.StatusOK {
+				passed.Add(1)
+			}
+		}
+		return passed.Load() > 0
+	})
+	for i := range 9 {
+		if r := complete(t, gateways[i%3], key, 2); r.status == http.StatusOK {
+			passed.Add(1)
+		}
+	}
 	if passed.Load() != 1 {
 		t.Errorf("%d passed", passed.Load())
 	}
