@@ -174,7 +174,9 @@ func TestWatching(t *testing.T) {
 	w := watch(t)
 	t.Run("metrics", func(t *testing.T) { w.metrics(t) })
 	t.Run("traces", func(t *testing.T) { w.traces(t) })
+	t.Run("sockets", func(t *testing.T) { w.sockets(t) })
 	t.Run("secrets", func(t *testing.T) { w.secrets(t) })
+	t.Run("disk", func(t *testing.T) { w.disk(t) })
 }
 
 // get asks an address with a bearer token.
