@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/hashicorp/raft"
 
 	"github.com/skein-project/skein/cluster"
@@ -305,5 +306,30 @@ func TestReplayedSettlements(t *testing.T) {
 		if last, ok := leader.Live().Now().LastSettled(g.ID); !ok || last.Session != 7 {
 			t.Errorf("%s settled last %+v", g.Name, last)
 		}
+	}
+}
+
+// A join token lives for fifteen minutes at the most, whatever life it is asked for, and is worth nothing after its end (attack case 5).
+func TestTokensEnd(t *testing.T) {
+	t.Parallel()
+	f := fleettest.New(t, 1, "")
+	c := f.Leader()
+	for asked, want := range map[time.Duration]time.Duration{time.Minute: time.Minute, 24 * time.Hour: wire.JoinTokenLife, math.MaxInt64: wire.JoinTokenLife} {
+		before := max(cluster.Millis(time.Now().UnixMilli()), c.Live().Now().At())
+		_, record := c.NewJoinToken(cluster.RoleNode, asked)
+		if life := time.Duration(record.Expires-before) * time.Millisecond; life < want || life > want+10*time.Second || wire.JoinTokenLife > 15*time.Minute {
+			t.Errorf("asked for %v: it lives for %v", asked, life)
+		}
+	}
+	text, record := c.NewJoinToken(cluster.RoleNode, time.Second)
+	record.Expires = max(cluster.Millis(time.Now().UnixMilli()), c.Live().Now().At()) + 1500
+	f.Do(c, cluster.PutJoinToken{Token: record})
+	token, err := wire.ParseToken(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fleettest.Within(t, "its end", func() bool { return cluster.Millis(time.Now().UnixMilli()) > record.Expires })
+	if _, err := wire.JoinCluster(t.Context(), c.Config.Listen, token, wire.NewID(), "late"); !refusedAs(err, connect.CodePermissionDenied) {
+		t.Errorf("a token after its end: %v", err)
 	}
 }
