@@ -3,6 +3,7 @@ package coordinator_test
 import (
 	"bytes"
 	"compress/lzw"
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
@@ -15,6 +16,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -331,5 +333,52 @@ func TestTokensEnd(t *testing.T) {
 	fleettest.Within(t, "its end", func() bool { return cluster.Millis(time.Now().UnixMilli()) > record.Expires })
 	if _, err := wire.JoinCluster(t.Context(), c.Config.Listen, token, wire.NewID(), "late"); !refusedAs(err, connect.CodePermissionDenied) {
 		t.Errorf("a token after its end: %v", err)
+	}
+}
+
+// The feature level rises with what coordinators say themselves, not with what gossip says of them: it would stop those that do not
+// understand it (attack case 4).
+func TestFeatureIsAsked(t *testing.T) {
+	t.Parallel()
+	f := fleettest.New(t, 2, "")
+	leader, follower := f.Leader(), f.Follower()
+	if !leader.Understood(t.Context(), cluster.Feature) || leader.Understood(t.Context(), cluster.Feature+1) {
+		t.Error("not what all understand")
+	}
+	liar := f.Enrol(cluster.RoleCoordinator, "liar")
+	creds, err := wire.NewCredentials(liar.Papers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := wire.Listen("127.0.0.1:0", creds, fleettest.Log())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	answer := atomic.Pointer[wire.Pong]{}
+	mux := wire.NewMux()
+	wire.Handle(mux, wire.Ping, func(context.Context, *wire.Empty) (*wire.Pong, error) { return answer.Load(), nil })
+	go l.Serve(ctx, mux)
+	defer l.Close()
+	f.Do(leader, cluster.PutMember{Member: cluster.Member{ID: liar.ID, Role: cluster.RoleCoordinator, Name: "liar", Addr: l.Addr().String()}})
+	for name, c := range map[string]struct {
+		pong wire.Pong
+		want bool
+	}{
+		"as new":       {wire.Pong{ID: liar.ID, Feature: cluster.Feature}, true},
+		"older":        {wire.Pong{ID: liar.ID, Feature: cluster.Feature - 1}, false},
+		"from before":  {wire.Pong{ID: liar.ID}, false},
+		"another's id": {wire.Pong{ID: f.ID(follower), Feature: cluster.Feature}, false},
+	} {
+		answer.Store(&c.pong)
+		if got := leader.Understood(t.Context(), cluster.Feature); got != c.want {
+			t.Errorf("a coordinator that is %s: %v", name, got)
+		}
+	}
+	answer.Store(&wire.Pong{ID: liar.ID, Feature: cluster.Feature})
+	f.Stop(follower)
+	if leader.Understood(t.Context(), cluster.Feature) {
+		t.Error("one that does not answer is taken to understand")
 	}
 }

@@ -208,11 +208,25 @@ func (s *Server) rise(ctx context.Context) {
 	}
 	state := s.live.Now()
 	level := state.Rise(understood)
-	if level == 0 {
+	if level == 0 || !s.understood(ctx, level) {
 		return
 	}
 	rejected, err := s.Propose(ctx, cluster.Txn{Do: []cluster.Command{cluster.SetFeature{Was: state.Cluster().Feature, Feature: level}}})
 	s.log.Info("feature level", "to", level, "rejected", rejected, "err", err)
+}
+
+// understood asks every coordinator itself whether it understands a feature level: what gossip says of it, whoever has the gossip's key can
+// say, and a coordinator that does not understand an entry of the log must stop.
+func (s *Server) understood(ctx context.Context, level int) bool {
+	for _, m := range s.others() {
+		ctx, cancel := context.WithTimeout(ctx, probeWait)
+		pong, err := wire.Call[wire.Empty, wire.Pong](ctx, s.dialer, cluster.RoleCoordinator, m.Addr, wire.Ping, &wire.Empty{})
+		cancel()
+		if err != nil || pong.ID != m.ID || pong.Feature < level {
+			return false
+		}
+	}
+	return level <= cluster.Feature
 }
 
 // addVoter makes a voter of a coordinator that answers: one that cannot be reached would only raise the number of votes that are needed.
