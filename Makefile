@@ -38,7 +38,7 @@ demo: build ort ## the same, then stop: exit 0 if every answer was right
 
 .PHONY: test
 test: build ort ## every property, at most 10 minutes on 2 cores (after make servers also against a real S3 server and OCI registry)
-	SKEIN_ORT_LIB=$(ORT) SKEIN_BIN=$(CURDIR)/bin go test -timeout 25m ./...
+	SKEIN_ORT_LIB=$(ORT) SKEIN_BIN=$(CURDIR)/bin SKEIN_PROMTOOL=$(wildcard $(CURDIR)/build/prometheus/promtool) go test -timeout 25m ./...
 
 .PHONY: test-full
 test-full: build ort servers prometheus ## test, with longer properties, 20 kills, real servers, and what needs Python (SKEIN_PYTHON, default .venv/bin/python)
@@ -83,7 +83,8 @@ arch: ## the layers of ARCHITECTURE.md; never from the cache, which does not see
 
 .PHONY: race
 race: ## the packages with goroutines, under the race detector
-	go test -race -short ./wire ./gossip ./coordinator ./node/... ./gateway/... ./admin ./client ./blob/disk ./raftstore ./gpu/... ./internal/live
+	go test -race -short ./wire ./gossip ./coordinator/... ./node/... ./gateway/... ./admin ./client ./blob/disk ./raftstore ./gpu/... ./internal/live \
+		./notify ./people ./telemetry ./audit/... ./internal/egress
 
 .PHONY: bench
 bench: build ort ## measure the core on this machine into docs/bench, at most 10 minutes (SKEIN_PYTHON adds transformers as a peer)

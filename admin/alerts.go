@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/skein-project/skein/alert"
 	"github.com/skein-project/skein/alert/defaults"
 	"github.com/skein-project/skein/alert/kept"
+	accessv1 "github.com/skein-project/skein/api/skein/access/v1"
 	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
 	"github.com/skein-project/skein/api/skein/admin/v1/adminv1connect"
 	"github.com/skein-project/skein/cluster"
@@ -257,13 +259,27 @@ func (h alerts) DeleteSilence(ctx context.Context, r *connect.Request[adminv1.De
 }
 
 // ListReceivers implements skein.admin.v1.
-func (h alerts) ListReceivers(context.Context, *connect.Request[adminv1.ListReceiversRequest]) (*connect.Response[adminv1.ListReceiversResponse], error) {
+func (h alerts) ListReceivers(ctx context.Context, _ *connect.Request[adminv1.ListReceiversRequest]) (*connect.Response[adminv1.ListReceiversResponse], error) {
 	list, err := documents[alert.Receiver](h.c.Live().Now(), cluster.Receiver)
 	if err != nil {
 		return nil, err
 	}
+	if !callerOf(ctx).May(accessv1.Permission_PERMISSION_ALERTS_WRITE) {
+		for i, r := range list {
+			list[i].URL = hostOf(r.URL)
+		}
+	}
 	out, err := texts(list)
 	return connect.NewResponse(&adminv1.ListReceiversResponse{Receivers: out}), err
+}
+
+// hostOf leaves of a URL what shows where it leads: the rest may be a secret.
+func hostOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host + "/…"
 }
 
 // PutReceiver implements skein.admin.v1.

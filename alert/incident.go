@@ -66,7 +66,7 @@ type Deed struct {
 
 // Links lead from an incident to what explains it.
 type Links struct {
-	Requests []string `json:"requests,omitempty"` // ids of requests that failed, also the ids of their traces
+	Requests []string `json:"requests,omitempty"` // ids of requests that failed, each with that of its trace where it has one: "req-1 trace=4bf9…"
 	Why      string   `json:"why,omitempty"`      // a command
 	Runbook  string   `json:"runbook,omitempty"`
 }

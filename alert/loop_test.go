@@ -2,6 +2,7 @@ package alert
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -471,7 +472,7 @@ func TestTry(t *testing.T) {
 	}
 	r := newRig(t).rules[0]
 	r.Expr = `max("skein_replicas_ready", "1m") < 1.0`
-	got, err := Try(&r, s, start, start.Add(2*time.Hour))
+	got, err := try(t, &r, s, start, start.Add(2*time.Hour))
 	if err != nil || len(got) != 2 {
 		t.Fatalf("%+v, %v", got, err)
 	}
@@ -484,9 +485,31 @@ func TestTry(t *testing.T) {
 			t.Errorf("incident %d from %d to %d, want %+v", i, opened, ended, want)
 		}
 	}
-	if _, err := Try(&r, s, start, start); err == nil {
+	if _, err := try(t, &r, s, start, start); err == nil {
 		t.Error("an empty time is taken")
 	}
+}
+
+// try runs a trial a little at a time; the slices make no difference.
+func try(t *testing.T, r *Rule, s *series.Store, from, to time.Time) (out []Incident, err error) {
+	t.Helper()
+	c, err := NewCompiler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, slice := range []int{1 << 30, 7, 1} {
+		trial, err := c.Try(r, s, from, to)
+		if err != nil {
+			return nil, err
+		}
+		for !trial.Go(slice) {
+		}
+		if got := trial.Incidents(); i > 0 && !reflect.DeepEqual(got, out) {
+			t.Errorf("in slices of %d: %+v, not %+v", slice, got, out)
+		}
+		out = trial.Incidents()
+	}
+	return out, nil
 }
 
 func abs(n int) int { return max(n, -n) }

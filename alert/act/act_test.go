@@ -87,7 +87,7 @@ func TestCommands(t *testing.T) {
 		{"an unknown action", s, "explode", nil, `error: act: unknown action "explode"`},
 	} {
 		commands, err := Commands(c.state, alert.Act{Kind: c.kind, Subject: c.subject, By: 2, Rule: "r"})
-		got := ""
+		var got string
 		if err != nil {
 			got = "error: " + err.Error()
 		} else {

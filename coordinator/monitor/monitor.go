@@ -48,6 +48,7 @@ type Monitor struct {
 	flows     map[flowKey]flowSeen
 	news      chan alert.Input // what came of transitions and notifications
 	questions chan func(*Monitor)
+	trying    chan struct{} // capacity 1
 
 	mu    sync.Mutex
 	notes []alert.Note
@@ -70,7 +71,7 @@ func New(c Coordinator, cfg alert.Config, sender *notify.Sender, log *slog.Logge
 		return nil, fmt.Errorf("make the watching loop: %w", err)
 	}
 	return &Monitor{c: c, loop: loop, sender: sender, log: log, store: series.New(0, 0), shelves: newShelves(), flows: map[flowKey]flowSeen{},
-		news: make(chan alert.Input, 64), questions: make(chan func(*Monitor))}, nil
+		news: make(chan alert.Input, 64), questions: make(chan func(*Monitor)), trying: make(chan struct{}, 1)}, nil
 }
 
 // Run measures once a second and steps the loop until ctx ends; then it waits for what is under way.
@@ -144,7 +145,7 @@ func (m *Monitor) forget(state cluster.State) {
 // subject is what series are of.
 type subject struct{ label, value string }
 
-// subjects are the tenants, versions, nodes and gateways of a state.
+// subjects are the tenants, versions, nodes, gateways and coordinators of a state. A node's, or any member's, disk is called a node.
 func subjects(state cluster.State) map[subject]bool {
 	out := map[subject]bool{{"tenant", cluster.DefaultTenant}: true}
 	for t := range state.Tenants() {
@@ -154,10 +155,13 @@ func subjects(state cluster.State) map[subject]bool {
 		out[subject{"version", v.VersionID.String()}] = true
 	}
 	for n := range state.Nodes() {
-		out[subject{"node", n.Name}], out[subject{"Hostname", n.Name}] = true, true
+		out[subject{"node", n.Name}], out[subject{"Hostname", n.Name}], out[subject{"member", n.Name}] = true, true, true
 	}
 	for x := range state.Members() {
-		out[subject{"gateway", x.Name}] = true
+		out[subject{"gateway", x.Name}], out[subject{"member", x.Name}], out[subject{"node", x.Name}] = true, true, true
+		if x.Role == cluster.RoleCoordinator {
+			out[subject{"coordinator", x.Name}] = true
+		}
 	}
 	return out
 }
@@ -276,13 +280,38 @@ func (m *Monitor) Check(ctx context.Context, r alert.Rule) error {
 	return errors.Join(err, stopped)
 }
 
-// Try says which incidents a rule would have had.
+// Limits of trying a rule.
+const (
+	tryFor   = 30 * time.Second
+	trySlice = 64 // evaluations, between which everything else goes on
+)
+
+// ErrTried says that trying a rule took too long.
+var ErrTried = errors.New("monitor: trying the rule takes too long: ask about less time, or fewer subjects")
+
+// Try says which incidents a rule would have had. One rule is tried at a time.
 func (m *Monitor) Try(ctx context.Context, r alert.Rule, from, until time.Time) ([]alert.Incident, error) {
-	out, stopped := ask(ctx, m, func(m *Monitor) tried[[]alert.Incident] {
-		list, err := m.loop.Compiler().Try(&r, m.store, from, until)
-		return tried[[]alert.Incident]{list, err}
+	ctx, cancel := context.WithTimeoutCause(ctx, tryFor, ErrTried)
+	defer cancel()
+	select {
+	case m.trying <- struct{}{}:
+		defer func() { <-m.trying }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	begun, err := ask(ctx, m, func(m *Monitor) tried[*alert.Trial] {
+		t, err := m.loop.Compiler().Try(&r, m.store, from, until)
+		return tried[*alert.Trial]{t, err}
 	})
-	return out.value, errors.Join(out.err, stopped)
+	if err := errors.Join(begun.err, err); err != nil {
+		return nil, err
+	}
+	for over := false; !over; {
+		if over, err = ask(ctx, m, func(*Monitor) bool { return begun.value.Go(trySlice) }); err != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+	return begun.value.Incidents(), nil
 }
 
 // Prometheus writes rules as a Prometheus rule file.
