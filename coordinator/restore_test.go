@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -175,6 +176,7 @@ func TestRestoreWithoutBlobs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.Do(f.Leader(), cluster.PutDeployment{Deployment: cluster.Deployment{Version: id, Replicas: 1, Serving: shard.Serving{Slots: 2, Context: 64}}})
 	var out coordinator.Restored
 	g := fleettest.Restored(t, exe, func(dir, listen string) string {
 		out, err = coordinator.Restore(coordinator.Restoring{File: backUp(t, f, false), Passphrase: phrase, Dir: dir, Listen: listen}, fleettest.Log())
@@ -190,6 +192,12 @@ func TestRestoreWithoutBlobs(t *testing.T) {
 	g.Stop(c)
 	c.Config.Absent = 2 * time.Second
 	g.Start(c)
+	g.Leader()
+	g.Machine("m1", 1<<30)
+	fleettest.Within(t, "it is said why nothing is served", func() bool {
+		standing, _ := g.Leader().Reasons()
+		return strings.Contains(fmt.Sprint(standing), "push the same files again")
+	})
 	again, err := g.Leader().Publish(t.Context(), cluster.Asker{}, "", "calc", upload(t, g.Leader(), example, 0), func(string) {})
 	if err != nil || again != id {
 		t.Fatalf("pushed again: %v %v", again, err)
@@ -198,6 +206,7 @@ func TestRestoreWithoutBlobs(t *testing.T) {
 		v, _ := g.Leader().Live().Now().Version(id)
 		return len(v.Holders) == 1
 	})
+	fleettest.Within(t, "it is served", func() bool { return len(slices.Collect(g.Leader().Live().Now().ReplicasOf(id))) == 1 })
 }
 
 // What was revoked stays revoked, whatever backup is restored (attack case 43).

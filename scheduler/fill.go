@@ -72,6 +72,11 @@ func (d *decision) fill(dep cluster.Deployment) []want {
 	}
 	d.release(dep, good, leaving)
 	need = max(need, len(missingPins(dep, taken))) // a pinned replica comes beside the others, which leave when it serves
+	if v, _ := d.state.Version(dep.Version); need > 0 && len(v.Holders) == 0 && !v.Bucket {
+		// It came out of a backup without blobs.
+		d.note("deployment "+dep.Version.String(), "nobody holds its version's blobs: push the same files again")
+		need = 0
+	}
 	for ; need > 0; need-- {
 		id := cluster.ReplicaID{Version: dep.Version, Ordinal: nextOrdinal(dep, taken)}
 		if id.Ordinal >= cluster.MaxReplicas {
