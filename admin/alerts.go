@@ -110,6 +110,10 @@ func word(k cluster.Kind) string {
 		return "silence"
 	case cluster.Receiver, cluster.Incident:
 		return string(k)
+	case cluster.Provider:
+		return "provider"
+	case cluster.RoleBinding:
+		return "grant"
 	}
 	return "document"
 }

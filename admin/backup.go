@@ -19,8 +19,20 @@ var _ adminv1connect.BackupServiceHandler = backups{}
 // backupPiece is how many bytes of a backup one message carries.
 const backupPiece = 1 << 20
 
+// begun is the newest backup that was asked for.
+type begun struct {
+	At    cluster.Millis `json:"at"`
+	Blobs bool           `json:"blobs"`
+}
+
 // GetBackup implements skein.admin.v1.
 func (h backups) GetBackup(ctx context.Context, r *connect.Request[adminv1.GetBackupRequest], out *connect.ServerStream[adminv1.GetBackupResponse]) error {
+	// Written down before the first byte goes: who stops listening just before the end has everything all the same.
+	if h.c.Live().Now().Cluster().Feature >= 2 {
+		if err := h.put(ctx, cluster.Setting, "backup-begun", begun{At: h.now(), Blobs: !r.Msg.NoBlobs}); err != nil {
+			return err
+		}
+	}
 	w := bufio.NewWriterSize(backupPieces{out}, backupPiece)
 	if err := h.c.Backup(ctx, h.asker(ctx), !r.Msg.NoBlobs, w); err != nil {
 		return err

@@ -135,12 +135,12 @@ func (h persons) PutProvider(ctx context.Context, r *connect.Request[adminv1.Put
 	if err := p.Validate(); err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
-	return connect.NewResponse(&adminv1.PutProviderResponse{}), h.put(ctx, cluster.DocumentID{Kind: cluster.Provider, ID: in.GetId()}, p)
+	return connect.NewResponse(&adminv1.PutProviderResponse{}), h.put(ctx, cluster.Provider, in.GetId(), p)
 }
 
 // DeleteProvider implements skein.admin.v1.
 func (h persons) DeleteProvider(ctx context.Context, r *connect.Request[adminv1.DeleteProviderRequest]) (*connect.Response[adminv1.DeleteProviderResponse], error) {
-	return connect.NewResponse(&adminv1.DeleteProviderResponse{}), h.drop(ctx, cluster.DocumentID{Kind: cluster.Provider, ID: r.Msg.Id})
+	return connect.NewResponse(&adminv1.DeleteProviderResponse{}), h.drop(ctx, cluster.Provider, r.Msg.Id)
 }
 
 // ListBindings implements skein.admin.v1.
@@ -178,30 +178,10 @@ func (h persons) PutBinding(ctx context.Context, r *connect.Request[adminv1.PutB
 	if _, ok := s.Tenant(b.Tenant); b.Tenant != "" && !ok {
 		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("the tenant %.64q does not exist", b.Tenant))
 	}
-	return connect.NewResponse(&adminv1.PutBindingResponse{}), h.put(ctx, cluster.DocumentID{Kind: cluster.RoleBinding, ID: in.GetId()}, b)
+	return connect.NewResponse(&adminv1.PutBindingResponse{}), h.put(ctx, cluster.RoleBinding, in.GetId(), b)
 }
 
 // DeleteBinding implements skein.admin.v1.
 func (h persons) DeleteBinding(ctx context.Context, r *connect.Request[adminv1.DeleteBindingRequest]) (*connect.Response[adminv1.DeleteBindingResponse], error) {
-	return connect.NewResponse(&adminv1.DeleteBindingResponse{}), h.drop(ctx, cluster.DocumentID{Kind: cluster.RoleBinding, ID: r.Msg.Id})
-}
-
-// put proposes a document with a value.
-func (h persons) put(ctx context.Context, id cluster.DocumentID, value any) error {
-	body, err := json.Marshal(value)
-	if err != nil {
-		return err
-	}
-	return h.change(ctx, func(s cluster.State) (cluster.Command, error) {
-		old, _ := s.Document(id)
-		return cluster.PutDocument{Document: cluster.Document{DocumentID: id, Body: body}, Was: old.Rev}, nil
-	})
-}
-
-// drop proposes that a document goes.
-func (h persons) drop(ctx context.Context, id cluster.DocumentID) error {
-	return h.change(ctx, func(s cluster.State) (cluster.Command, error) {
-		old, _ := s.Document(id)
-		return cluster.DeleteDocument{ID: id, Was: old.Rev}, nil
-	})
+	return connect.NewResponse(&adminv1.DeleteBindingResponse{}), h.drop(ctx, cluster.RoleBinding, r.Msg.Id)
 }

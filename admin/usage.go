@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 
 	"connectrpc.com/connect"
 
@@ -90,13 +89,5 @@ func (h usages) SetPrices(ctx context.Context, r *connect.Request[adminv1.SetPri
 	if err := prices.Validate(); err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
-	body, err := json.Marshal(prices)
-	if err != nil {
-		return nil, err
-	}
-	err = h.change(ctx, func(s cluster.State) (cluster.Command, error) {
-		old, _ := s.Document(bill.Document)
-		return cluster.PutDocument{Document: cluster.Document{DocumentID: bill.Document, Body: body}, Was: old.Rev}, nil
-	})
-	return connect.NewResponse(&adminv1.SetPricesResponse{}), err
+	return connect.NewResponse(&adminv1.SetPricesResponse{}), h.put(ctx, bill.Document.Kind, bill.Document.ID, prices)
 }

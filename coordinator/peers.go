@@ -14,7 +14,8 @@ const (
 	peerFresh = 3 * time.Second // age of the report that says a peer has the bytes
 )
 
-// addPeers puts other nodes that hold all bytes of a stage before the coordinators, so that each byte leaves those once.
+// addPeers puts other nodes that hold all bytes of a stage before the coordinators, so that bytes that one node has
+// need not leave those again. Nodes that begin at the same moment all fetch from coordinators.
 func (f *fleet) addPeers(node cluster.NodeID, d *cluster.Desired, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
