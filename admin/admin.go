@@ -160,6 +160,8 @@ func codeOf(r cluster.Reason) connect.Code {
 		return connect.CodeNotFound
 	case cluster.ReasonInvalid:
 		return connect.CodeInvalidArgument
+	case cluster.ReasonOwner:
+		return connect.CodePermissionDenied
 	case cluster.ReasonOversold, cluster.ReasonLimit:
 		return connect.CodeResourceExhausted
 	}

@@ -1,12 +1,14 @@
 package admin_test
 
 import (
+	"strings"
 	"testing"
 
 	"connectrpc.com/connect"
 
 	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
 	"github.com/skein-project/skein/client"
+	"github.com/skein-project/skein/cluster"
 )
 
 // Files of a model are for those who may publish it, and pulls say with a code why they fail.
@@ -22,6 +24,30 @@ func TestLibraryOfATenant(t *testing.T) {
 	pull := func(c *client.Client, source, model string) connect.Code {
 		_, err := c.Pull(t.Context(), source, model, func(*adminv1.PullResponse) {})
 		return connect.CodeOf(err)
+	}
+	// A name that has no version left is still whose it was.
+	gone := r.publish("gone", 1)
+	want(t, 0, c.Rollouts.UpdateModel, &adminv1.UpdateModelRequest{Model: &adminv1.ModelRecord{Name: "gone", Owner: "acme"}, UpdateMask: mask("owner")})
+	want(t, 0, acme.Models.DeleteAlias, &adminv1.DeleteAliasRequest{Name: "gone"})
+	want(t, 0, acme.Models.DeleteVersion, &adminv1.DeleteVersionRequest{Version: gone.String()})
+	want(t, 0, acme.Models.SetAlias, &adminv1.SetAliasRequest{Name: "live", Version: "ours"})
+	want(t, connect.CodeNotFound, globex.Models.SetAlias, &adminv1.SetAliasRequest{Name: "gone", Version: "ours"})
+	want(t, 0, acme.Models.SetAlias, &adminv1.SetAliasRequest{Name: "gone", Version: "ours"})
+	want(t, 0, acme.Models.DeleteAlias, &adminv1.DeleteAliasRequest{Name: "gone"})
+	said := map[string]bool{}
+	for _, name := range []string{"ours", "gone", "live"} {
+		_, pulled := globex.Pull(t.Context(), "hf:org/calc", name, func(*adminv1.PullResponse) {})
+		_, published := r.Leader().Publish(t.Context(), cluster.Asker{}, "globex", name, nil, func(string) {})
+		for _, err := range []error{pulled, published} {
+			_, words, _ := strings.Cut(err.Error(), "model "+name+": ")
+			said[words] = true
+		}
+	}
+	if len(said) != 1 || !said[cluster.NotYours] {
+		t.Errorf("names that are not globex's: %v", said)
+	}
+	if _, err := r.Leader().Publish(t.Context(), cluster.Asker{}, "acme", "gone", nil, func(string) {}); err == nil || strings.Contains(err.Error(), cluster.NotYours) { // there is no converter in this fleet
+		t.Errorf("its own name: %v", err)
 	}
 	for name, got := range map[string][2]connect.Code{
 		"no source":            {pull(acme, "calc", "x"), connect.CodeInvalidArgument},

@@ -29,6 +29,14 @@ func (s *State) putVersion(c PutVersion) error {
 	case utf8.RuneCountInString(v.Source) > MaxWhy:
 		return reject(ReasonLimit, subject, "source over %d characters", MaxWhy)
 	}
+	if c.Owner != "" {
+		if _, ok := s.Tenant(c.Owner); !ok {
+			return reject(ReasonNotFound, subject, "tenant %.64s does not exist", c.Owner)
+		}
+		if !s.MayPublish(c.Owner, v.Model) {
+			return reject(ReasonOwner, subject, "%s", NotYours)
+		}
+	}
 	if err := checkTraits(v.Traits, subject); err != nil {
 		return err
 	}
@@ -51,11 +59,26 @@ func (s *State) putVersion(c PutVersion) error {
 	}
 	v.Created, v.Rev = s.at, s.index
 	s.versions = s.versions.Set(v.VersionID, v)
-	s.lineages = s.lineages.Set(text(v.Model), lineage{v.Model, v.Number})
+	if err := s.lengthen(v.VersionID, c.Owner); err != nil {
+		return err
+	}
 	if name := text(v.Model); v.Number == 1 && !s.aliases.Has(name) && s.aliases.Len() < MaxAliases {
 		s.aliases = s.aliases.Set(name, Alias{Name: v.Model, Target: v.VersionID, Rev: s.index})
 	}
 	return nil
+}
+
+// lengthen adds a version to its model's lineage. A model that owner begins is owner's; one that has no version left, and gets one
+// again, is still whose it was, unless that tenant is gone.
+func (s *State) lengthen(v VersionID, owner string) error {
+	if l, begun := s.lineages.Get(text(v.Model)); begun {
+		owner = l.Owner
+	}
+	s.lineages = s.lineages.Set(text(v.Model), lineage{Model: v.Model, Number: v.Number})
+	if _, ok := s.Tenant(owner); !ok || owner == DefaultTenant || s.models.Has(text(v.Model)) {
+		return nil
+	}
+	return s.putModel(PutModel{Model: Model{Name: v.Model, Owner: owner}})
 }
 
 func checkProfile(p shard.Profile, subject string) error {
@@ -163,6 +186,9 @@ func (s *State) deleteVersion(c DeleteVersion) error {
 	}
 	s.versions = s.versions.Delete(c.Version)
 	if !s.published(c.Version.Model) { // what is written about nothing would keep its owner from being deleted
+		if owner := s.Model(c.Version.Model).Owner; owner != DefaultTenant {
+			s.lineages = s.lineages.Set(text(c.Version.Model), lineage{c.Version.Model, s.NextNumber(c.Version.Model) - 1, owner})
+		}
 		s.models = s.models.Delete(text(c.Version.Model))
 	}
 	return nil

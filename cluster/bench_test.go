@@ -21,13 +21,13 @@ func fleet(b *testing.B, n int) State {
 	}
 	apply(Init{ID: "c"}, PutMember{Member{ID: "m1", Role: RoleCoordinator, Addr: "a:1"}, 0})
 	v := VersionID{"m", 1}
-	apply(PutVersion{Version{VersionID: v, Manifest: blob.Digest{1}, Holders: []NodeID{"m1"}, Profile: shard.Profile{Positions: 64, Blocks: make([]gpu.Bytes, 32)}}})
+	apply(PutVersion{Version: Version{VersionID: v, Manifest: blob.Digest{1}, Holders: []NodeID{"m1"}, Profile: shard.Profile{Positions: 64, Blocks: make([]gpu.Bytes, 32)}}})
 	for i := range n {
 		id := fmt.Sprintf("n%05d", i)
 		apply(PutNode{Node{ID: NodeID(id), Addr: "a:1", Devices: gpu.Inventory{{ID: gpu.DeviceID("d" + id), Kind: gpu.Host, Memory: gpu.GiB}}}, 0})
 		if i%MaxReplicas == 0 {
 			v = VersionID{fmt.Sprintf("m%d", i), 1}
-			apply(PutVersion{Version{VersionID: v, Manifest: blob.Digest{1}, Holders: []NodeID{"m1"}, Profile: shard.Profile{Positions: 64, Blocks: make([]gpu.Bytes, 32)}}},
+			apply(PutVersion{Version: Version{VersionID: v, Manifest: blob.Digest{1}, Holders: []NodeID{"m1"}, Profile: shard.Profile{Positions: 64, Blocks: make([]gpu.Bytes, 32)}}},
 				PutDeployment{Deployment{Version: v, Replicas: 1, Serving: shard.Serving{Slots: 1, Context: 64}}, 0})
 		}
 		apply(placement(ReplicaID{v, i % MaxReplicas}, 1, NodeID(id)))

@@ -103,7 +103,7 @@ func (c PutKey) wide() bool {
 	return k.Tenant != "" || k.App != "" || len(k.Roles) > 0 || len(k.Models) > 0 || k.Expires != 0 || k.Replaces != "" || k.Suspended
 }
 func (c PutVersion) wide() bool {
-	return c.Version.Traits != nil || c.Version.Source != "" || c.Version.Bucket || !c.Version.Folder.IsZero()
+	return c.Owner != "" || c.Version.Traits != nil || c.Version.Source != "" || c.Version.Bucket || !c.Version.Folder.IsZero()
 }
 func (c PutAlias) wide() bool      { return c.Accept }
 func (c PutDeployment) wide() bool { return c.Deployment.Owner != "" || c.Deployment.Need != nil }

@@ -77,9 +77,10 @@ type PutKey struct {
 
 // PutVersion publishes a version. Number must be the next one of the model (State.NextNumber); Created is set to the entry's time.
 // Holders must be coordinators: two of them where the cluster has two. The first version of a model also creates the alias
-// with the model's name, unless that name is taken.
+// with the model's name, unless that name is taken. Rejected with ReasonOwner if Owner may not use the name (State.MayPublish).
 type PutVersion struct {
 	Version Version `json:"version"`
+	Owner   string  `json:"owner,omitempty"` // tenant in whose name alone it is published, and whose a new model becomes; "" = whosever it is
 }
 
 // SetHolders says which coordinators hold a version's blobs.

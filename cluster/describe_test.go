@@ -86,7 +86,11 @@ func describe(r any) string {
 		}
 		return line
 	case lineage:
-		return fmt.Sprintf("number=%d", r.Number)
+		line := fmt.Sprintf("number=%d", r.Number)
+		if r.Owner != "" {
+			line += " owner=" + r.Owner
+		}
+		return line
 	case Version:
 		return fmt.Sprintf("blocks=%d holders=%s created=%d rev=%d", len(r.Profile.Blocks), r.Holders, r.Created, r.Rev)
 	case Alias:

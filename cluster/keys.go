@@ -33,10 +33,12 @@ func (s seat) Compare(o seat) int {
 	return cmp.Or(s.node.Compare(o.node), s.replica.Compare(o.replica))
 }
 
-// lineage remembers the highest number a model ever had, so that a deleted version's name is never given to other weights.
+// lineage remembers the highest number a model ever had, so that a deleted version's name is never given to other weights, and whose
+// the model is, so that a name that has no version left is never given to another tenant: clients may still call it.
 type lineage struct {
 	Model  string `json:"model"`
 	Number int    `json:"number"`
+	Owner  string `json:"owner,omitempty"` // of the model that has no version left; "" = DefaultTenant, or what the model's record says
 }
 
 // mark is the highest epoch a replica ever had, kept after its removal, so that an epoch is never used twice. It goes with its

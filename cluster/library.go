@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"iter"
 	"maps"
 	"slices"
@@ -113,13 +114,27 @@ type Guard struct {
 	ParityPercent int   `json:"parity_percent,omitempty"` // fewer equal answers of the shadow than this
 }
 
-// Model finds a model's record; a model without one has a plain one, with Rev 0.
+// Model finds a model's record; a model without one has a plain one, with Rev 0. Whose a model is is known also while it has no version.
 func (s State) Model(name string) Model {
 	m, ok := s.models.Get(text(name))
 	if !ok {
-		return Model{Name: name, Owner: DefaultTenant}
+		l, _ := s.lineages.Get(text(name))
+		return Model{Name: name, Owner: cmp.Or(l.Owner, DefaultTenant)}
 	}
 	return m
+}
+
+// NotYours is what a tenant is told of a name that it may not publish under: that it is taken, which cannot be hidden from who wants
+// to take it, and neither by whom nor for what.
+const NotYours = "the name is not yours to use"
+
+// MayPublish says whether a tenant may publish under a name: nobody ever did and it leads to nobody else's model, or the model is its own.
+func (s State) MayPublish(tenant, name string) bool {
+	if s.NextNumber(name) > 1 {
+		return s.Model(name).Owner == tenant
+	}
+	a, led := s.Alias(name)
+	return !led || s.Model(a.Target.Model).Owner == tenant
 }
 
 // Models yields the models' records by name.

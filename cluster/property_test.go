@@ -148,7 +148,7 @@ func (d draw) putNode(id NodeID) Command {
 }
 
 func (d draw) putVersion(v VersionID) Command {
-	return PutVersion{Version{VersionID: v, Manifest: blob.Digest(sha256.Sum256([]byte(fmt.Sprint(v, d.s.Index())))), Tasks: []string{"generate"},
+	return PutVersion{Version: Version{VersionID: v, Manifest: blob.Digest(sha256.Sum256([]byte(fmt.Sprint(v, d.s.Index())))), Tasks: []string{"generate"},
 		Profile: shard.Profile{Positions: 10, Blocks: make([]gpu.Bytes, d.n(1, 3))}, Holders: d.holders()}}
 }
 
@@ -204,7 +204,7 @@ func founded(t *rapid.T) (State, []Envelope) {
 	}
 	for i, m := range []string{"model1", "model2"} {
 		v := Version{VersionID: VersionID{m, 1}, Manifest: blob.Digest{byte(i + 1)}, Profile: shard.Profile{Positions: 10, Blocks: make([]gpu.Bytes, i+2)}, Holders: []NodeID{"m1", "m2"}}
-		e.Txns = append(e.Txns, Txn{Do: []Command{PutVersion{v}, PutDeployment{Deployment{Version: v.VersionID, Replicas: 2, Serving: shard.Serving{Slots: 1, Context: 5}}, 0}}})
+		e.Txns = append(e.Txns, Txn{Do: []Command{PutVersion{Version: v}, PutDeployment{Deployment{Version: v.VersionID, Replicas: 2, Serving: shard.Serving{Slots: 1, Context: 5}}, 0}}})
 	}
 	s, errs := Apply(State{}, 1, e)
 	for _, err := range errs {

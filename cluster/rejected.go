@@ -23,6 +23,7 @@ const (
 	ReasonInUse        Reason = "in_use"           // other records name it
 	ReasonNoReplica    Reason = "no_ready_replica" // the alias would point at a version that answers nothing
 	ReasonIncompatible Reason = "incompatible"     // clients of the present version would miss something
+	ReasonOwner        Reason = "owner"            // the name is another tenant's
 	ReasonFeature      Reason = "feature"          // the command needs a higher committed feature level
 )
 

@@ -84,6 +84,21 @@ type Report struct {
 	Readings []gpu.Reading `json:"readings"`
 	Held     []Held        `json:"held"`
 	Seen     Index         `json:"seen"` // index of the newest Desired received
+	Upkeep   Upkeep        `json:"upkeep,omitzero"`
+}
+
+// Upkeep is what any member says of itself that somebody has to look after in time. It is soft state like a Report; the zero value
+// says nothing.
+type Upkeep struct {
+	CertificateEnds Millis `json:"certificate_ends,omitempty"` // 0 = not said
+	DiskFree        int64  `json:"disk_free,omitempty"`        // bytes of the data directory's file system that are free
+	DiskSize        int64  `json:"disk_size,omitempty"`        // bytes of that file system; 0 = not said
+	Lag             uint64 `json:"lag,omitempty"`              // of a coordinator: committed entries that it has not applied
+}
+
+// Disk is the free part of the member's disk, in bytes, and its size; ok is false if it said nothing that can be.
+func (u Upkeep) Disk() (free, size int64, ok bool) {
+	return u.DiskFree, u.DiskSize, u.DiskSize > 0 && u.DiskFree >= 0 && u.DiskFree <= u.DiskSize
 }
 
 // Limits of what a gateway says about demand.

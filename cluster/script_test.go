@@ -297,7 +297,7 @@ func (sc *scripted) modelCommand(verb, id string, a args) Command {
 		if a.named["context"] != "" || a.named["labels"] != "" || a.named["vector"] != "" || a.named["inputs"] != "" || a.named["template"] != "" {
 			traits = &Traits{Inputs: a.list("inputs"), Labels: a.str("labels", ""), Vector: a.num("vector", 0), Context: a.num("context", 0), Template: a.str("template", "")}
 		}
-		return PutVersion{Version{VersionID: v, Manifest: blob.Digest(sha256.Sum256([]byte(id))), Profile: p, Tasks: []string{"generate"},
+		return PutVersion{Owner: a.str("owner", ""), Version: Version{VersionID: v, Manifest: blob.Digest(sha256.Sum256([]byte(id))), Profile: p, Tasks: []string{"generate"},
 			Bytes: 6 << 20, Holders: nodeIDs(a.str("holders", "")), Traits: traits, Bucket: a.str("bucket", "") != ""}}
 	case "set_holders":
 		old, _ := s.Version(sc.version(id))

@@ -61,7 +61,9 @@ func (s *Server) otherAddrs() []string {
 }
 
 // Publish makes a version of files that were uploaded: it converts them, copies every blob to another coordinator, and commits.
-// owner is the tenant whose models alone the asker may change, "" = all: a new model becomes that tenant's in the same transaction.
+// owner is the tenant whose models alone the asker may change, "" = all: a new model becomes that tenant's in the same transaction. A name
+// that owner may not use is refused in the same words whoever has it, and whether there is anything under it now: names are visible when they
+// are taken, nothing else is.
 // step is told what is done, for people. Errors: convert.Refused, *cluster.Rejected, *wire.Refused, blob errors.
 func (s *Server) Publish(ctx context.Context, asker cluster.Asker, owner, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error) {
 	return s.publish(ctx, asker, owner, name, "", files, step)
@@ -72,6 +74,9 @@ func (s *Server) publish(ctx context.Context, asker cluster.Asker, owner, name, 
 	none := cluster.VersionID{}
 	if !cluster.ValidName(name) {
 		return none, &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%.80q is no name for a model", name)}
+	}
+	if err := notYours(s.live.Now(), owner, name); err != nil {
+		return none, err
 	}
 	held := slices.Collect(maps.Values(files))
 	s.pins.hold(held...)
@@ -154,29 +159,35 @@ func blobsOf(m *model.Manifest) []blob.Digest {
 	return out
 }
 
+// notYours refuses a name that owner may not publish under; "" may under all. It is said again when the version is committed; but nothing
+// should be fetched or converted first.
+func notYours(state cluster.State, owner, name string) error {
+	if owner == "" || state.MayPublish(owner, name) {
+		return nil
+	}
+	return &wire.Refused{Code: connect.CodePermissionDenied, Why: fmt.Sprintf("model %.128s: %s", name, cluster.NotYours)}
+}
+
 // commitVersion gives the version the model's next number. The same content published twice is the same version.
 func (s *Server) commitVersion(ctx context.Context, asker cluster.Asker, owner, name string, v cluster.Version) (cluster.VersionID, error) {
 	for {
-		state, fresh := s.live.Now(), true
+		state := s.live.Now()
+		if err := notYours(state, owner, name); err != nil {
+			return cluster.VersionID{}, err
+		}
 		for old := range state.VersionsOf(name) {
-			if fresh = false; owner != "" && state.Model(name).Owner != owner {
-				return cluster.VersionID{}, &wire.Refused{Code: connect.CodePermissionDenied, Why: fmt.Sprintf("the model %.128s belongs to somebody else", name)}
-			}
 			if old.Manifest == v.Manifest {
 				return old.VersionID, nil
 			}
 		}
 		v.VersionID = cluster.VersionID{Model: name, Number: state.NextNumber(name)}
-		do := []cluster.Command{cluster.PutVersion{Version: v}}
-		if fresh && owner != "" {
-			do = append(do, cluster.PutModel{Model: cluster.Model{Name: name, Owner: owner}})
-		}
-		rejected, err := s.Propose(ctx, cluster.Txn{Do: do, Asker: asker})
+		rejected, err := s.Propose(ctx, cluster.Txn{Do: []cluster.Command{cluster.PutVersion{Version: v, Owner: owner}}, Asker: asker})
 		switch {
 		case err != nil:
 			return cluster.VersionID{}, err
 		case rejected[0] == nil:
 			return v.VersionID, nil
+		case rejected[0].Reason == cluster.ReasonOwner: // whose it is changed meanwhile: the next turn says so
 		case rejected[0].Reason != cluster.ReasonStale && rejected[0].Reason != cluster.ReasonExists:
 			return cluster.VersionID{}, rejected[0]
 		}

@@ -48,12 +48,8 @@ func (s *Server) Pull(ctx context.Context, asker cluster.Asker, owner, source, n
 	if !cluster.ValidName(name) {
 		return id, "", &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%.80q is no name for a model", name)}
 	}
-	state := s.live.Now()
-	for range state.VersionsOf(name) {
-		if owner != "" && state.Model(name).Owner != owner { // said again when it is committed; but it should not be fetched first
-			return id, "", &wire.Refused{Code: connect.CodePermissionDenied, Why: fmt.Sprintf("the model %.128s belongs to somebody else", name)}
-		}
-		break
+	if err := notYours(s.live.Now(), owner, name); err != nil {
+		return id, "", err
 	}
 	select {
 	case s.pulls <- struct{}{}:
