@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/skein-project/skein/alert"
 	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
 	"github.com/skein-project/skein/client"
+	"github.com/skein-project/skein/gateway"
 	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/internal/fleettest"
 )
@@ -197,11 +199,28 @@ func TestMeasuredEverywhere(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 2)
 	r.Machine("one", gpu.GiB)
+	r.Gateway("gate", gateway.Config{})
 	for _, c := range r.Running() {
 		fleettest.Within(t, "the node is measured at "+c.Config.Name, func() bool {
 			now := time.Now()
 			curves, err := c.Monitor().Range(t.Context(), "skein_node_silent_seconds", nil, now.Add(-time.Minute), now, 15*time.Second)
 			return err == nil && len(curves) == 1 && curves[0].Labels.Get("node") == "one"
 		})
+		for family, want := range map[string][]string{
+			"skein_certificate_left_seconds": {"c1", "c2", "gate", "one"},
+			"skein_disk_free_ratio":          {"c1", "c2", "gate", "one"},
+			"skein_raft_apply_lag_entries":   {"c1", "c2"},
+		} {
+			fleettest.Within(t, family+" of every member is measured at "+c.Config.Name, func() bool {
+				now := time.Now()
+				curves, err := c.Monitor().Range(t.Context(), family, nil, now.Add(-time.Minute), now, 15*time.Second)
+				var got []string
+				for _, curve := range curves {
+					got = append(got, curve.Labels[0].Value)
+				}
+				slices.Sort(got)
+				return err == nil && slices.Equal(got, want)
+			})
+		}
 	}
 }

@@ -25,10 +25,11 @@ type fleet struct {
 	changed   chan struct{} // closed when endpoints changed
 	news      chan struct{} // capacity 1: a report came
 	fresh     []cluster.Report
-	demand    []cluster.Demand             // for the scheduler
-	measured  []cluster.Demand             // for the monitor
-	told      *wire.Observed               // by the leader, since the last measurement; nil = nothing
-	heard     map[cluster.NodeID]time.Time // gateways, since this coordinator leads
+	demand    []cluster.Demand                  // for the scheduler
+	measured  []cluster.Demand                  // for the monitor
+	told      *wire.Observed                    // by the leader, since the last measurement; nil = nothing
+	heard     map[cluster.NodeID]time.Time      // gateways, since this coordinator leads
+	upkeep    map[cluster.NodeID]cluster.Upkeep // of other coordinators and stand-alone gateways, since this one leads
 }
 
 // maxDemand bounds the rows of demand that wait for the scheduler.
@@ -46,7 +47,8 @@ type endpointKey struct {
 }
 
 func newFleet() *fleet {
-	return &fleet{reports: map[cluster.NodeID]timedReport{}, endpoints: map[endpointKey]string{}, changed: make(chan struct{}), news: make(chan struct{}, 1), heard: map[cluster.NodeID]time.Time{}}
+	return &fleet{reports: map[cluster.NodeID]timedReport{}, endpoints: map[endpointKey]string{}, changed: make(chan struct{}), news: make(chan struct{}, 1), heard: map[cluster.NodeID]time.Time{},
+		upkeep: map[cluster.NodeID]cluster.Upkeep{}}
 }
 
 // put keeps a report. One that is older than the kept one of the same session is dropped.
@@ -132,6 +134,7 @@ func (f *fleet) forget() {
 	defer f.mu.Unlock()
 	clear(f.reports)
 	clear(f.heard)
+	clear(f.upkeep)
 	f.fresh, f.demand, f.measured = nil, nil, nil
 	f.reindex()
 }

@@ -2,33 +2,46 @@ package coordinator
 
 import (
 	"context"
+	"maps"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/coordinator/monitor"
+	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
 
 // Facts implements monitor.Coordinator.
 func (s *Server) Facts() monitor.Facts {
-	st := s.store.Stats()
-	f := monitor.Facts{State: s.live.Now(), Changes: int(s.watch.leaderChanges.Load() - s.changesSeen)}
+	f := monitor.Facts{State: s.live.Now(), Changes: int(s.watch.leaderChanges.Load() - s.changesSeen), Upkeep: map[cluster.NodeID]cluster.Upkeep{}}
 	s.changesSeen += int64(f.Changes)
-	f.Machine = monitor.Machine{Name: s.cfg.Name, Certificate: time.Until(s.creds.Ends()), Lag: st.CommitIndex - min(st.CommitIndex, st.AppliedIndex)}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(s.cfg.Dir, &fs); err == nil {
-		f.Machine.Free, f.Machine.Size = int64(fs.Bavail)*fs.Bsize, int64(fs.Blocks)*fs.Bsize
-	}
 	if s.Term() == 0 {
-		f.Demand, f.Nodes, f.Gateways = s.fleet.toldFacts()
+		s.fleet.toldFacts(&f)
+		f.Upkeep[s.member.ID] = s.upkeep()
 		return f
 	}
 	f.Voters, f.Spare = s.quorum()
-	f.Demand, f.Nodes, f.Gateways = s.fleet.facts(f.State, time.Now())
+	s.fleet.facts(&f, time.Now())
+	f.Upkeep[s.member.ID] = s.upkeep()
 	s.passOn(f)
 	return f
+}
+
+// upkeep is what this coordinator says of itself.
+func (s *Server) upkeep() cluster.Upkeep {
+	u, st := telemetry.Upkeep(s.cfg.Dir, s.creds.Ends()), s.store.Stats()
+	u.Lag = st.CommitIndex - min(st.CommitIndex, st.AppliedIndex)
+	return u
+}
+
+// keepUp keeps what a member says of itself, if it says anything.
+func (f *fleet) keepUp(id cluster.NodeID, u cluster.Upkeep) {
+	if u == (cluster.Upkeep{}) {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.upkeep[id] = u
 }
 
 // Term implements monitor.Coordinator.
@@ -58,39 +71,39 @@ func (s *Server) quorum() (voters, spare int) {
 	return len(servers), present - (len(servers)/2 + 1)
 }
 
-// facts is what nodes and gateways told since the last call.
-func (f *fleet) facts(state cluster.State, now time.Time) (demand []cluster.Demand, nodes []monitor.Sight, gateways map[cluster.NodeID]time.Duration) {
+// facts adds what members told since the last call.
+func (f *fleet) facts(to *monitor.Facts, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	demand, f.measured = f.measured, nil
+	to.Demand, f.measured = f.measured, nil
 	for id, r := range f.reports {
-		if _, ok := state.Node(id); ok {
-			nodes = append(nodes, monitor.Sight{Report: r.Report, Age: now.Sub(r.at)})
+		if _, ok := to.State.Node(id); ok {
+			to.Nodes = append(to.Nodes, monitor.Sight{Report: r.Report, Age: now.Sub(r.at)})
 		}
 	}
-	gateways = map[cluster.NodeID]time.Duration{}
+	to.Gateways = map[cluster.NodeID]time.Duration{}
 	for id, at := range f.heard {
-		if _, ok := state.Member(id); ok {
-			gateways[id] = now.Sub(at)
+		if _, ok := to.State.Member(id); ok {
+			to.Gateways[id] = now.Sub(at)
 		}
 	}
-	return demand, nodes, gateways
+	maps.Copy(to.Upkeep, f.upkeep)
 }
 
 // Monitor is what measures and watches here.
 func (s *Server) Monitor() *monitor.Monitor { return s.monitor }
 
 // observe answers wire.Observe.
-func (s *Server) observe(_ context.Context, r *wire.Observed) (*wire.Empty, error) {
+func (s *Server) observe(_ context.Context, r *wire.Observed) (*wire.ObserveResponse, error) {
 	s.fleet.mu.Lock()
-	defer s.fleet.mu.Unlock()
 	s.fleet.told = r
-	return &wire.Empty{}, nil
+	s.fleet.mu.Unlock()
+	return &wire.ObserveResponse{Upkeep: s.upkeep()}, nil
 }
 
-// passOn tells the other coordinators what was told to this one, each at most once at a time: one that is slow misses some.
+// passOn tells the other coordinators what was told to this one, and hears how they are; each at most once at a time: one that is slow misses some.
 func (s *Server) passOn(f monitor.Facts) {
-	o := &wire.Observed{Demand: f.Demand, Gateways: map[cluster.NodeID]int64{}}
+	o := &wire.Observed{Demand: f.Demand, Gateways: map[cluster.NodeID]int64{}, Upkeep: f.Upkeep}
 	for _, n := range f.Nodes {
 		n.Held = nil
 		o.Nodes = append(o.Nodes, wire.Sight{Report: n.Report, Age: n.Age.Milliseconds()})
@@ -106,9 +119,12 @@ func (s *Server) passOn(f monitor.Facts) {
 			defer s.passing.Delete(m.ID)
 			ctx, cancel := context.WithTimeout(context.Background(), passWait)
 			defer cancel()
-			if _, err := wire.Call[wire.Observed, wire.Empty](ctx, s.dialer, cluster.RoleCoordinator, m.Addr, wire.Observe, o); err != nil {
+			answer, err := wire.Call[wire.Observed, wire.ObserveResponse](ctx, s.dialer, cluster.RoleCoordinator, m.Addr, wire.Observe, o)
+			if err != nil {
 				s.log.Debug("what was measured is not passed on", "to", m.Name, "err", err)
+				return
 			}
+			s.fleet.keepUp(m.ID, answer.Upkeep)
 		})
 	}
 }
@@ -116,20 +132,21 @@ func (s *Server) passOn(f monitor.Facts) {
 // passWait bounds the passing on of what was measured.
 const passWait = 2 * time.Second
 
-// toldFacts is what the leader told since the last call.
-func (f *fleet) toldFacts() (demand []cluster.Demand, nodes []monitor.Sight, gateways map[cluster.NodeID]time.Duration) {
+// toldFacts adds what the leader told since the last call.
+func (f *fleet) toldFacts(to *monitor.Facts) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	o := f.told
 	if f.told = nil; o == nil {
-		return nil, nil, nil
+		return
 	}
+	to.Demand = o.Demand
 	for _, n := range o.Nodes {
-		nodes = append(nodes, monitor.Sight{Report: n.Report, Age: time.Duration(n.Age) * time.Millisecond})
+		to.Nodes = append(to.Nodes, monitor.Sight{Report: n.Report, Age: time.Duration(n.Age) * time.Millisecond})
 	}
-	gateways = map[cluster.NodeID]time.Duration{}
+	to.Gateways = map[cluster.NodeID]time.Duration{}
 	for id, age := range o.Gateways {
-		gateways[id] = time.Duration(age) * time.Millisecond
+		to.Gateways[id] = time.Duration(age) * time.Millisecond
 	}
-	return o.Demand, nodes, gateways
+	maps.Copy(to.Upkeep, o.Upkeep)
 }

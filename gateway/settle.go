@@ -30,7 +30,8 @@ type Settler interface {
 type Account struct {
 	Gateway cluster.NodeID
 	Settler Settler
-	Dir     string // folder for usage that cannot be settled; it is made
+	Dir     string                // folder for usage that cannot be settled; it is made
+	Upkeep  func() cluster.Upkeep // of a stand-alone gateway; nil = it is a coordinator's, which says so itself
 }
 
 // teller settles for a gateway: what was used goes to the leader, and what may be used comes back with the state.
@@ -159,7 +160,9 @@ func (t *teller) turn(ctx context.Context, now quota.Moment) (all bool) {
 		return false
 	}
 	r, more := t.cut(now)
-	r.Demand = demand
+	if r.Demand = demand; t.Upkeep != nil {
+		r.Upkeep = t.Upkeep()
+	}
 	if !t.send(ctx, r) {
 		t.shelter()
 		return false

@@ -12,6 +12,7 @@ import (
 	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/model"
 	"github.com/skein-project/skein/node/worker"
+	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -42,6 +43,7 @@ func (s *Server) loop(ctx context.Context) {
 			s.act(ctx, a)
 		}
 		if out.Report != nil {
+			out.Report.Upkeep = telemetry.Upkeep(s.cfg.Dir, s.creds.Ends())
 			s.link.say(*out.Report)
 		}
 		wake.Reset(max(time.Until(out.Wake), time.Millisecond))

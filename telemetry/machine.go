@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
 )
 
@@ -41,9 +42,18 @@ func GPUs(s *Sheet, host string, devices gpu.Inventory, readings []gpu.Reading) 
 // Member gives what every member of the cluster has: when its certificate ends, and what is free on the disk of its data directory.
 func Member(s *Sheet, dir string, certificate time.Time) {
 	s.Gauge(CertificateLeft, time.Until(certificate).Seconds())
+	if free, size, ok := Upkeep(dir, certificate).Disk(); ok {
+		s.Gauge(DiskFree, float64(free))
+		s.Gauge(DiskFreeRatio, float64(free)/float64(size))
+	}
+}
+
+// Upkeep is the same for the leader. A file system that does not answer is left out.
+func Upkeep(dir string, certificate time.Time) cluster.Upkeep {
+	u := cluster.Upkeep{CertificateEnds: cluster.Millis(certificate.UnixMilli())}
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err == nil {
-		s.Gauge(DiskFree, float64(st.Bavail)*float64(st.Bsize))
-		s.Gauge(DiskFreeRatio, float64(st.Bavail)/float64(max(1, st.Blocks)))
+		u.DiskFree, u.DiskSize = int64(st.Bavail)*int64(st.Bsize), int64(st.Blocks)*int64(st.Bsize)
 	}
+	return u
 }

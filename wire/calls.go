@@ -99,6 +99,13 @@ type Observed struct {
 	Demand   []cluster.Demand         `json:"demand,omitempty"`
 	Nodes    []Sight                  `json:"nodes,omitempty"`
 	Gateways map[cluster.NodeID]int64 `json:"gateways,omitempty"` // milliseconds since each was heard
+
+	Upkeep map[cluster.NodeID]cluster.Upkeep `json:"upkeep,omitempty"` // of coordinators and stand-alone gateways
+}
+
+// ObserveResponse is what a coordinator says of itself to the leader.
+type ObserveResponse struct {
+	Upkeep cluster.Upkeep `json:"upkeep,omitzero"`
 }
 
 // Sight is the newest report of a node, without what it holds.

@@ -6,7 +6,7 @@ import (
 )
 
 // SettleRequest is what a gateway says about once a second: what was used since its last settlement, what it wishes to hold of the
-// limits, and what it sees of demand. Only the leader answers, and it knows from the certificate whose it is. A settlement may be
+// limits, what it sees of demand, and how it is. Only the leader answers, and it knows from the certificate whose it is. A settlement may be
 // repeated until the state says that it was applied; what it holds must not change meanwhile. Demand is told once, and lost if the
 // answer is an error.
 type SettleRequest struct {
@@ -15,6 +15,7 @@ type SettleRequest struct {
 	Usage   []cluster.Used   `json:"usage,omitempty"`
 	Asks    []quota.Ask      `json:"asks,omitempty"`
 	Demand  []cluster.Demand `json:"demand,omitempty"`
+	Upkeep  cluster.Upkeep   `json:"upkeep,omitzero"` // of a stand-alone gateway
 }
 
 // SettleResponse says in which state the settlement is applied.

@@ -100,7 +100,9 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 	settling, last := context.WithCancel(context.WithoutCancel(ctx))
 	defer last()
 	settled.Go(func() {
-		if err := s.Settle(settling, gateway.Account{Gateway: member.ID, Settler: f, Dir: filepath.Join(o.Dir, usageDir)}); err != nil {
+		account := gateway.Account{Gateway: member.ID, Settler: f, Dir: filepath.Join(o.Dir, usageDir),
+			Upkeep: func() cluster.Upkeep { return telemetry.Upkeep(o.Dir, creds.Ends()) }}
+		if err := s.Settle(settling, account); err != nil {
 			log.Error("usage cannot be settled", "err", err)
 		}
 	})

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -15,11 +16,11 @@ type Facts struct {
 	Demand   []cluster.Demand // since the last measurement
 	Flows    []Flow
 	Nodes    []Sight
-	Gateways map[cluster.NodeID]time.Duration // since each gateway was last heard
-	Voters   int                              // 0 = not known
-	Spare    int                              // voters that answer, beyond the majority
-	Changes  int                              // of the leader since the last measurement
-	Machine  Machine
+	Gateways map[cluster.NodeID]time.Duration  // since each gateway was last heard
+	Voters   int                               // 0 = not known
+	Spare    int                               // voters that answer, beyond the majority
+	Changes  int                               // of the leader since the last measurement
+	Upkeep   map[cluster.NodeID]cluster.Upkeep // of coordinators and stand-alone gateways
 }
 
 // Flow is how many requests for a version are under way at a gateway.
@@ -34,14 +35,6 @@ type Flow struct {
 type Sight struct {
 	cluster.Report
 	Age time.Duration
-}
-
-// Machine is what a coordinator knows of itself.
-type Machine struct {
-	Name        string
-	Certificate time.Duration // until it ends
-	Free, Size  int64         // bytes of the data directory's file system; Size 0 = not known
-	Lag         uint64        // committed entries that are not applied
 }
 
 // sheet puts values into a store, and keeps why it does not take some.
@@ -98,13 +91,28 @@ func measure(store *series.Store, at time.Time, f Facts) error {
 		s.gauge("skein_raft_voters_spare", float64(f.Spare))
 	}
 	s.count("skein_raft_leader_changes_total", f.Changes)
-	s.gauge("skein_certificate_left_seconds", f.Machine.Certificate.Seconds(), "member", f.Machine.Name)
-	s.gauge("skein_raft_apply_lag_entries", float64(f.Machine.Lag), "coordinator", f.Machine.Name)
-	if f.Machine.Size > 0 {
-		s.gauge("skein_disk_free_bytes", float64(f.Machine.Free), "node", f.Machine.Name)
-		s.gauge("skein_disk_free_ratio", float64(f.Machine.Free)/float64(f.Machine.Size), "node", f.Machine.Name)
+	for id, u := range f.Upkeep {
+		m, ok := f.State.Member(id)
+		if !ok || u == (cluster.Upkeep{}) {
+			continue
+		}
+		s.upkeep(m.Name, u)
+		if m.Role == cluster.RoleCoordinator {
+			s.gauge("skein_raft_apply_lag_entries", float64(u.Lag), "coordinator", m.Name)
+		}
 	}
 	return errors.Join(s.errs...)
+}
+
+// upkeep puts what any member said of itself.
+func (s *sheet) upkeep(member string, u cluster.Upkeep) {
+	if u.CertificateEnds > 0 {
+		s.gauge("skein_certificate_left_seconds", time.UnixMilli(int64(u.CertificateEnds)).Sub(s.at).Seconds(), "member", member)
+	}
+	if free, size, ok := u.Disk(); ok {
+		s.gauge("skein_disk_free_bytes", float64(free), "node", member)
+		s.gauge("skein_disk_free_ratio", float64(free)/float64(size), "node", member)
+	}
 }
 
 func truth(b bool) float64 {
@@ -136,13 +144,18 @@ func (s *sheet) demand(d cluster.Demand) {
 	s.durations("gen_ai_server_request_duration_seconds", d.Total, "version", version)
 	s.durations("gen_ai_server_time_to_first_token_seconds", d.First, "version", version)
 	for _, f := range d.Failing {
-		s.Sample(s.at, "skein_gateway_requests_total", series.Of("outcome", "failed", "tenant", tenant, "version", version), f.Request)
+		id := f.Request
+		if f.Trace != "" {
+			id += " trace=" + f.Trace
+		}
+		s.Sample(s.at, "skein_gateway_requests_total", series.Of("outcome", "failed", "tenant", tenant, "version", version), id)
 	}
 }
 
 // node puts what a node reported of itself and its devices.
 func (s *sheet) node(n Sight) {
 	s.gauge("skein_node_silent_seconds", n.Age.Seconds(), "node", n.Name)
+	s.upkeep(n.Name, n.Upkeep)
 	for _, d := range n.Devices {
 		for _, r := range n.Readings {
 			if r.ID == d.ID {
@@ -183,6 +196,9 @@ func (s *sheet) replicas(state cluster.State) {
 	}
 }
 
+// everybody stands for the tenant of the limit of all together.
+const everybody = "everybody"
+
 // quotas puts how far limits with an amount are used: of a rate it is the gateways' business.
 func (s *sheet) quotas(state cluster.State) {
 	for set := range state.LimitSets() {
@@ -191,7 +207,7 @@ func (s *sheet) quotas(state cluster.State) {
 			if !ok {
 				continue
 			}
-			s.gauge("skein_quota_used_ratio", used, "limit", set.Subject, "meter", string(l.Meter), "model", l.Model, "tenant", state.TenantOf(set.Subject), "window", string(l.Window))
+			s.gauge("skein_quota_used_ratio", used, "limit", set.Subject, "meter", string(l.Meter), "model", l.Model, "tenant", cmp.Or(state.TenantOf(set.Subject), everybody), "window", string(l.Window))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -16,6 +17,9 @@ func state(t *testing.T) cluster.State {
 	do := []cluster.Command{
 		cluster.Init{ID: "c", Feature: cluster.Feature},
 		cluster.PutMember{Member: cluster.Member{ID: "g1", Name: "gate", Role: cluster.RoleGateway, Addr: "a:1"}},
+		cluster.PutMember{Member: cluster.Member{ID: "c1", Name: "first", Role: cluster.RoleCoordinator, Addr: "a:2"}},
+		cluster.PutMember{Member: cluster.Member{ID: "c2", Name: "second", Role: cluster.RoleCoordinator, Addr: "a:3"}},
+		cluster.PutMember{Member: cluster.Member{ID: "c3", Name: "old", Role: cluster.RoleCoordinator, Addr: "a:4"}},
 		cluster.PutNode{Node: cluster.Node{ID: "n1", Name: "node", Addr: "a:1"}},
 		cluster.PutTenant{Tenant: cluster.Tenant{ID: "acme", Weight: 1}},
 		cluster.PutLimits{Set: cluster.LimitSet{Subject: "tenant/acme", Limits: []cluster.Limited{{Limit: quota.Limit{Meter: quota.Requests, Window: quota.Life, Amount: 4}}}}},
@@ -33,16 +37,24 @@ func TestMeasure(t *testing.T) {
 	var total series.Histogram
 	total.Add(100)
 	v := cluster.VersionID{Model: "calc", Number: 1}
-	node := cluster.Report{Node: "n1", Name: "node", Devices: gpu.Inventory{{ID: "GPU-1", Kind: gpu.CUDA, Memory: gpu.GiB}},
+	in := func(d time.Duration) cluster.Millis { return cluster.Millis(at.Add(d).UnixMilli()) }
+	node := cluster.Report{Node: "n1", Name: "node", Upkeep: cluster.Upkeep{CertificateEnds: in(3 * time.Hour), DiskFree: 30, DiskSize: 60},
+		Devices:  gpu.Inventory{{ID: "GPU-1", Kind: gpu.CUDA, Memory: gpu.GiB}},
 		Readings: []gpu.Reading{{ID: "GPU-1", Used: gpu.MiB, Percent: 50, Health: gpu.Healthy, Celsius: 60, Milliwatts: 300_000, XID: 79}}}
 	err := measure(store, at, Facts{
 		State:    state(t),
-		Demand:   []cluster.Demand{{Gateway: "g1", Version: v, Tenant: "acme", Ended: 5, Failed: 2, Refused: 1, Prompt: 7, Total: total, First: total, Failing: []cluster.Failing{{Request: "r1"}}}},
+		Demand:   []cluster.Demand{{Gateway: "g1", Version: v, Tenant: "acme", Ended: 5, Failed: 2, Refused: 1, Prompt: 7, Total: total, First: total, Failing: []cluster.Failing{{Request: "r1", Trace: "4bf9"}}}},
 		Flows:    []Flow{{"g1", v, 2, 3}},
 		Nodes:    []Sight{{node, time.Second}},
 		Gateways: map[cluster.NodeID]time.Duration{"g1": 2 * time.Second},
 		Voters:   3, Spare: 1, Changes: 1,
-		Machine: Machine{Name: "c1", Certificate: time.Hour, Free: 10, Size: 100, Lag: 7},
+		Upkeep: map[cluster.NodeID]cluster.Upkeep{
+			"c1": {CertificateEnds: in(time.Hour), DiskFree: 10, DiskSize: 40, Lag: 7},
+			"c2": {CertificateEnds: in(2 * time.Hour), Lag: 0},
+			"c3": {}, // an older program
+			"g1": {CertificateEnds: in(-time.Minute), DiskFree: 101, DiskSize: 100, Lag: 9},
+			"x":  {CertificateEnds: in(time.Hour), DiskFree: 10, DiskSize: 100, Lag: 7}, // no member
+		},
 	})
 	if err != nil {
 		t.Error(err)
@@ -60,7 +72,22 @@ func TestMeasure(t *testing.T) {
 			t.Errorf("%s: %d %v, want %d", outcome, n, ok, want)
 		}
 	}
-	if got := store.Samples("skein_gateway_requests_total", nil, at.Add(-time.Minute)); len(got) != 1 || got[0] != "r1" {
+	for family, want := range map[string]map[string]float64{
+		"skein_certificate_left_seconds": {"first": 3600, "second": 7200, "gate": -60, "node": 10800},
+		"skein_disk_free_bytes":          {"first": 10, "node": 30},
+		"skein_disk_free_ratio":          {"first": 0.25, "node": 0.5},
+		"skein_raft_apply_lag_entries":   {"first": 7, "second": 0},
+	} {
+		curves, err := store.Range(family, nil, at.Add(-time.Minute), at.Add(time.Minute), 15*time.Second)
+		got := map[string]float64{}
+		for _, c := range curves {
+			got[c.Labels[0].Value] = c.Points[0].Max
+		}
+		if err != nil || !maps.Equal(got, want) {
+			t.Errorf("%s: %v %v, want %v", family, got, err, want)
+		}
+	}
+	if got := store.Samples("skein_gateway_requests_total", nil, at.Add(-time.Minute)); len(got) != 1 || got[0] != "r1 trace=4bf9" {
 		t.Errorf("failing requests %v", got)
 	}
 }

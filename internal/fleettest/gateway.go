@@ -20,6 +20,7 @@ import (
 	"github.com/skein-project/skein/internal/live"
 	"github.com/skein-project/skein/model"
 	"github.com/skein-project/skein/shard"
+	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -57,7 +58,12 @@ func (g *Gateway) Start(cfg gateway.Config) {
 	fol := follower.New(d, g.member.Coordinators, Log())
 	following, stop := context.WithCancel(context.Background())
 	g.running.Go(func() { fol.Run(following) })
-	g.serve(cfg, fol.Live(), fol, d, fol)
+	creds, err := wire.NewCredentials(g.member.Papers)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	upkeep := func() cluster.Upkeep { return telemetry.Upkeep(f.dir, creds.Ends()) }
+	g.serve(cfg, fol.Live(), fol, d, gateway.Account{Settler: fol, Upkeep: upkeep})
 	g.running.Go(func() { fol.Enlist(following, g.ID, g.name, g.http.Listener.Addr().String()) })
 	g.stops = append(g.stops, stop)
 	Within(f.t, g.name+" is a member", func() bool { _, ok := fol.Live().Now().Member(g.ID); return ok })
@@ -67,7 +73,7 @@ func (g *Gateway) Start(cfg gateway.Config) {
 func (f *Fleet) GatewayOn(c *Coordinator, cfg gateway.Config) *Gateway {
 	f.t.Helper()
 	g := &Gateway{fleet: f, name: c.Config.Name, Dir: filepath.Join(c.Config.Dir, "usage"), ID: c.ID()}
-	g.serve(cfg, c.Live(), c.Server, c.Dialer(), c.Server)
+	g.serve(cfg, c.Live(), c.Server, c.Dialer(), gateway.Account{Settler: c.Server})
 	return g
 }
 
@@ -86,7 +92,7 @@ func (m mortal) Settle(ctx context.Context, r *wire.SettleRequest) error {
 	return m.Settler.Settle(ctx, r)
 }
 
-func (g *Gateway) serve(cfg gateway.Config, state *live.State, library gateway.Library, d *wire.Dialer, settler gateway.Settler) {
+func (g *Gateway) serve(cfg gateway.Config, state *live.State, library gateway.Library, d *wire.Dialer, account gateway.Account) {
 	f := g.fleet
 	f.t.Helper()
 	var err error
@@ -99,11 +105,12 @@ func (g *Gateway) serve(cfg gateway.Config, state *live.State, library gateway.L
 	g.Server.Register(mux)
 	g.http = httptest.NewServer(mux)
 	g.URL = g.http.URL
+	account.Gateway, account.Settler, account.Dir = g.ID, mortal{account.Settler, &g.crashed}, g.Dir
 	settling, last := context.WithCancel(context.Background())
 	settled := make(chan struct{})
 	g.running.Go(func() {
 		defer close(settled)
-		if err := g.Server.Settle(settling, gateway.Account{Gateway: g.ID, Settler: mortal{settler, &g.crashed}, Dir: g.Dir}); err != nil && !g.crashed.Load() {
+		if err := g.Server.Settle(settling, account); err != nil && !g.crashed.Load() {
 			f.t.Errorf("%s: %v", g.name, err)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -43,7 +44,7 @@ func (f *Fleet) Machine(name string, memory ...gpu.Bytes) *Machine {
 	if m.listener, err = wire.Listen(f.Addr()+":7000", creds, Log()); err != nil {
 		f.t.Fatal(err)
 	}
-	m.report = cluster.Report{Node: m.ID, Session: 1, Addr: m.listener.Addr().String(), Name: name, Software: "test"}
+	m.report = cluster.Report{Node: m.ID, Session: 1, Addr: m.listener.Addr().String(), Name: name, Software: "test", Upkeep: telemetry.Upkeep(f.dir, creds.Ends())}
 	for i, size := range memory {
 		id := gpu.DeviceID(name + "-" + string(rune('a'+i)))
 		m.report.Devices = append(m.report.Devices, gpu.Device{ID: id, Kind: gpu.Host, Name: "test", Memory: size, Cores: 1})
