@@ -10,9 +10,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"runtime"
 	"strings"
@@ -22,6 +24,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/cluster"
 )
 
@@ -293,6 +296,43 @@ func TestSeal(t *testing.T) {
 	for _, bad := range [][]byte{nil, secret[1:], append(bytes.Clone(secret), 0)} {
 		if _, err := Seal(bad, plain); err == nil {
 			t.Errorf("a secret of %d bytes seals", len(bad))
+		}
+	}
+}
+
+// asked is a store that nothing may be looked for in.
+type asked struct{}
+
+func (asked) Index(d blob.Digest) (blob.Index, error) { panic("an index is looked for: " + d.String()) }
+
+func (asked) ReadChunk(d blob.Digest, _ int) ([]byte, error) {
+	panic("a chunk is looked for: " + d.String())
+}
+
+// What is no digest of 64 hexadecimal digits reaches no store of blobs (attack case 12).
+func TestDigestsThatArePaths(t *testing.T) {
+	ca := authority(t)
+	m := NewMux()
+	HandleBlobs(m, asked{})
+	_, addr := serve(t, papers(t, ca, member(cluster.RoleCoordinator), time.Now()), m)
+	d := NewDialer(papers(t, ca, member(cluster.RoleNode), time.Now()))
+	defer d.Close()
+	good := strings.Repeat("ab", 32)
+	for _, bad := range []string{"", "../../etc/passwd", good[1:], good + "a", good + "/../x", strings.ToUpper(good), "sha256:" + good, good[:62] + "..", good[:63] + "\x00", "0x" + good[2:], " " + good[1:]} {
+		for _, p := range []Procedure{BlobIndex, BlobChunk} {
+			body, err := json.Marshal(map[string]any{"digest": bad, "chunk": 0})
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := d.http[cluster.RoleCoordinator].Post("https://"+addr+string(p), "application/json", bytes.NewReader(body))
+			if err != nil {
+				t.Errorf("%s of %q: %v", p, bad, err)
+				continue
+			}
+			res.Body.Close()
+			if res.StatusCode != http.StatusBadRequest {
+				t.Errorf("%s of %q: %s", p, bad, res.Status)
+			}
 		}
 	}
 }
