@@ -88,7 +88,11 @@ func wanted(ctx context.Context, s cluster.State, r *adminv1.ServeRequest) (clus
 	}
 	switch {
 	case r.Need != nil:
-		d.Need = needOf(r.Need)
+		n := needOf(r.Need)
+		if n.Priority, err = precedence(ctx, d.Need, n.Priority); err != nil {
+			return d, err
+		}
+		d.Need = n
 	case r.Replicas != 0:
 		d.Need = nil
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"connectrpc.com/connect"
+
 	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
 	"github.com/skein-project/skein/cluster"
 )
@@ -11,6 +13,24 @@ import (
 // needOf reads a need; Apply checks it.
 func needOf(n *adminv1.Need) *cluster.Need {
 	return &cluster.Need{Min: int(n.Min), Max: int(n.Max), FirstToken: n.FirstTokenMs, Latency: n.LatencyMs, Percent: int(n.Percent), Priority: int(n.Priority)}
+}
+
+// precedence is the priority that a caller gets who asks for one. Who is confined to a tenant gets none above 0, which would take the room
+// of all others, and keeps what somebody gave who may, unless it asks for less.
+func precedence(ctx context.Context, was *cluster.Need, asked int) (int, error) {
+	given := 0
+	if was != nil {
+		given = max(0, was.Priority)
+	}
+	switch {
+	case confined(ctx, deploymentsWrite) == "" || asked < 0:
+		return asked, nil
+	case asked == 0:
+		return given, nil
+	case asked > given:
+		return 0, connect.NewError(connect.CodePermissionDenied, fmt.Errorf("a priority of %d: only who may deploy for all tenants sets one above %d", asked, given))
+	}
+	return asked, nil
 }
 
 // needView shows a need; nil where the number of replicas is fixed.

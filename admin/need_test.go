@@ -57,3 +57,35 @@ func TestNeed(t *testing.T) {
 		return d.Need == nil && d.Wanted() == 2
 	})
 }
+
+// Who is confined to a tenant comes before nobody by its own word, and has no more replicas than its tenant may have.
+func TestNeedOfATenant(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	c := r.api(r.Leader())
+	r.Machine("n1", 400<<20)
+	acme := r.publisher(c, "acme")
+	v := r.publish("calc", 1)
+	want(t, 0, c.Rollouts.UpdateModel, &adminv1.UpdateModelRequest{Model: &adminv1.ModelRecord{Name: "calc", Owner: "acme"}, UpdateMask: mask("owner")})
+	want(t, 0, c.Tenants.PutTenant, &adminv1.PutTenantRequest{Tenant: &adminv1.Tenant{Id: "acme", Models: []string{"*"}, Replicas: 3}})
+	priority := func(n int) {
+		t.Helper()
+		if d, _ := r.Leader().Live().Now().Deployment(v); d.Need == nil || d.Need.Priority != n || d.Owner != "acme" {
+			t.Errorf("%+v, want priority %d", d, n)
+		}
+	}
+	need := func(most, priority int32) *adminv1.ServeRequest {
+		return &adminv1.ServeRequest{Model: "calc@1", Need: &adminv1.Need{Max: most, Priority: priority}}
+	}
+	want(t, connect.CodePermissionDenied, acme.Deployments.Serve, need(2, 1))
+	want(t, 0, acme.Deployments.Serve, need(2, 0))
+	want(t, 0, c.Deployments.Serve, need(2, 7))
+	want(t, connect.CodePermissionDenied, acme.Deployments.Serve, need(2, 8))
+	want(t, 0, acme.Deployments.Serve, need(3, 0))
+	priority(7)
+	want(t, 0, acme.Deployments.Serve, need(3, -5))
+	priority(-5)
+	want(t, connect.CodeResourceExhausted, acme.Deployments.Serve, need(4, 0))
+	want(t, connect.CodeResourceExhausted, acme.Deployments.Serve, &adminv1.ServeRequest{Model: "calc@1", Replicas: 4})
+	want(t, 0, acme.Deployments.Serve, &adminv1.ServeRequest{Model: "calc@1", Replicas: 3})
+}

@@ -47,7 +47,7 @@ func allTenants(s cluster.State) func(func(cluster.Tenant) bool) {
 }
 
 func tenantView(t cluster.Tenant) *adminv1.Tenant {
-	return &adminv1.Tenant{Id: t.ID, Name: t.Name, Weight: int32(t.Weight), Models: t.Models, Disabled: t.Disabled, CreatedMs: int64(t.Created)}
+	return &adminv1.Tenant{Id: t.ID, Name: t.Name, Weight: int32(t.Weight), Models: t.Models, Disabled: t.Disabled, CreatedMs: int64(t.Created), Replicas: int32(t.Replicas)}
 }
 
 func appView(a cluster.Application) *adminv1.Application {
@@ -61,7 +61,7 @@ func appView(a cluster.Application) *adminv1.Application {
 // PutTenant implements skein.admin.v1.
 func (h tenants) PutTenant(ctx context.Context, r *connect.Request[adminv1.PutTenantRequest]) (*connect.Response[adminv1.PutTenantResponse], error) {
 	in := r.Msg.GetTenant()
-	t := cluster.Tenant{ID: in.GetId(), Name: in.GetName(), Weight: int(in.GetWeight()), Models: in.GetModels(), Disabled: in.GetDisabled()}
+	t := cluster.Tenant{ID: in.GetId(), Name: in.GetName(), Weight: int(in.GetWeight()), Models: in.GetModels(), Disabled: in.GetDisabled(), Replicas: int(in.GetReplicas())}
 	if t.Weight == 0 {
 		t.Weight = cluster.DefaultWeight
 	}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,12 +39,35 @@ func (s *State) putDeployment(c PutDeployment) error {
 			return reject(ReasonNotFound, subject, "tenant %.64s does not exist", d.Owner)
 		}
 	}
+	if err := s.checkMost(old, d, subject); err != nil {
+		return err
+	}
 	if d.Scale = nil; d.Need != nil {
 		need := *d.Need
 		d.Need, d.Scale = &need, old.Scale
 	}
 	d.Pins, d.Avoid, d.AvoidOn, d.Rev = slices.Clone(d.Pins), slices.Clone(d.Avoid), slices.Clone(d.AvoidOn), s.index
 	s.deployments = s.deployments.Set(d.Version, d)
+	return nil
+}
+
+// checkMost refuses a deployment that makes a tenant's want more replicas together than it may have. What wants no more than before is
+// accepted also where a bound was set below it.
+func (s *State) checkMost(old, d Deployment, subject string) error {
+	owner := cmp.Or(d.Owner, DefaultTenant)
+	t, _ := s.Tenant(owner)
+	if t.Replicas == 0 || old.Rev != 0 && cmp.Or(old.Owner, DefaultTenant) == owner && d.Most() <= old.Most() {
+		return nil
+	}
+	sum := d.Most()
+	for o := range s.Deployments() {
+		if o.Version != d.Version && cmp.Or(o.Owner, DefaultTenant) == owner {
+			sum += o.Most()
+		}
+	}
+	if sum > t.Replicas {
+		return reject(ReasonLimit, subject, "the deployments of tenant %s would want %d replicas together, at most %d are allowed", owner, sum, t.Replicas)
+	}
 	return nil
 }
 

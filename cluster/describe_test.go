@@ -137,7 +137,11 @@ func describe(r any) string {
 func describePlatform(r any) string {
 	switch r := r.(type) {
 	case Tenant:
-		return fmt.Sprintf("weight=%d models=%v disabled=%v created=%d rev=%d", r.Weight, r.Models, r.Disabled, r.Created, r.Rev)
+		line := fmt.Sprintf("weight=%d models=%v disabled=%v created=%d rev=%d", r.Weight, r.Models, r.Disabled, r.Created, r.Rev)
+		if r.Replicas > 0 {
+			line += fmt.Sprintf(" replicas=%d", r.Replicas)
+		}
+		return line
 	case Application:
 		return fmt.Sprintf("models=%v sources=%v expires=%d rev=%d", r.Models, r.Sources, r.Expires, r.Rev)
 	case LimitSet:

@@ -207,6 +207,14 @@ func (d Deployment) Wanted() int {
 	return min(max(d.Scale.Replicas, d.Need.Min), d.Need.Max)
 }
 
+// Most is how many replicas a deployment may come to want.
+func (d Deployment) Most() int {
+	if d.Need != nil {
+		return d.Need.Max
+	}
+	return d.Replicas
+}
+
 // ReplicaID names a replica: the version and an ordinal, printed "model@number/ordinal".
 type ReplicaID struct {
 	Version VersionID `json:"version"`

@@ -14,7 +14,7 @@ func (sc *scripted) platformCommand(verb, id string, a args) Command {
 	switch verb {
 	case "put_tenant":
 		old, _ := s.Tenant(id)
-		return PutTenant{Tenant{ID: id, Name: a.str("name", ""), Weight: a.num("weight", 100), Models: a.list("models"), Disabled: a.str("disabled", "") != ""}, a.was(old.Rev)}
+		return PutTenant{Tenant{ID: id, Name: a.str("name", ""), Weight: a.num("weight", 100), Models: a.list("models"), Disabled: a.str("disabled", "") != "", Replicas: a.num("replicas", 0)}, a.was(old.Rev)}
 	case "delete_tenant":
 		old, _ := s.Tenant(id)
 		return DeleteTenant{id, a.was(old.Rev)}

@@ -18,8 +18,9 @@ const DefaultWeight = 100
 type Tenant struct {
 	ID       string   `json:"id"`
 	Name     string   `json:"name,omitempty"`
-	Weight   int      `json:"weight"`           // of its fair share when the fleet is full, 1 to MaxWeight
-	Models   []string `json:"models,omitempty"` // patterns of what it may call, see Granted
+	Weight   int      `json:"weight"`             // of its fair share when the fleet is full, 1 to MaxWeight
+	Models   []string `json:"models,omitempty"`   // patterns of what it may call, see Granted
+	Replicas int      `json:"replicas,omitempty"` // most that its deployments may want together, see Deployment.Most; 0 = no bound
 	Disabled bool     `json:"disabled,omitempty"`
 	Created  Millis   `json:"created"`
 	Rev      Index    `json:"rev"`
@@ -248,6 +249,8 @@ func (s *State) putTenant(c PutTenant) error {
 		return reject(ReasonLimit, subject, "name over %d characters", MaxName)
 	case t.Weight < 1 || t.Weight > MaxWeight:
 		return reject(ReasonInvalid, subject, "a weight of %d, 1 to %d are allowed", t.Weight, MaxWeight)
+	case t.Replicas < 0:
+		return reject(ReasonInvalid, subject, "a bound of %d replicas: want at least 0", t.Replicas)
 	case t.ID == DefaultTenant && t.Disabled:
 		return reject(ReasonInvalid, subject, "the default tenant cannot be disabled")
 	}

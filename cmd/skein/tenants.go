@@ -76,6 +76,7 @@ func (a *app) putTenant() *cobra.Command {
 	})}
 	c.Flags().StringVar(&t.Name, "name", "", "name for people")
 	c.Flags().Int32Var(&t.Weight, "weight", 0, "of its fair share when the fleet is full, 1 to 1000 (default 100)")
+	c.Flags().Int32Var(&t.Replicas, "replicas", 0, "most that its deployments may want together (0 = no bound)")
 	c.Flags().StringSliceVar(&t.Models, "models", []string{"*"}, "what it may call: names, team/*, or *")
 	c.Flags().BoolVar(&t.Disabled, "disabled", false, "refuse its calls")
 	return c

@@ -70,7 +70,9 @@ type Tenant struct {
 	Models   []string `protobuf:"bytes,4,rep,name=models,proto3" json:"models,omitempty"`
 	Disabled bool     `protobuf:"varint,5,opt,name=disabled,proto3" json:"disabled,omitempty"`
 	// Unix time in milliseconds; set by the cluster.
-	CreatedMs     int64 `protobuf:"varint,6,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	CreatedMs int64 `protobuf:"varint,6,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	// Most replicas that its deployments may want together, by their number or, where they follow demand, their maximum; 0 = no bound.
+	Replicas      int32 `protobuf:"varint,7,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -143,6 +145,13 @@ func (x *Tenant) GetDisabled() bool {
 func (x *Tenant) GetCreatedMs() int64 {
 	if x != nil {
 		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *Tenant) GetReplicas() int32 {
+	if x != nil {
+		return x.Replicas
 	}
 	return 0
 }
@@ -981,7 +990,7 @@ var File_skein_admin_v1_tenant_proto protoreflect.FileDescriptor
 const file_skein_admin_v1_tenant_proto_rawDesc = "" +
 	"\n" +
 	"\x1bskein/admin/v1/tenant.proto\x12\x0eskein.admin.v1\x1a\x1cskein/access/v1/access.proto\"\x14\n" +
-	"\x12ListTenantsRequest\"\x97\x01\n" +
+	"\x12ListTenantsRequest\"\xb3\x01\n" +
 	"\x06Tenant\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -989,7 +998,8 @@ const file_skein_admin_v1_tenant_proto_rawDesc = "" +
 	"\x06models\x18\x04 \x03(\tR\x06models\x12\x1a\n" +
 	"\bdisabled\x18\x05 \x01(\bR\bdisabled\x12\x1d\n" +
 	"\n" +
-	"created_ms\x18\x06 \x01(\x03R\tcreatedMs\"\xd5\x01\n" +
+	"created_ms\x18\x06 \x01(\x03R\tcreatedMs\x12\x1a\n" +
+	"\breplicas\x18\a \x01(\x05R\breplicas\"\xd5\x01\n" +
 	"\vApplication\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
