@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/skein-project/skein/access"
 	accessv1 "github.com/skein-project/skein/api/skein/access/v1"
 	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
 	"github.com/skein-project/skein/api/skein/admin/v1/adminv1connect"
@@ -47,7 +48,7 @@ func (h deployments) Serve(ctx context.Context, r *connect.Request[adminv1.Serve
 	if err != nil {
 		return nil, err
 	}
-	res := &adminv1.ServeResponse{Version: d.Version.String(), Refused: refusals(s, plan)}
+	res := &adminv1.ServeResponse{Version: d.Version.String(), Refused: refusals(ctx, s, plan)}
 	if res.Scaling, err = h.scaling(ctx, d); err != nil {
 		return nil, err
 	}
@@ -132,7 +133,7 @@ func (h deployments) List(ctx context.Context, _ *connect.Request[adminv1.ListRe
 		if seen[d.Version] = true; !sees(ctx, deploymentsRead, s.Model(d.Version.Model).Owner) {
 			return
 		}
-		res.Deployments = append(res.Deployments, h.view(s, d, standing))
+		res.Deployments = append(res.Deployments, h.view(ctx, s, d, standing))
 	}
 	for d := range s.Deployments() {
 		add(d)
@@ -145,7 +146,7 @@ func (h deployments) List(ctx context.Context, _ *connect.Request[adminv1.ListRe
 	return connect.NewResponse(res), nil
 }
 
-func (h deployments) view(s cluster.State, d cluster.Deployment, standing []scheduler.Dated) *adminv1.DeploymentView {
+func (h deployments) view(ctx context.Context, s cluster.State, d cluster.Deployment, standing []scheduler.Dated) *adminv1.DeploymentView {
 	out := &adminv1.DeploymentView{Version: d.Version.String(), Wanted: int32(d.Wanted()), Slots: int32(d.Serving.Slots), Context: int32(d.Serving.Context),
 		AvoidNodes: nil, Pins: pinViews(d.Pins), Need: needView(d.Need), Tenant: cmp.Or(d.Owner, cluster.DefaultTenant)}
 	if d.Need != nil && d.Scale != nil {
@@ -168,7 +169,7 @@ func (h deployments) view(s cluster.State, d cluster.Deployment, standing []sche
 		case n.Subject == "deployment "+d.Version.String() && d.Need != nil:
 			out.WantedWhy = n.Why
 		case about(s, n.Subject) == d.Version:
-			out.Refused = append(out.Refused, n.Why)
+			out.Refused = append(out.Refused, told(ctx, n.Why))
 		}
 	}
 	return out
@@ -209,11 +210,16 @@ func nodeName(s cluster.State, id cluster.NodeID) string {
 	return cmp.Or(n.Name, string(id))
 }
 
-// refusals puts refusals in words: what is needed, and what each device has.
-func refusals(s cluster.State, plan placement.Solution) []string {
+// refusals puts refusals in words: what is needed, and what each device has. Whoever is confined to a tenant is not told of devices: what
+// others reserve on them is not its business.
+func refusals(ctx context.Context, s cluster.State, plan placement.Solution) []string {
 	var out []string
 	for _, r := range plan.Refused {
 		text := fmt.Sprintf("%s: %s", r.Replica, r.Why)
+		if confined(ctx, deploymentsWrite) != "" {
+			out = append(out, fmt.Sprintf("%s: it needs %s, and no device has room", r.Replica, r.Need))
+			continue
+		}
 		for _, d := range r.PerDevice {
 			text += fmt.Sprintf("\n  %s on %s: needs %s, has %s free: %s", d.Device, nodeName(s, d.Node), d.Need, d.Free, d.Why)
 		}
@@ -223,6 +229,14 @@ func refusals(s cluster.State, plan placement.Solution) []string {
 		out = append(out, text)
 	}
 	return out
+}
+
+// told is a reason as its reader is told it.
+func told(ctx context.Context, why string) string {
+	if access.AllowsEverywhere(callerOf(ctx).Roles, deploymentsRead) {
+		return why
+	}
+	return scheduler.Brief(why)
 }
 
 func (h deployments) Pin(ctx context.Context, r *connect.Request[adminv1.PinRequest]) (*connect.Response[adminv1.PinResponse], error) {
@@ -271,7 +285,7 @@ func (h deployments) breaks(ctx context.Context, s cluster.State, pinned cluster
 	with.Refused = slices.DeleteFunc(with.Refused, func(r placement.Refusal) bool {
 		return r.Replica.Ordinal != ordinal && slices.ContainsFunc(without.Refused, func(o placement.Refusal) bool { return o.Replica == r.Replica })
 	})
-	if why := refusals(s, with); len(why) > 0 {
+	if why := refusals(ctx, s, with); len(why) > 0 {
 		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("the pin is refused: %s", strings.Join(why, "\n")))
 	}
 	return nil
@@ -329,7 +343,7 @@ func (h deployments) Why(ctx context.Context, r *connect.Request[adminv1.WhyRequ
 	_, all := h.c.Reasons()
 	for _, n := range all {
 		if wanted(n.Subject) {
-			res.Notes = append(res.Notes, &adminv1.Note{AtMs: n.At.UnixMilli(), Subject: n.Subject, Why: n.Why})
+			res.Notes = append(res.Notes, &adminv1.Note{AtMs: n.At.UnixMilli(), Subject: n.Subject, Why: told(ctx, n.Why)})
 		}
 	}
 	for p := range s.Replicas() {

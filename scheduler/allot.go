@@ -191,7 +191,7 @@ func (s *share) find(a ask) bool {
 	}
 	for _, v := range taken {
 		v.claim.want = min(v.claim.want, v.base) - 1
-		v.claim.class, v.claim.because = yields, fmt.Sprintf("gives a replica to %s: %s", a.dep.Version, v.why)
+		v.claim.class, v.claim.because = yields, "gives a replica to another deployment: "+v.why // which is perhaps another tenant's: its name is not for who reads this
 	}
 	return s.fits(a, true)
 }

@@ -226,7 +226,7 @@ func (d *decision) place(wants []want) {
 		move(r.want)
 	}
 	for _, r := range d.solve(moves) {
-		d.note("replica "+r.id.String(), r.why+": it stays as it is: "+reasons(r.Refusal))
+		d.note("replica "+r.id.String(), r.why+": "+stays+": "+reasons(r.Refusal))
 	}
 }
 
@@ -325,7 +325,7 @@ func (d *decision) put(w want, p placement.Placement) {
 func (d *decision) refused(w want, r placement.Refusal) {
 	key := r.Replica.String()
 	if w.own == nil {
-		d.note("replica "+key, "has no place: "+reasons(r))
+		d.note("replica "+key, noPlace+": "+reasons(r))
 		return
 	}
 	since, ok := d.soft.Refused[key]
@@ -340,7 +340,24 @@ func (d *decision) refused(w want, r placement.Refusal) {
 		return
 	}
 	d.pause(s)
-	d.note("replica "+key, w.why+"; has no other place: "+reasons(r))
+	d.note("replica "+key, w.why+"; "+noOther+": "+reasons(r))
+}
+
+// What comes before a refusal in words.
+const (
+	noPlace = "has no place"
+	noOther = "has no other place"
+	stays   = "it stays as it is"
+)
+
+// Brief is a reason without what it says of devices: for those who are not told of what others have.
+func Brief(why string) string {
+	for _, front := range []string{noPlace, noOther, stays} {
+		if i := strings.Index(why, front+": "); i >= 0 {
+			return why[:i+len(front)]
+		}
+	}
+	return why
 }
 
 // reasons are a refusal in words, device by device.
