@@ -187,7 +187,9 @@ func TestNeighbours(t *testing.T) {
 	fleettest.Within(t, "reasons", func() bool { return strings.Contains(why(c, ""), "kanarek") && strings.Contains(why(c, ""), "mine") })
 
 	// Of the devices, and of what others have on them, only who sees the whole fleet is told.
-	plan := try(serveOf, func(n string) *adminv1.ServeRequest { return &adminv1.ServeRequest{Model: n, Replicas: 2, ValidateOnly: true} })
+	plan := try(serveOf, func(n string) *adminv1.ServeRequest {
+		return &adminv1.ServeRequest{Model: n, Replicas: 2, ValidateOnly: true}
+	})
 	for what, of := range map[string]func(*client.Client) string{"a plan": func(c *client.Client) string { return plan(c, "mine@1") }, "reasons": func(c *client.Client) string { return why(c, "mine@1") }} {
 		if mine, all := of(thief), of(c); strings.Contains(mine, "m1") || strings.Contains(mine, "KiB") || !strings.Contains(all, "m1") {
 			t.Errorf("%s as its tenant: %s; as who keeps the fleet: %s", what, mine, all)
