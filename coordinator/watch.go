@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"sync/atomic"
 	"time"
 
@@ -128,7 +129,7 @@ func collectState(sheet *telemetry.Sheet, state cluster.State) {
 	for set := range state.LimitSets() {
 		for _, l := range set.Limits {
 			if used, ok := state.Used(set.Subject, l, cluster.Millis(time.Now().UnixMilli())); ok {
-				sheet.Gauge(telemetry.QuotaUsed, used, set.Subject, string(l.Meter), l.Model, state.TenantOf(set.Subject), string(l.Window))
+				sheet.Gauge(telemetry.QuotaUsed, used, set.Subject, string(l.Meter), l.Model, cmp.Or(state.TenantOf(set.Subject), "everybody"), string(l.Window))
 			}
 		}
 	}
