@@ -18,6 +18,9 @@ func (a *app) push() *cobra.Command {
 	c := &cobra.Command{Use: "push DIR", Short: "Upload a model's folder and publish it as a new version", Args: cobra.ExactArgs(1),
 		Long: "Upload a model's folder (Hugging Face layout, safetensors) and publish it as a new version.\nAn upload that was cut goes on where it stopped; content that is there already is not sent again.",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if client.IsSource(args[0]) {
+				return a.pulled(cmd, args[0], name)
+			}
 			c, err := a.client()
 			if err != nil {
 				return err
