@@ -21,14 +21,16 @@ func (b *bench) admission(ctx context.Context) (benchfile.Section, error) {
 		"\"added\" is their difference. \"request\" is the whole of it: over loopback, from a client that allocates nothing, through a stand-alone gateway with all of",
 		"that, a worker that answers 16 tokens at once, and back. Its allocations are the gateway's: those of the process, less the worker's (a call of the worker in",
 		"this process less one of a worker in another), less those of an idle fleet. \"share\" is what admission adds to the rest of them.",
-		"\"refill\" is a request that finds an empty purse and waits for a settlement, in turn with the next one of the same tenant; there are three coordinators."}}
+		"\"refill\" is a request that finds an empty purse and waits for a settlement, in turn with the next one of the same tenant; there are three coordinators.",
+		"It is at the leader's gateway, or at that of a coordinator which follows, where an entry is known only when the leader says so with the next one or its idle time."}}
 	parts := gobench.Benchmark{Package: "gateway", Match: "^BenchmarkAdmission$", Time: "10000x", Take: []gobench.Figure{
 		{Benchmark: "Admission/with", Metric: "p50-µs"}, {Benchmark: "Admission/with", Metric: "allocs/op"},
 		{Benchmark: "Admission/without", Metric: "p50-µs"}, {Benchmark: "Admission/without", Metric: "allocs/op"}}}
 	whole := gobench.Benchmark{Package: "bench/platform", Match: "^Benchmark(Request|Worker|Call|Refill)$", Time: "1000x", Take: []gobench.Figure{
 		{Benchmark: "Request", Metric: "p50-us"}, {Benchmark: "Request", Metric: "allocs"}, {Benchmark: "Worker", Metric: "p50-us"},
-		{Benchmark: "Worker", Metric: "allocs"}, {Benchmark: "Call", Metric: "allocs"}, {Benchmark: "Refill", Metric: "first-p50-us"}, {Benchmark: "Refill", Metric: "next-p50-us"}}}
-	var added, with, allocs, share, request, refill, gateway benchfile.Series
+		{Benchmark: "Worker", Metric: "allocs"}, {Benchmark: "Call", Metric: "allocs"}, {Benchmark: "Refill", Metric: "leader-p50-ms"},
+		{Benchmark: "Refill", Metric: "follower-p50-ms"}, {Benchmark: "Refill", Metric: "next-p50-ms"}}}
+	var added, with, allocs, share, request, refill, away, gateway benchfile.Series
 	for range b.rounds {
 		part, err := parts.Run(ctx, b.dir)
 		if err != nil {
@@ -46,7 +48,8 @@ func (b *bench) admission(ctx context.Context) (benchfile.Section, error) {
 		gateway.Add(own)
 		share.Add(100 * more / (own - more))
 		request.AddPair(all["Request p50-us"], all["Worker p50-us"])
-		refill.AddPair(all["Refill first-p50-us"], all["Refill next-p50-us"])
+		refill.AddPair(all["Refill leader-p50-ms"], all["Refill next-p50-ms"])
+		away.AddPair(all["Refill follower-p50-ms"], all["Refill next-p50-ms"])
 	}
 	s.Records = []benchfile.Record{
 		added.Record("admission/added/p50", "us", benchfile.Lower, "").WithGoal(addedGoal),
@@ -55,7 +58,8 @@ func (b *bench) admission(ctx context.Context) (benchfile.Section, error) {
 		allocs.Record("admission/allocations", "allocations", benchfile.Lower, "without admission"),
 		gateway.Record("admission/request/allocations", "allocations", benchfile.Lower, ""),
 		request.Record("admission/request/p50", "us", benchfile.Lower, "the worker alone"),
-		refill.Record("admission/refill/p50", "us", benchfile.Lower, "with a full purse")}
+		refill.Record("admission/refill/leader/p50", "ms", benchfile.Lower, "with a full purse"),
+		away.Record("admission/refill/follower/p50", "ms", benchfile.Lower, "with a full purse")}
 	return s, nil
 }
 
