@@ -53,7 +53,7 @@ func Upkeep(dir string, certificate time.Time) cluster.Upkeep {
 	u := cluster.Upkeep{CertificateEnds: cluster.Millis(certificate.UnixMilli())}
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err == nil {
-		u.DiskFree, u.DiskSize = int64(st.Bavail)*int64(st.Bsize), int64(st.Blocks)*int64(st.Bsize)
+		u.DiskFree, u.DiskSize = int64(st.Bavail)*st.Bsize, int64(st.Blocks)*st.Bsize
 	}
 	return u
 }
