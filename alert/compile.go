@@ -102,7 +102,7 @@ func (c *Compiler) Compile(expr string, over Scope) (*Program, error) {
 	}
 	checked, issues := c.env.Compile(expr)
 	if issues.Err() != nil {
-		if strings.Contains(issues.Err().Error(), "max recursion depth exceeded") {
+		if said := issues.Err().Error(); strings.Contains(said, "max recursion depth exceeded") || strings.Contains(said, "recursion limit exceeded") {
 			return nil, costly("it nests too deep")
 		}
 		return nil, refuse("%s", hint(issues.Err().Error()))
