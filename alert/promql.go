@@ -231,12 +231,3 @@ func (r *Rule) template(name string) string {
 	}
 	return "{{ $labels." + name + " }}"
 }
-
-// Prometheus is Compiler.Prometheus with a compiler of its own.
-func Prometheus(rules []Rule) ([]byte, error) {
-	c, err := NewCompiler()
-	if err != nil {
-		return nil, err
-	}
-	return c.Prometheus(rules)
-}

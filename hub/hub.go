@@ -172,16 +172,6 @@ type Hub struct {
 // New makes a hub that makes its calls by a client.
 func New(cfg Config, client *http.Client) *Hub { return &Hub{cfg, client} }
 
-// Named says whether a text names a source, rather than something else such as a folder.
-func Named(text string) bool {
-	for _, prefix := range []string{"hf:", "s3://", "oci:", "folder:"} {
-		if strings.HasPrefix(text, prefix) {
-			return true
-		}
-	}
-	return false
-}
-
 // Open finds a source: hf:ORG/NAME[@REVISION], s3://BUCKET/PREFIX, oci:REGISTRY/REPOSITORY(:TAG|@DIGEST), folder:NAME. A revision
 // or tag is pinned to what it means now.
 func (h *Hub) Open(ctx context.Context, text string) (Source, error) {

@@ -616,19 +616,19 @@ func TestWallet(t *testing.T) {
 	if r == nil || r.Reason != Used || r.ID != tokens || r.RetryAfter < 55*time.Second || r.RetryAfter > 62*time.Second {
 		t.Errorf("tokens and slots used up: %+v", r)
 	}
-	if p := w.Tightest(now, Requests); p.ID() != daily || p.Limit().Amount != 5 || p.Remaining(now) != 3 || p.Reset(now) != time.Duration(daily.Window.End(p.start)-now.Wall)*time.Millisecond {
+	if p := tightest(w, now, Requests); p.ID() != daily || p.Limit().Amount != 5 || p.Remaining(now) != 3 || p.Reset(now) != time.Duration(daily.Window.End(p.start)-now.Wall)*time.Millisecond {
 		t.Errorf("requests: %d remain for %v", p.Remaining(now), p.Reset(now))
 	}
-	if p := w.Tightest(now, GPUMillis); p != nil {
+	if p := tightest(w, now, GPUMillis); p != nil {
 		t.Errorf("%s limits nothing", p.ID())
 	}
 	second.Done(now, Cost{})                        // it failed, and costs nothing
 	first.Done(now, Cost{Requests: 1, Tokens: 100}) // it was shorter than it might have been
 	settle()
-	if p := w.Tightest(now, Tokens); p.Remaining(now) != 900 {
+	if p := tightest(w, now, Tokens); p.Remaining(now) != 900 {
 		t.Errorf("%d tokens remain", p.Remaining(now))
 	}
-	if p := w.Tightest(now, Requests); p.Remaining(now) != 4 {
+	if p := tightest(w, now, Requests); p.Remaining(now) != 4 {
 		t.Errorf("%d requests remain", p.Remaining(now))
 	}
 	delete(limits, tokens)
@@ -799,4 +799,20 @@ func BenchmarkSettle(b *testing.B) {
 			}
 		})
 	}
+}
+
+// tightest is the purse of a meter of which the smallest part remains, nil if there is none.
+func tightest(w *Wallet, now Moment, m Meter) *Purse {
+	var tightest *Purse
+	lowest := 0.0
+	for _, p := range w.Purses() {
+		if p.id.Meter != m || p.gone {
+			continue
+		}
+		part := float64(p.Remaining(now)) / float64(max(1, p.limit.Amount))
+		if tightest == nil || part < lowest {
+			tightest, lowest = p, part
+		}
+	}
+	return tightest
 }

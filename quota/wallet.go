@@ -91,19 +91,3 @@ func (r Receipt) Done(now Moment, used Cost) {
 
 // Purses are the wallet's purses, in order of their ids.
 func (w *Wallet) Purses() []*Purse { return w.purses }
-
-// Tightest is the purse of a meter of which the smallest part remains, nil if there is none. It is what the x-ratelimit headers show.
-func (w *Wallet) Tightest(now Moment, m Meter) *Purse {
-	var tightest *Purse
-	lowest := 0.0
-	for _, p := range w.purses {
-		if p.id.Meter != m || p.gone {
-			continue
-		}
-		part := float64(p.Remaining(now)) / float64(max(1, p.limit.Amount))
-		if tightest == nil || part < lowest {
-			tightest, lowest = p, part
-		}
-	}
-	return tightest
-}
