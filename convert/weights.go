@@ -79,7 +79,7 @@ func (r *reading) tensors() error {
 			if !slices.Equal(t.Shape, want.Shape) {
 				return t.refuse("shape %v is not %v", t.Shape, want.Shape)
 			}
-			if dtype.Size() == 0 {
+			if !dtype.Weight() {
 				return t.refuse("type %s is not F32, F16 or BF16", t.DType)
 			}
 			r.m.Tensors = append(r.m.Tensors, model.Tensor{Name: want.Name, Block: block, DType: dtype, Shape: want.Shape, Ref: t.ref()})

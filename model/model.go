@@ -13,6 +13,7 @@ const (
 	GPT2  Arch = "gpt2"  // learned positions, LayerNorm, GELU, packed QKV in Conv1D layout [in, out]
 	Llama Arch = "llama" // rotary positions, RMSNorm, gated SiLU, grouped-query attention: Llama, Mistral, Qwen2
 	BERT  Arch = "bert"  // encoder: learned positions, segments, post-LayerNorm
+	Graph Arch = "graph" // one ONNX graph as its maker wrote it, not cut: Manifest.Graph, GraphFile
 )
 
 // Decoder says whether the family generates text with a KV cache.
@@ -21,23 +22,41 @@ func (a Arch) Decoder() bool { return a == GPT2 || a == Llama }
 // DType is the type of a tensor's elements, by its safetensors name.
 type DType string
 
-// Element types that weights may have.
+// Element types. Families with a builder of their own have weights of F32, F16 and BF16 only.
 const (
-	F32  DType = "F32"
-	F16  DType = "F16"
-	BF16 DType = "BF16"
+	F64   DType = "F64"
+	F32   DType = "F32"
+	F16   DType = "F16"
+	BF16  DType = "BF16"
+	I64   DType = "I64"
+	I32   DType = "I32"
+	I16   DType = "I16"
+	I8    DType = "I8"
+	U64   DType = "U64"
+	U32   DType = "U32"
+	U16   DType = "U16"
+	U8    DType = "U8"
+	Bool  DType = "BOOL"  // one byte, 0 or 1
+	Bytes DType = "BYTES" // strings of any bytes; no element size
 )
 
-// Size is the number of bytes of an element, 0 if the type is unknown.
+// Size is the number of bytes of an element, 0 if the type is unknown or has none.
 func (d DType) Size() int64 {
 	switch d {
-	case F32:
+	case F64, I64, U64:
+		return 8
+	case F32, I32, U32:
 		return 4
-	case F16, BF16:
+	case F16, BF16, I16, U16:
 		return 2
+	case I8, U8, Bool:
+		return 1
 	}
 	return 0
 }
+
+// Weight says whether the families with a builder of their own compute with weights of this type.
+func (d DType) Weight() bool { return d == F32 || d == F16 || d == BF16 }
 
 // Block numbers outside the layers.
 const (
@@ -134,6 +153,7 @@ type Manifest struct {
 	Labels    []string            `json:"labels,omitempty"`    // classify
 	Problem   Problem             `json:"problem,omitempty"`   // classify
 	Sampling  Sampling            `json:"sampling"`            // defaults of generation_config.json
+	Graph     *Signature          `json:"graph,omitempty"`     // family Graph only
 }
 
 // Sampling says how the next token is chosen from the logits.

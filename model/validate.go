@@ -198,7 +198,7 @@ func Elements(shape []int64) int64 {
 // validate checks a tensor against its place.
 func (t Tensor) validate(s Slot) error {
 	size := t.DType.Size()
-	if size == 0 {
+	if !t.DType.Weight() {
 		return Invalid{t.what(), fmt.Sprintf("type %.20q is not F32, F16 or BF16", t.DType)}
 	}
 	if !slices.Equal(t.Shape, s.Shape) {

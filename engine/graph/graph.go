@@ -207,7 +207,7 @@ func (b *builder) weight(block int, name string, shape ...int) string {
 		dims[i] = int64(d)
 		want *= int64(d)
 	}
-	if !slices.Equal(t.Shape, dims) || t.DType.Size() == 0 || t.Ref.Len != want*t.DType.Size() {
+	if !slices.Equal(t.Shape, dims) || !t.DType.Weight() || t.Ref.Len != want*t.DType.Size() {
 		b.fail(fmt.Errorf("%w: block %d %s is %s%v in %d bytes, wanted shape %v", ErrTensor, block, name, t.DType, t.Shape, t.Ref.Len, dims))
 		return ""
 	}
