@@ -35,78 +35,103 @@ func (u *UnknownTag) Error() string {
 
 // kind is how a command is written.
 type kind struct {
-	v       int // newest version of its fields; fields are never repurposed, and adding one makes a new version
-	feature int // committed feature level that version 1 needs; version 2 needs level 2
+	feature int   // committed feature level that version 1 of its fields needs
+	widened []int // levels that versions 2, 3, … need: fields are never repurposed, and adding one makes a new version
 	decode  func([]byte) (Command, error)
 	routine bool // the cluster's own bookkeeping: no record in the audit log
 }
 
+// newest is the newest version of the fields that this program knows.
+func (k kind) newest() int { return 1 + len(k.widened) }
+
 // kinds lists every command there is.
 var kinds = map[string]kind{
-	Init{}.tag():              {v: 2, feature: 0, decode: decode[Init]},
-	SetFeature{}.tag():        {v: 1, feature: 1, decode: decode[SetFeature]},
-	DeleteMember{}.tag():      {v: 1, feature: 1, decode: decode[DeleteMember]},
-	PutNode{}.tag():           {v: 1, feature: 1, decode: decode[PutNode]},
-	SetNodeStatus{}.tag():     {v: 1, feature: 1, decode: decode[SetNodeStatus]},
-	DeleteNode{}.tag():        {v: 1, feature: 1, decode: decode[DeleteNode]},
-	PutJoinToken{}.tag():      {v: 1, feature: 1, decode: decode[PutJoinToken]},
-	UseJoinToken{}.tag():      {v: 1, feature: 1, decode: decode[UseJoinToken]},
-	SetHolders{}.tag():        {v: 1, feature: 1, decode: decode[SetHolders]},
-	DeleteVersion{}.tag():     {v: 1, feature: 1, decode: decode[DeleteVersion]},
-	RollbackAlias{}.tag():     {v: 1, feature: 1, decode: decode[RollbackAlias]},
-	DeleteAlias{}.tag():       {v: 1, feature: 1, decode: decode[DeleteAlias]},
-	DeleteDeployment{}.tag():  {v: 1, feature: 1, decode: decode[DeleteDeployment]},
-	PutMember{}.tag():         {v: 1, feature: 1, decode: decode[PutMember]},
-	PutKey{}.tag():            {v: 2, feature: 1, decode: decode[PutKey]},
-	PutVersion{}.tag():        {v: 2, feature: 1, decode: decode[PutVersion]},
-	PutAlias{}.tag():          {v: 2, feature: 1, decode: decode[PutAlias]},
-	PutDeployment{}.tag():     {v: 2, feature: 1, decode: decode[PutDeployment]},
-	PlaceReplica{}.tag():      {v: 1, feature: 1, decode: decode[PlaceReplica], routine: true},
-	MarkReplica{}.tag():       {v: 1, feature: 1, decode: decode[MarkReplica], routine: true},
-	RemoveReplica{}.tag():     {v: 1, feature: 1, decode: decode[RemoveReplica], routine: true},
-	PutTenant{}.tag():         {v: 1, feature: 2, decode: decode[PutTenant]},
-	DeleteTenant{}.tag():      {v: 1, feature: 2, decode: decode[DeleteTenant]},
-	PutApplication{}.tag():    {v: 1, feature: 2, decode: decode[PutApplication]},
-	DeleteApplication{}.tag(): {v: 1, feature: 2, decode: decode[DeleteApplication]},
-	PutLimits{}.tag():         {v: 1, feature: 2, decode: decode[PutLimits]},
-	PutModel{}.tag():          {v: 1, feature: 2, decode: decode[PutModel]},
-	SetRollout{}.tag():        {v: 1, feature: 2, decode: decode[SetRollout]},
-	PutDocument{}.tag():       {v: 1, feature: 2, decode: decode[PutDocument]},
-	DeleteDocument{}.tag():    {v: 1, feature: 2, decode: decode[DeleteDocument]},
-	Refound{}.tag():           {v: 1, feature: 2, decode: decode[Refound]},
-	Settle{}.tag():            {v: 1, feature: 2, decode: decode[Settle], routine: true},
-	SetScale{}.tag():          {v: 1, feature: 2, decode: decode[SetScale], routine: true},
+	Init{}.tag():              {feature: 0, widened: []int{2}, decode: decode[Init]},
+	SetFeature{}.tag():        {feature: 1, decode: decode[SetFeature]},
+	DeleteMember{}.tag():      {feature: 1, decode: decode[DeleteMember]},
+	PutNode{}.tag():           {feature: 1, decode: decode[PutNode]},
+	SetNodeStatus{}.tag():     {feature: 1, decode: decode[SetNodeStatus]},
+	DeleteNode{}.tag():        {feature: 1, decode: decode[DeleteNode]},
+	PutJoinToken{}.tag():      {feature: 1, decode: decode[PutJoinToken]},
+	UseJoinToken{}.tag():      {feature: 1, decode: decode[UseJoinToken]},
+	SetHolders{}.tag():        {feature: 1, decode: decode[SetHolders]},
+	DeleteVersion{}.tag():     {feature: 1, decode: decode[DeleteVersion]},
+	RollbackAlias{}.tag():     {feature: 1, decode: decode[RollbackAlias]},
+	DeleteAlias{}.tag():       {feature: 1, decode: decode[DeleteAlias]},
+	DeleteDeployment{}.tag():  {feature: 1, decode: decode[DeleteDeployment]},
+	PutMember{}.tag():         {feature: 1, decode: decode[PutMember]},
+	PutKey{}.tag():            {feature: 1, widened: []int{2}, decode: decode[PutKey]},
+	PutVersion{}.tag():        {feature: 1, widened: []int{2, 3}, decode: decode[PutVersion]},
+	PutAlias{}.tag():          {feature: 1, widened: []int{2}, decode: decode[PutAlias]},
+	PutDeployment{}.tag():     {feature: 1, widened: []int{2}, decode: decode[PutDeployment]},
+	PlaceReplica{}.tag():      {feature: 1, decode: decode[PlaceReplica], routine: true},
+	MarkReplica{}.tag():       {feature: 1, decode: decode[MarkReplica], routine: true},
+	RemoveReplica{}.tag():     {feature: 1, decode: decode[RemoveReplica], routine: true},
+	PutTenant{}.tag():         {feature: 2, decode: decode[PutTenant]},
+	DeleteTenant{}.tag():      {feature: 2, decode: decode[DeleteTenant]},
+	PutApplication{}.tag():    {feature: 2, decode: decode[PutApplication]},
+	DeleteApplication{}.tag(): {feature: 2, decode: decode[DeleteApplication]},
+	PutLimits{}.tag():         {feature: 2, decode: decode[PutLimits]},
+	PutModel{}.tag():          {feature: 2, decode: decode[PutModel]},
+	SetRollout{}.tag():        {feature: 2, decode: decode[SetRollout]},
+	PutDocument{}.tag():       {feature: 2, widened: []int{3}, decode: decode[PutDocument]},
+	DeleteDocument{}.tag():    {feature: 2, widened: []int{3}, decode: decode[DeleteDocument]},
+	Refound{}.tag():           {feature: 2, decode: decode[Refound]},
+	Settle{}.tag():            {feature: 2, decode: decode[Settle], routine: true},
+	SetScale{}.tag():          {feature: 2, decode: decode[SetScale], routine: true},
 }
 
-// widened is a command that got fields with version 2.
-type widened interface{ wide() bool }
+// widened is a command whose fields became more.
+type widened interface {
+	// level is the feature level that brought the newest of what it uses, 0 where it uses nothing new.
+	level() int
+}
 
 // versionOf is the lowest version that can hold a command, so that a coordinator of the release before can read what needs nothing new.
 func versionOf(c Command) int {
-	if w, ok := c.(widened); ok && w.wide() {
-		return 2
+	w, ok := c.(widened)
+	if !ok {
+		return 1
 	}
-	return 1
+	version, level := 1, w.level()
+	for _, l := range kinds[c.tag()].widened {
+		if l <= level {
+			version++
+		}
+	}
+	return version
 }
 
 // needs is the committed feature level that a command needs.
 func needs(c Command) int {
-	if k := kinds[c.tag()]; k.feature == 0 || versionOf(c) == 1 {
+	k, v := kinds[c.tag()], versionOf(c)
+	if k.feature == 0 || v == 1 {
 		return k.feature
 	}
-	return 2
+	return k.widened[v-2]
 }
 
-func (c Init) wide() bool { return c.Feature != 0 }
-func (c PutKey) wide() bool {
+// since is the level where it counts.
+func since(level int, used bool) int {
+	if used {
+		return level
+	}
+	return 0
+}
+
+func (c Init) level() int { return since(2, c.Feature != 0) }
+func (c PutKey) level() int {
 	k := c.Key
-	return k.Tenant != "" || k.App != "" || len(k.Roles) > 0 || len(k.Models) > 0 || k.Expires != 0 || k.Replaces != "" || k.Suspended
+	return since(2, k.Tenant != "" || k.App != "" || len(k.Roles) > 0 || len(k.Models) > 0 || k.Expires != 0 || k.Replaces != "" || k.Suspended)
 }
-func (c PutVersion) wide() bool {
-	return c.Owner != "" || c.Version.Traits != nil || c.Version.Source != "" || c.Version.Bucket || !c.Version.Folder.IsZero()
+func (c PutVersion) level() int {
+	v := c.Version
+	return max(since(2, c.Owner != "" || v.Traits != nil || v.Source != "" || v.Bucket || !v.Folder.IsZero()), since(3, v.Proof != nil))
 }
-func (c PutAlias) wide() bool      { return c.Accept }
-func (c PutDeployment) wide() bool { return c.Deployment.Owner != "" || c.Deployment.Need != nil }
+func (c PutAlias) level() int       { return since(2, c.Accept) }
+func (c PutDeployment) level() int  { return since(2, c.Deployment.Owner != "" || c.Deployment.Need != nil) }
+func (c PutDocument) level() int    { return documentKinds[c.Document.Kind].feature }
+func (c DeleteDocument) level() int { return documentKinds[c.ID.Kind].feature }
 
 // entry is an envelope as it is written: {"v":1,"at":…,"txns":[[{"t":"place_replica","v":1,"do":{…}},…],…]}. Format 2 has "by" too,
 // one for each transaction.
@@ -206,7 +231,7 @@ func commands(list []tagged) ([]Command, error) {
 	do := make([]Command, len(list))
 	for i, t := range list {
 		k, ok := kinds[t.T]
-		if !ok || t.V < 1 || t.V > k.v {
+		if !ok || t.V < 1 || t.V > k.newest() {
 			return nil, &UnknownTag{t.T, t.V}
 		}
 		c, err := k.decode(t.Do)

@@ -78,7 +78,7 @@ func describe(r any) string {
 		return fmt.Sprintf("%s expires=%d used_by=%q rev=%d", r.Role, r.Expires, r.UsedBy, r.Rev)
 	case Key:
 		line := fmt.Sprintf("name=%q hash=%s created=%d revoked=%v rev=%d", r.Name, r.Hash, r.Created, r.Revoked, r.Rev)
-		if (PutKey{Key: r}).wide() {
+		if (PutKey{Key: r}).level() > 0 {
 			line += fmt.Sprintf(" of %s/%s roles=%v models=%v expires=%d", r.Owner(), r.App, r.RoleSet(), r.Models, r.Expires)
 		}
 		if r.Suspended {

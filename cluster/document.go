@@ -21,11 +21,16 @@ const (
 	Provider     Kind = "oidc_provider" // people.Provider
 	RoleBinding  Kind = "role_binding"  // people.Binding
 	Setting      Kind = "setting"       // of the whole cluster, by name
+	KeepPolicy   Kind = "keep_policy"   // what of calls and answers is kept, of a tenant and model
+	AnswerView   Kind = "answer_view"   // the form that a tenant wants answers in
+	Batch        Kind = "batch"         // a job of many requests, and how far it is
 )
 
-// documentLimits says how many documents of a kind there may be.
-var documentLimits = map[Kind]int{
-	AlertRule: 16384, AlertSilence: 4096, Receiver: 256, Incident: 16384, PriceList: 64, Provider: 16, RoleBinding: 16384, Setting: 64,
+// documentKinds says of each kind how many documents there may be, and which feature level brought it after PutDocument itself.
+var documentKinds = map[Kind]struct{ limit, feature int }{
+	AlertRule: {limit: 16384}, AlertSilence: {limit: 4096}, Receiver: {limit: 256}, Incident: {limit: 16384}, PriceList: {limit: 64},
+	Provider: {limit: 16}, RoleBinding: {limit: 16384}, Setting: {limit: 64},
+	KeepPolicy: {limit: 16384, feature: 3}, AnswerView: {limit: 16384, feature: 3}, Batch: {limit: 16384, feature: 3},
 }
 
 // DocumentID names a document.
@@ -75,12 +80,12 @@ func (DeleteDocument) tag() string { return "delete_document" }
 
 func (s *State) putDocument(c PutDocument) error {
 	d, subject := c.Document, c.Document.DocumentID.String()
-	limit, ok := documentLimits[d.Kind]
+	of, ok := documentKinds[d.Kind]
 	if !ok {
 		return reject(ReasonInvalid, "document", "unknown kind %.64q", d.Kind)
 	}
-	if _, found := s.documents.Get(d.DocumentID); !found && s.documentsOf(d.Kind) >= limit {
-		return reject(ReasonLimit, subject, "there are %d already", limit)
+	if _, found := s.documents.Get(d.DocumentID); !found && s.documentsOf(d.Kind) >= of.limit {
+		return reject(ReasonLimit, subject, "there are %d already", of.limit)
 	}
 	if _, _, err := before(s.documents, d.DocumentID, c.Was, subject, MaxDocuments); err != nil {
 		return err

@@ -66,7 +66,7 @@ const (
 )
 
 // Feature is the highest feature level that this program understands. A cluster whose committed level is higher needs a newer one.
-const Feature = 2
+const Feature = 3
 
 // ValidName says whether a text may name a model or an alias: segments of letters, digits, '.', '_' and '-' that start with a letter
 // or digit, joined by '/', at most MaxName characters. '@' separates the version number and is no part of a name.

@@ -143,6 +143,7 @@ type Version struct {
 	Source   string        `json:"source,omitempty"` // where it was pulled from, pinned; "" = uploaded
 	Bucket   bool          `json:"bucket,omitempty"` // all its blobs are in the cluster's bucket too
 	Folder   blob.Digest   `json:"folder,omitzero"`  // blob that lists its files as they were uploaded or pulled; zero = not known (feature level 1)
+	Proof    *Proof        `json:"proof,omitempty"`  // what was found when it was tried on publishing; nil = not tried (before feature level 3)
 	Rev      Index         `json:"rev"`
 }
 

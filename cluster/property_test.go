@@ -336,7 +336,7 @@ func checkDerived(t *rapid.T, s State) {
 	same(t, "owners", entries(s.owners), entries(fresh.owners))
 	same(t, "seats", entries(s.seats), entries(fresh.seats))
 	same(t, "hashes", entries(s.hashes), entries(fresh.hashes))
-	for k := range documentLimits {
+	for k := range documentKinds {
 		same(t, "documents of "+string(k), s.documentsOf(k), fresh.documentsOf(k))
 	}
 	restored, err := Read(bytes.NewReader([]byte(dump(t, s))))

@@ -297,8 +297,12 @@ func (sc *scripted) modelCommand(verb, id string, a args) Command {
 		if a.named["context"] != "" || a.named["labels"] != "" || a.named["vector"] != "" || a.named["inputs"] != "" || a.named["template"] != "" {
 			traits = &Traits{Inputs: a.list("inputs"), Labels: a.str("labels", ""), Vector: a.num("vector", 0), Context: a.num("context", 0), Template: a.str("template", "")}
 		}
+		var proof *Proof
+		if why := a.str("unproved", ""); why != "" {
+			proof = &Proof{Why: why}
+		}
 		return PutVersion{Owner: a.str("owner", ""), Version: Version{VersionID: v, Manifest: blob.Digest(sha256.Sum256([]byte(id))), Profile: p, Tasks: []string{"generate"},
-			Bytes: 6 << 20, Holders: nodeIDs(a.str("holders", "")), Traits: traits, Bucket: a.str("bucket", "") != ""}}
+			Bytes: 6 << 20, Holders: nodeIDs(a.str("holders", "")), Traits: traits, Bucket: a.str("bucket", "") != "", Proof: proof}}
 	case "set_holders":
 		old, _ := s.Version(sc.version(id))
 		return SetHolders{sc.version(id), nodeIDs(a.str("holders", "")), a.was(old.Rev)}

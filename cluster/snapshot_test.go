@@ -109,7 +109,7 @@ func TestReadRefuses(t *testing.T) {
 	}
 	for name, newer := range map[string]string{
 		"format":  strings.Replace(text, `{"format":1,`, `{"format":2,`, 1),
-		"feature": strings.Replace(text, `"feature":1,`, `"feature":3,`, 1),
+		"feature": strings.Replace(text, `"feature":1,`, fmt.Sprintf(`"feature":%d,`, Feature+1), 1),
 		"kind":    strings.Replace(text, `{"k":"key"`, `{"k":"moon"`, 1),
 	} {
 		if _, err := Read(strings.NewReader(newer)); !errors.As(err, new(*UnknownTag)) {
