@@ -160,7 +160,7 @@ func (s *Server) upTo(w http.ResponseWriter, r *http.Request) error {
 // bare is the same without identity, permission, quota and metrics.
 func (s *Server) bare() http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		out := &answer{ResponseWriter: w, explain: s.explain, began: time.Now()}
+		out := &answer{ResponseWriter: w, form: openAIForm, explain: s.explain, began: time.Now()}
 		r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
 		if err := s.upToBare(out, r); err != nil {
 			out.fail(err)

@@ -44,7 +44,7 @@ func TestFaults(t *testing.T) {
 			t.Errorf("fault %d: %v, want %v", fault, got, want.rpc)
 		}
 		r := httptest.NewRecorder()
-		(&answer{ResponseWriter: r, explain: s.explain, began: time.Now()}).fail(err)
+		(&answer{ResponseWriter: r, form: openAIForm, explain: s.explain, began: time.Now()}).fail(err)
 		var body openAIError
 		if err := json.Unmarshal(r.Body.Bytes(), &body); err != nil {
 			t.Fatal(err)
@@ -66,7 +66,7 @@ func TestFaults(t *testing.T) {
 // An error behind the first event is an event.
 func TestFaultInAStream(t *testing.T) {
 	r := httptest.NewRecorder()
-	a := &answer{ResponseWriter: r, explain: explain, began: time.Now()}
+	a := &answer{ResponseWriter: r, form: openAIForm, explain: explain, began: time.Now()}
 	if err := a.event(map[string]int{"a": 1}); err != nil {
 		t.Fatal(err)
 	}

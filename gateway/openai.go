@@ -49,18 +49,30 @@ const (
 	opOther  = "other"
 )
 
-// openAI puts who may call path, request id, size limit and error form around a handler.
+// openAI puts who may call path, request id, size limit and OpenAI's error form around a handler.
 func (s *Server) openAI(operation, path string, h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return s.entry(openAIForm, s.cfg.MaxBody, operation, path, h)
+}
+
+// form is how a protocol over HTTP writes what it has to say beside its answers.
+type form struct {
+	failure func(*Error) any // body of an error
+	took    string           // header of the milliseconds that an answer took; "" = none
+}
+
+// entry is the one way into every protocol over HTTP but Connect's: it puts who may call path, request id, size limit in bytes and the form of
+// errors around a handler, which is given an *answer.
+func (s *Server) entry(f form, maxBody int64, operation, path string, h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r, c := s.begin(r, requestID(r.Header.Get(requestIDHeader)), operation)
 		defer c.end()
 		c.header = w.Header()
 		w.Header().Set(requestIDHeader, c.id)
-		out := &answer{ResponseWriter: w, explain: s.explain, began: c.began}
+		out := &answer{ResponseWriter: w, form: f, explain: s.explain, began: c.began}
 		err := s.enter(r, c, path)
 		if err == nil {
 			c.reach()
-			r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 			err = because(r.Context(), h(out, r))
 		}
 		if err != nil {
@@ -84,6 +96,7 @@ func (e *httpError) Unwrap() error { return e.err }
 // answer is a response that knows whether it has begun: after the first event an error is an event too.
 type answer struct {
 	http.ResponseWriter
+	form      form
 	explain   func(error) *Error
 	began     time.Time
 	streaming bool
@@ -99,39 +112,28 @@ type openAIError struct {
 	} `json:"error"`
 }
 
-// fail is the one place where errors become OpenAI errors.
-func (a *answer) fail(err error) {
-	e := a.explain(err)
-	status, kind, code := http.StatusInternalServerError, "server_error", ""
+var openAIForm = form{failure: openAIFailure, took: "openai-processing-ms"}
+
+// openAIFailure is the one place where errors become OpenAI errors.
+func openAIFailure(e *Error) any {
+	kind, code := "server_error", ""
 	switch e.Fault {
-	case FaultInvalid, FaultTask:
-		status, kind = http.StatusBadRequest, "invalid_request_error"
+	case FaultInvalid, FaultTask, FaultTooLarge:
+		kind = "invalid_request_error"
 	case FaultContext:
-		status, kind, code = http.StatusBadRequest, "invalid_request_error", "context_length_exceeded"
+		kind, code = "invalid_request_error", "context_length_exceeded"
 	case FaultKey:
-		status, kind, code = http.StatusUnauthorized, "invalid_request_error", "invalid_api_key"
+		kind, code = "invalid_request_error", "invalid_api_key"
 	case FaultPermission:
-		status, kind, code = http.StatusForbidden, "invalid_request_error", "insufficient_permissions"
+		kind, code = "invalid_request_error", "insufficient_permissions"
 	case FaultModel:
-		status, kind, code = http.StatusNotFound, "invalid_request_error", "model_not_found"
+		kind, code = "invalid_request_error", "model_not_found"
 	case FaultBusy:
-		status, kind, code = http.StatusTooManyRequests, "rate_limit_error", "rate_limit_exceeded"
+		kind, code = "rate_limit_error", "rate_limit_exceeded"
 	case FaultLimit:
-		status, kind, code = http.StatusTooManyRequests, e.Meter, "rate_limit_exceeded"
+		kind, code = e.Meter, "rate_limit_exceeded"
 	case FaultQuota:
-		status, kind, code = http.StatusTooManyRequests, "insufficient_quota", "insufficient_quota"
-	case FaultUnavailable:
-		status, kind = http.StatusServiceUnavailable, "server_error"
-	case FaultCanceled:
-		status = 499 // nobody reads it
-	case FaultTooLarge:
-		status, kind = http.StatusRequestEntityTooLarge, "invalid_request_error"
-	case FaultTimeout:
-		status = http.StatusGatewayTimeout
-	}
-	var he *httpError
-	if errors.As(err, &he) {
-		status = he.status
+		kind, code = "insufficient_quota", "insufficient_quota"
 	}
 	var body openAIError
 	body.Error.Message, body.Error.Type = e.Why, kind
@@ -141,10 +143,47 @@ func (a *answer) fail(err error) {
 	if code != "" {
 		body.Error.Code = &code
 	}
+	return body
+}
+
+// statusOf is the one place where faults become HTTP statuses.
+func statusOf(err error, e *Error) int {
+	var he *httpError
+	if errors.As(err, &he) {
+		return he.status
+	}
+	switch e.Fault {
+	case FaultInvalid, FaultTask, FaultContext:
+		return http.StatusBadRequest
+	case FaultKey:
+		return http.StatusUnauthorized
+	case FaultPermission:
+		return http.StatusForbidden
+	case FaultModel:
+		return http.StatusNotFound
+	case FaultBusy, FaultLimit, FaultQuota:
+		return http.StatusTooManyRequests
+	case FaultUnavailable:
+		return http.StatusServiceUnavailable
+	case FaultCanceled:
+		return 499 // nobody reads it
+	case FaultTooLarge:
+		return http.StatusRequestEntityTooLarge
+	case FaultTimeout:
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusInternalServerError
+}
+
+// fail ends the answer with an error.
+func (a *answer) fail(err error) {
+	e := a.explain(err)
+	body := a.form.failure(e)
 	if a.streaming {
 		_ = a.event(body) // the answer ends here whether the client is there or not
 		return
 	}
+	status := statusOf(err, e)
 	switch retry := retryAfter(e.Retry); {
 	case (e.Fault == FaultLimit || e.Fault == FaultQuota) && e.Retry == 0:
 		a.Header().Set("X-Should-Retry", "false") // it does not come back by itself
@@ -156,7 +195,9 @@ func (a *answer) fail(err error) {
 
 func (a *answer) json(status int, v any) {
 	a.Header().Set("Content-Type", "application/json")
-	a.Header().Set("openai-processing-ms", strconv.FormatInt(time.Since(a.began).Milliseconds(), 10))
+	if a.form.took != "" {
+		a.Header().Set(a.form.took, strconv.FormatInt(time.Since(a.began).Milliseconds(), 10))
+	}
 	a.WriteHeader(status)
 	_ = json.NewEncoder(a).Encode(v) // the client may be gone
 }
