@@ -32,7 +32,8 @@ const (
 	microsoftVersion = 1
 )
 
-// Dim is a dimension of an input or output: a number, or a name where it varies from run to run.
+// Dim is a dimension of an input or output: a number, or a name where it varies from run to run. A negative number without a name is
+// any length.
 type Dim struct {
 	Name string
 	Size int64
@@ -54,9 +55,12 @@ type Attr struct {
 }
 
 // Int is an integer attribute.
-func Int(name string, v int) Attr {
+func Int(name string, v int) Attr { return Whole(name, int64(v)) }
+
+// Whole is an integer attribute of 64 bits.
+func Whole(name string, v int64) Attr {
 	var b message
-	b.varint(3, int64(v))
+	b.varint(3, v)
 	b.varint(20, 2)
 	return Attr{name, b}
 }
@@ -75,6 +79,47 @@ func Text(name, v string) Attr {
 	var b message
 	b.bytes(4, []byte(v))
 	b.varint(20, 3)
+	return Attr{name, b}
+}
+
+// Wholes is an attribute of integers.
+func Wholes(name string, v []int64) Attr {
+	var b message
+	for _, x := range v {
+		b.varint(8, x)
+	}
+	b.varint(20, 7)
+	return Attr{name, b}
+}
+
+// Reals is an attribute of floats.
+func Reals(name string, v []float32) Attr {
+	var b message
+	for _, x := range v {
+		b = protowire.AppendTag(b, 7, protowire.Fixed32Type)
+		b = protowire.AppendFixed32(b, math.Float32bits(x))
+	}
+	b.varint(20, 6)
+	return Attr{name, b}
+}
+
+// Texts is an attribute of strings.
+func Texts(name string, v []string) Attr {
+	var b message
+	for _, x := range v {
+		b.bytes(9, []byte(x))
+	}
+	b.varint(20, 8)
+	return Attr{name, b}
+}
+
+// Value is an attribute that is a tensor; its bytes are little-endian and row major.
+func Value(name string, t Type, dims []int64, raw []byte) Attr {
+	m := tensorOf(t, dims)
+	m.bytes(9, raw)
+	var b message
+	b.bytes(5, m)
+	b.varint(20, 4)
 	return Attr{name, b}
 }
 
@@ -124,7 +169,9 @@ func (g *Graph) Node(op Op, in, out []string, attrs ...Attr) {
 		n.bytes(1, []byte(s))
 	}
 	for _, s := range out {
-		g.define(s)
+		if s != "" {
+			g.define(s)
+		}
 		n.bytes(2, []byte(s))
 	}
 	n.bytes(3, []byte(op.Name+"."+strconv.Itoa(g.count)))
@@ -144,14 +191,22 @@ func (g *Graph) Node(op Op, in, out []string, attrs ...Attr) {
 // tensor starts a TensorProto.
 func (g *Graph) tensor(name string, t Type, dims []int64) message {
 	g.define(name)
+	m := tensorOf(t, dims)
+	m.bytes(8, []byte(name))
+	return m
+}
+
+func tensorOf(t Type, dims []int64) message {
 	var m message
 	for _, d := range dims {
 		m.varint(1, d)
 	}
 	m.varint(2, int64(t))
-	m.bytes(8, []byte(name))
 	return m
 }
+
+// Declare says that an initializer of this name is attached when the model is loaded (Attach).
+func (g *Graph) Declare(name string) { g.define(name) }
 
 // Inline adds an initializer whose bytes (little endian, row major) are inside the model.
 func (g *Graph) Inline(name string, t Type, dims []int64, raw []byte) string {
@@ -170,6 +225,13 @@ type Range struct {
 // External adds an initializer whose bytes are a range of a file (TensorProto.external_data).
 func (g *Graph) External(name string, t Type, dims []int64, at Range) string {
 	m := g.tensor(name, t, dims)
+	m.external(at)
+	g.initializers.bytes(5, m)
+	return name
+}
+
+// external writes where a tensor's bytes are.
+func (m *message) external(at Range) {
 	for _, kv := range [][2]string{
 		{"location", at.File},
 		{"offset", strconv.FormatInt(at.Offset, 10)},
@@ -181,8 +243,29 @@ func (g *Graph) External(name string, t Type, dims []int64, at Range) string {
 		m.bytes(13, e)
 	}
 	m.varint(14, 1) // data_location = EXTERNAL
-	g.initializers.bytes(5, m)
-	return name
+}
+
+// Weight is an initializer whose bytes are a range of a file.
+type Weight struct {
+	Name string
+	Type Type
+	Dims []int64
+	At   Range
+}
+
+// Attach adds initializers to the bytes of a model: protobuf merges the graph that is appended with the one before it (Protocol Buffers
+// encoding, "Last One Wins"), so nothing of the model is read.
+func Attach(model []byte, weights []Weight) []byte {
+	var graph message
+	for _, w := range weights {
+		m := tensorOf(w.Type, w.Dims)
+		m.bytes(8, []byte(w.Name))
+		m.external(w.At)
+		graph.bytes(5, m)
+	}
+	out := message(append([]byte(nil), model...))
+	out.bytes(7, graph)
+	return out
 }
 
 // Input declares a graph input.
@@ -205,9 +288,10 @@ func value(name string, t Type, dims []Dim) message {
 	var shape, tensor, typ, v message
 	for _, d := range dims {
 		var m message
-		if d.Name != "" {
+		switch {
+		case d.Name != "":
 			m.bytes(2, []byte(d.Name))
-		} else {
+		case d.Size >= 0:
 			m.varint(1, d.Size)
 		}
 		shape.bytes(1, m)
