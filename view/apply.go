@@ -1,0 +1,300 @@
+package view
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Input is what a view is applied to: values as encoding/json decodes them with UseNumber. A source that there is not is nil.
+type Input struct {
+	Answer  any
+	Request any
+	Call    any
+}
+
+// Unfit says that an answer has not the form that a view needs.
+type Unfit struct {
+	Field string // "" = the rows
+	Why   string
+}
+
+// Error implements error.
+func (e Unfit) Error() string {
+	if e.Field == "" {
+		return "view: " + e.Why
+	}
+	return fmt.Sprintf("view: field %.80q: %s", e.Field, e.Why)
+}
+
+// cell is the value of a field in a row.
+type cell struct {
+	value any
+	there bool
+}
+
+// Apply writes an answer in the view's form. Errors are of type Unfit.
+func (c *Compiled) Apply(in Input) ([]byte, error) {
+	rows, err := c.table(in)
+	if err != nil {
+		return nil, err
+	}
+	switch c.view.Format {
+	case CSV:
+		return c.csv(rows)
+	case NDJSON:
+		return c.lines(rows, "", "\n", "\n", "")
+	}
+	if c.view.Rows == "" && len(rows) == 1 {
+		return c.object(rows[0])
+	}
+	return c.lines(rows, "[", ",", "", "]")
+}
+
+// table makes the rows that stay.
+func (c *Compiled) table(in Input) ([][]cell, error) {
+	elements := []any{in.Answer}
+	if c.view.Rows != "" {
+		at, ok := find(in.Answer, c.rows)
+		list, isList := at.([]any)
+		if !ok || !isList {
+			return nil, Unfit{"", fmt.Sprintf("the answer has no list at %q", c.view.Rows)}
+		}
+		elements = list
+	}
+	if len(elements) > MaxRows {
+		return nil, Unfit{"", fmt.Sprintf("%d rows are more than %d", len(elements), MaxRows)}
+	}
+	var rows [][]cell
+	seen := map[string]bool{}
+	for _, e := range elements {
+		row, keep, err := c.row(in, e)
+		if err != nil {
+			return nil, err
+		}
+		if !keep || c.empty(row) {
+			continue
+		}
+		if len(c.view.Distinct) > 0 {
+			key := c.key(row)
+			if seen[key] {
+				continue
+			}
+			seen[key] = true
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// row makes the fields of one element; keep is false where a field that is missing takes the row with it.
+func (c *Compiled) row(in Input, element any) (row []cell, keep bool, err error) {
+	row = make([]cell, len(c.fields))
+	for i, f := range c.fields {
+		from := element
+		switch f.From {
+		case Answer:
+			from = in.Answer
+		case Request:
+			from = in.Request
+		case Call:
+			from = in.Call
+		}
+		v, ok := find(from, f.path)
+		if !ok {
+			switch {
+			case f.Default != nil:
+				v, ok = f.Default, true
+			case f.Missing == Refuse:
+				return nil, false, Unfit{f.Name, fmt.Sprintf("there is nothing at %q", f.Pointer)}
+			case f.Missing == Skip:
+				return nil, false, nil
+			case f.Missing != Omit:
+				ok = true
+			}
+		}
+		v, err := f.clean(v)
+		if err != nil {
+			return nil, false, err
+		}
+		row[i] = cell{v, ok}
+	}
+	return row, true, nil
+}
+
+// clean applies the rules to texts, also those within lists and objects, and rounds numbers.
+func (f compiled) clean(v any) (_ any, err error) {
+	switch x := v.(type) {
+	case string:
+		for _, rule := range f.rules {
+			if len(x) > MaxText {
+				return nil, Unfit{f.Name, fmt.Sprintf("a text of %d bytes to clean is longer than %d", len(x), MaxText)}
+			}
+			x = rule(x)
+		}
+		return x, nil
+	case json.Number:
+		n, err := x.Float64()
+		if f.Digits == nil || err != nil || math.IsInf(n, 0) {
+			return x, nil //nolint:nilerr // what is no float64 is not rounded
+		}
+		return json.Number(strconv.FormatFloat(n, 'f', *f.Digits, 64)), nil
+	case []any:
+		out := make([]any, len(x))
+		for i := range x {
+			if out[i], err = f.clean(x[i]); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	case map[string]any:
+		out := make(map[string]any, len(x))
+		for _, k := range slices.Sorted(maps.Keys(x)) {
+			if out[k], err = f.clean(x[k]); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	}
+	return v, nil
+}
+
+// empty says whether a field that must not be empty is.
+func (c *Compiled) empty(row []cell) bool {
+	for _, name := range c.view.NonEmpty {
+		if v := row[c.index(name)].value; v == nil || v == "" {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Compiled) key(row []cell) string {
+	var parts []any
+	for _, name := range c.view.Distinct {
+		x := row[c.index(name)]
+		parts = append(parts, x.there, x.value)
+	}
+	b, _ := json.Marshal(parts) // values that came from JSON
+	return string(b)
+}
+
+func (c *Compiled) index(name string) int {
+	for i, f := range c.fields {
+		if f.Name == name {
+			return i
+		}
+	}
+	return -1 // Validate refused it
+}
+
+// object writes a row with its fields in the view's order.
+func (c *Compiled) object(row []cell) ([]byte, error) {
+	b := []byte{'{'}
+	for i, x := range row {
+		if !x.there {
+			continue
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		name, err := plain(c.fields[i].Name)
+		if err != nil {
+			return nil, err
+		}
+		value, err := plain(x.value)
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(append(b, name...), ':'), value...)
+	}
+	return append(b, '}'), nil
+}
+
+// plain is JSON without the escapes that HTML wants.
+func plain(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, fmt.Errorf("view: %w", err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+func (c *Compiled) lines(rows [][]cell, before, between, last, after string) ([]byte, error) {
+	b := []byte(before)
+	for i, row := range rows {
+		if i > 0 {
+			b = append(b, between...)
+		}
+		o, err := c.object(row)
+		if err != nil {
+			return nil, err
+		}
+		b = append(b, o...)
+	}
+	if len(rows) > 0 {
+		b = append(b, last...)
+	}
+	return append(b, after...), nil
+}
+
+// csv writes a line of names and one for each row. A text that a spreadsheet would take for a formula gets an apostrophe before it.
+func (c *Compiled) csv(rows [][]cell) ([]byte, error) {
+	var b bytes.Buffer
+	w := csv.NewWriter(&b)
+	w.UseCRLF = true
+	line := make([]string, len(c.fields))
+	for i, f := range c.fields {
+		line[i] = guarded(f.Name)
+	}
+	if err := w.Write(line); err != nil {
+		return nil, fmt.Errorf("view: %w", err)
+	}
+	for _, row := range rows {
+		for i, x := range row {
+			var err error
+			if line[i], err = text(x.value); err != nil {
+				return nil, err
+			}
+		}
+		if len(line) == 1 && line[0] == "" { // which would be an empty line, that is none
+			w.Flush()
+			b.WriteString("\"\"\r\n")
+			continue
+		}
+		if err := w.Write(line); err != nil {
+			return nil, fmt.Errorf("view: %w", err)
+		}
+	}
+	w.Flush()
+	return b.Bytes(), w.Error()
+}
+
+// text is a value as a cell of CSV: lists and objects as JSON.
+func text(v any) (string, error) {
+	switch x := v.(type) {
+	case nil:
+		return "", nil
+	case string:
+		return guarded(x), nil
+	case json.Number:
+		return x.String(), nil
+	}
+	b, err := plain(v)
+	return string(b), err
+}
+
+func guarded(s string) string {
+	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+		return "'" + s
+	}
+	return s
+}
