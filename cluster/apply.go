@@ -39,12 +39,13 @@ func (s *State) transact(txn Txn) error {
 	if len(txn.Do) > MaxCommands {
 		return reject(ReasonLimit, "transaction", "%d commands, at most %d are allowed", len(txn.Do), MaxCommands)
 	}
+	was := *s
 	for _, c := range txn.Do {
 		if err := s.do(c); err != nil {
 			return err
 		}
 	}
-	return nil
+	return was.checkAdmins(txn, *s)
 }
 
 // do applies one command to a draft. The draft is thrown away if it fails, so a command may fail half-way.

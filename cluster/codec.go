@@ -128,8 +128,10 @@ func (c PutVersion) level() int {
 	v := c.Version
 	return max(since(2, c.Owner != "" || v.Traits != nil || v.Source != "" || v.Bucket || !v.Folder.IsZero()), since(3, v.Proof != nil))
 }
-func (c PutAlias) level() int       { return since(2, c.Accept) }
-func (c PutDeployment) level() int  { return since(2, c.Deployment.Owner != "" || c.Deployment.Need != nil) }
+func (c PutAlias) level() int { return since(2, c.Accept) }
+func (c PutDeployment) level() int {
+	return since(2, c.Deployment.Owner != "" || c.Deployment.Need != nil)
+}
 func (c PutDocument) level() int    { return documentKinds[c.Document.Kind].feature }
 func (c DeleteDocument) level() int { return documentKinds[c.ID.Kind].feature }
 

@@ -33,7 +33,7 @@ func (d draw) platform() Command {
 	case 5:
 		id := fmt.Sprintf("k%d", d.n(1, 5))
 		k, _ := d.s.Key(id)
-		n := Key{ID: id, Hash: "hash" + id, Tenant: d.tenant(), Roles: []access.Role{access.Caller, access.Viewer}[:d.n(0, 2)], Revoked: d.seldom(), Suspended: d.seldom()}
+		n := Key{ID: id, Hash: "hash" + id, Tenant: d.tenant(), Roles: [][]access.Role{nil, {access.Caller, access.Viewer}, {access.Admin}}[d.n(0, 2)], Revoked: d.seldom(), Suspended: d.seldom()}
 		if d.n(0, 1) == 0 {
 			n.App = fmt.Sprintf("a%d", d.n(1, 2))
 		}
@@ -89,8 +89,14 @@ func (d draw) settle() Command {
 	return c
 }
 
-// checkPlatform: what belongs to somebody has its owner, no limit is leased beyond its amount, and the bill only grows.
+// checkPlatform: what belongs to somebody has its owner, no limit is leased beyond its amount, the bill only grows, and who
+// administers the cluster can go on to.
 func checkPlatform(t *rapid.T, before, after State) {
+	now := before
+	now.at = after.at // keys expire, whoever asks for what
+	if before.Cluster().Feature >= 3 && now.Administrable() && !after.Administrable() {
+		t.Fatal("nobody can administer the cluster any more")
+	}
 	for k := range after.Keys() {
 		if _, ok := after.Tenant(k.Owner()); !ok {
 			t.Fatalf("key %s has no tenant", k.ID)

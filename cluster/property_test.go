@@ -195,7 +195,7 @@ func (d draw) envelope() Envelope {
 
 // founded is a state with members, nodes, versions and deployments, so that random commands have something to work on.
 func founded(t *rapid.T) (State, []Envelope) {
-	e := Envelope{V: EnvelopeFormat, Txns: []Txn{{Do: []Command{Init{ID: "c", Feature: rapid.IntRange(0, 2).Draw(t, "feature")}}}}}
+	e := Envelope{V: EnvelopeFormat, Txns: []Txn{{Do: []Command{Init{ID: "c", Feature: rapid.IntRange(0, 3).Draw(t, "feature")}}}}}
 	for _, id := range []NodeID{"m1", "m2", "m3"} {
 		e.Txns = append(e.Txns, Txn{Do: []Command{PutMember{Member{ID: id, Role: RoleCoordinator, Addr: "a:1"}, 0}}})
 	}

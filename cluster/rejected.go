@@ -24,6 +24,7 @@ const (
 	ReasonNoReplica    Reason = "no_ready_replica" // the alias would point at a version that answers nothing
 	ReasonIncompatible Reason = "incompatible"     // clients of the present version would miss something
 	ReasonOwner        Reason = "owner"            // the name is another tenant's
+	ReasonLastAdmin    Reason = "last_admin"       // nobody could administer the cluster any more
 	ReasonFeature      Reason = "feature"          // the command needs a higher committed feature level
 )
 
