@@ -59,6 +59,7 @@ type EncodeWant struct {
 	Hidden bool `json:"hidden,omitempty"` // [tokens, hidden]
 	Vector bool `json:"vector,omitempty"` // [hidden]: pooled and normalised as the manifest declares
 	Logits bool `json:"logits,omitempty"` // [labels]
+	Pooled bool `json:"pooled,omitempty"` // [hidden]: what the model's own pooler gives
 }
 
 // EncodeResponse holds the rows in order.
@@ -72,6 +73,7 @@ type EncodedRow struct {
 	Hidden Floats `json:"hidden,omitempty"`
 	Vector Floats `json:"vector,omitempty"`
 	Logits Floats `json:"logits,omitempty"`
+	Pooled Floats `json:"pooled,omitempty"`
 }
 
 // Floats travel as base64 of little-endian float32.

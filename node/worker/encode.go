@@ -146,7 +146,7 @@ func (h *head) forget(number uint64) {
 func (m *message) row() wire.EncodedRow {
 	var e wire.EncodedRow
 	rest := m.payload
-	for i, to := range []*wire.Floats{&e.Hidden, &e.Vector, &e.Logits} {
+	for i, to := range []*wire.Floats{&e.Hidden, &e.Vector, &e.Logits, &e.Pooled} {
 		n := min(max(m.Sizes[i], 0), len(rest))
 		*to, rest = append(*to, rest[:n]...), rest[n:]
 	}

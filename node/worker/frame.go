@@ -41,7 +41,7 @@ type message struct {
 	Wants   []batch.Want      `json:"wants,omitempty"`
 	Choices []sample.Choice   `json:"choices,omitempty"`
 	Want    wire.EncodeWant   `json:"want,omitzero"`
-	Sizes   [3]int            `json:"sizes,omitzero"` // encoded: floats of hidden, vector and logits in the payload
+	Sizes   [4]int            `json:"sizes,omitzero"` // encoded: floats of hidden, vector, logits and pooled in the payload
 	Why     string            `json:"why,omitempty"`
 	Spent   int64             `json:"spent,omitempty"` // microseconds of device time, of the stages that it has passed
 	Trace   []string          `json:"trace,omitempty"` // traceparents (W3C; each begins with its version) of the traced sequences in a step; older programs ignore it

@@ -72,7 +72,7 @@ func (s *loaded) encodeRow(m *message, last bool) error {
 	for i, part := range []struct {
 		wanted bool
 		floats []float32
-	}{{m.Want.Hidden, e.Hidden}, {m.Want.Vector, e.Vectors}, {m.Want.Logits, e.Logits}} {
+	}{{m.Want.Hidden, e.Hidden}, {m.Want.Vector, e.Vectors}, {m.Want.Logits, e.Logits}, {m.Want.Pooled, e.Pooled}} {
 		if part.wanted {
 			m.Sizes[i] = len(part.floats)
 			m.payload = append(m.payload, part.floats...)
