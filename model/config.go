@@ -8,6 +8,9 @@ import (
 // activations lists what Config.Activation may be.
 var activations = []string{"gelu", "gelu_new", "relu", "silu"}
 
+// poolerActs lists what Config.PoolerAct may be, beside tanh.
+var poolerActs = []string{"gelu", "relu"}
+
 // Validate checks every number against its limit and against the others.
 func (c Config) Validate() error {
 	if err := first(
@@ -30,13 +33,16 @@ func (c Config) Validate() error {
 	if !slices.Contains(activations, c.Activation) {
 		return Invalid{"activation", fmt.Sprintf("%.40q is not one of %q", c.Activation, activations)}
 	}
+	if c.PoolerAct != "" && (c.Arch != BERT || !slices.Contains(poolerActs, c.PoolerAct)) {
+		return Invalid{"pooler_act", fmt.Sprintf("%.40q is not one of %q, which encoders may have", c.PoolerAct, poolerActs)}
+	}
 	switch c.Arch {
 	case Llama:
 		return c.validateRotary()
 	case GPT2:
 		return first(c.validateLearned(), within("types", c.Types, 0, 0))
 	case BERT:
-		return first(c.validateLearned(), within("types", c.Types, 1, MaxTypes), within("sliding_window", c.SlidingWindow, 0, 0))
+		return first(c.validateLearned(), within("types", c.Types, 0, MaxTypes), within("sliding_window", c.SlidingWindow, 0, 0))
 	}
 	return Invalid{"arch", fmt.Sprintf("%.40q is not known", c.Arch)}
 }

@@ -31,17 +31,26 @@ func (m *Manifest) Slots(block int) []Slot {
 // slotsHeads is the tail of an encoder. A classifier of texts reads the pooler; a classifier of tokens has none, which is how
 // the graph knows it; others may have one.
 func (m *Manifest) slotsHeads() []Slot {
-	h, labels := int64(m.Config.Hidden), int64(len(m.Labels))
-	pooler, classifier := pair("pooler", []int64{h, h}, h), pair("classifier", []int64{labels, h}, labels)
+	h, v := int64(m.Config.Hidden), int64(m.Config.Vocab)
+	classifier := func(labels int64) []Slot { return pair("classifier", []int64{labels, h}, labels) }
+	pooler := pair("pooler", []int64{h, h}, h)
 	switch {
 	case m.Can(Classify):
-		return join(pooler, classifier)
+		return join(pooler, classifier(int64(len(m.Labels))))
 	case m.Can(ClassifyTokens):
-		return classifier
+		return classifier(int64(len(m.Labels)))
+	case m.Can(Answer):
+		return classifier(AnswerEnds)
 	}
 	pooler[0].Optional, pooler[1].Optional = true, true
+	if m.Can(FillMask) {
+		return join(pooler, pair("mlm", []int64{h, h}, h), norm("mlm", h), pair("head", []int64{v, h}, v))
+	}
 	return pooler
 }
+
+// AnswerEnds is the number of scores that a model which answers questions gives each token: as the first of the answer, and as the last.
+const AnswerEnds = 2
 
 // pair is a weight and its bias.
 func pair(name string, weight []int64, bias int64) []Slot {
@@ -100,11 +109,11 @@ func (c Config) slotsBERT(block int) []Slot {
 	h, m := int64(c.Hidden), int64(c.Intermediate)
 	switch block {
 	case Embed:
-		return join([]Slot{
-			{Name: "embed.token", Shape: []int64{int64(c.Vocab), h}},
-			{Name: "embed.position", Shape: []int64{int64(c.Positions), h}},
-			{Name: "embed.type", Shape: []int64{int64(c.Types), h}},
-		}, norm("embed", h))
+		slots := join([]Slot{{Name: "embed.token", Shape: []int64{int64(c.Vocab), h}}, {Name: "embed.position", Shape: []int64{int64(c.Positions), h}}}, norm("embed", h))
+		if c.Types > 0 {
+			slots = append(slots, Slot{Name: "embed.type", Shape: []int64{int64(c.Types), h}})
+		}
+		return slots
 	}
 	return join(pair("attn.q", []int64{h, h}, h), pair("attn.k", []int64{h, h}, h), pair("attn.v", []int64{h, h}, h),
 		pair("attn.out", []int64{h, h}, h), norm("attn", h),

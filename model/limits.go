@@ -24,6 +24,7 @@ const (
 	MaxEncoded      = 16 << 20 // bytes of an encoded manifest
 	MaxTemperature  = 100
 	MaxTopLogprobs  = 20 // the OpenAI API's limit
+	MaxMasks        = 32 // masks of one text that are filled
 )
 
 // Invalid says what of a model's description is wrong, and why.

@@ -70,7 +70,8 @@ const (
 // embed.norm.weight/bias [hidden]. Block: attn.norm.weight/bias, attn.qkv.weight/bias (GPT-2: weight [in, 3·hidden], transposed layout),
 // attn.q|k|v.weight/bias ([out, in] layout), attn.out.weight/bias, mlp.norm.weight/bias, mlp.gate.weight/bias, mlp.up.weight/bias, mlp.down.weight/bias
 // (BERT's post-norms are attn.norm and mlp.norm too). Tail: final.norm.weight/bias, head.weight [vocab, hidden] (the same Ref as embed.token when tied),
-// pooler.weight/bias, classifier.weight/bias (without a pooler the classifier labels each token).
+// pooler.weight/bias, classifier.weight/bias (without a pooler the classifier labels each token; of a model that answers questions it scores
+// each token as the first and as the last one of the answer), mlm.weight/bias, mlm.norm.weight/bias and head.bias (before and in an encoder's head).
 type Tensor struct {
 	Name  string   `json:"name"`  // canonical name, without the block number
 	Block int      `json:"block"` // Embed, 0..Layers-1, or Layers for the tail
@@ -99,12 +100,13 @@ type Config struct {
 	Intermediate  int          `json:"intermediate"`
 	Vocab         int          `json:"vocab"`
 	Positions     int          `json:"positions"`                // tokens: the longest sequence the weights support
-	Types         int          `json:"types,omitempty"`          // BERT: segment ids
+	Types         int          `json:"types,omitempty"`          // BERT: segment ids; 0 = the model has none
 	NormEps       float64      `json:"norm_eps"`                 // epsilon of every norm
 	Activation    string       `json:"activation"`               // "gelu" (erf), "gelu_new" (tanh), "silu", "relu"
 	RopeTheta     float64      `json:"rope_theta,omitempty"`     // Llama
 	RopeScaling   *RopeScaling `json:"rope_scaling,omitempty"`   // Llama
 	SlidingWindow int          `json:"sliding_window,omitempty"` // tokens; 0 = none
+	PoolerAct     string       `json:"pooler_act,omitempty"`     // BERT: the pooler's nonlinearity where it is not tanh: "gelu", "relu"
 }
 
 // Task is a kind of question that a model answers.
@@ -116,6 +118,9 @@ const (
 	EmbedTask      Task = "embed"           // text to a vector
 	Classify       Task = "classify"        // text to labels with scores
 	ClassifyTokens Task = "classify_tokens" // text to labels with scores for each token
+	FillMask       Task = "fill_mask"       // text with masks to the tokens that stand for them
+	Answer         Task = "answer"          // question and text to the span of the text that answers
+	Rerank         Task = "rerank"          // question and texts to how well each fits
 	Infer          Task = "infer"           // token ids to tensors
 )
 
@@ -126,6 +131,7 @@ type Pooling string
 const (
 	PoolCLS  Pooling = "cls"
 	PoolMean Pooling = "mean"
+	PoolLast Pooling = "last" // of the last token, which in a decoder has seen all others
 )
 
 // Problem says how classifier logits become scores (Hugging Face problem_type).

@@ -143,12 +143,20 @@ func TestValidateRefuses(t *testing.T) {
 		{Llama, "rope_scaling factor", func(m *Manifest) { m.Config.RopeScaling.Factor = math.NaN() }},
 		{Llama, "rope_scaling original_position", func(m *Manifest) { m.Config.RopeScaling.OriginalPosition = 0 }},
 		{Llama, "sliding_window", func(m *Manifest) { m.Config.SlidingWindow = -1 }},
-		{BERT, "types", func(m *Manifest) { m.Config.Types = 0 }},
+		{BERT, "types", func(m *Manifest) { m.Config.Types = MaxTypes + 1 }},
 		{BERT, "sliding_window", func(m *Manifest) { m.Config.SlidingWindow = 4 }},
 
 		{GPT2, "tasks", func(m *Manifest) { m.Tasks = nil }},
 		{GPT2, "tasks", func(m *Manifest) { m.Tasks = []Task{Generate, Generate} }},
-		{GPT2, "tasks", func(m *Manifest) { m.Tasks = []Task{EmbedTask} }},
+		{GPT2, "tasks", func(m *Manifest) { m.Tasks = []Task{ClassifyTokens} }},
+		{GPT2, "pooling", func(m *Manifest) { m.Tasks = []Task{EmbedTask} }},
+		{BERT, "tasks", func(m *Manifest) { m.Tasks = []Task{Answer, Classify} }},
+		{BERT, "tasks", func(m *Manifest) { m.Tasks = []Task{Classify, FillMask} }},
+		{BERT, "tasks", func(m *Manifest) { m.Tasks = []Task{Classify, Rerank} }},
+		{BERT, "tasks", func(m *Manifest) { m.Tasks, m.Labels, m.Problem = []Task{Rerank}, nil, "" }},
+		{BERT, "labels", func(m *Manifest) { m.Tasks = []Task{Answer} }},
+		{BERT, "pooler_act", func(m *Manifest) { m.Config.PoolerAct = "tanh" }},
+		{Llama, "pooler_act", func(m *Manifest) { m.Config.PoolerAct = "relu" }},
 		{GPT2, "tasks", func(m *Manifest) { m.Tasks = []Task{"guess"} }},
 		{BERT, "tasks", func(m *Manifest) { m.Tasks = []Task{Infer, Classify} }},
 		{BERT, "tasks", func(m *Manifest) { m.Tasks = []Task{Classify, ClassifyTokens} }},
@@ -221,7 +229,8 @@ func TestValidateRefuses(t *testing.T) {
 
 // The variants of each family that Hugging Face checkpoints have.
 func TestValidateAccepts(t *testing.T) {
-	for name, m := range map[string]*Manifest{"no biases": small(Llama), "sentence": small(BERT), "no pooler": small(BERT), "tokens": small(BERT), "long": small(Llama)} {
+	for name, m := range map[string]*Manifest{"no biases": small(Llama), "sentence": small(BERT), "no pooler": small(BERT), "tokens": small(BERT), "long": small(Llama),
+		"masks": small(BERT), "answers": small(BERT), "rerank": small(BERT), "vectors of a decoder": small(GPT2), "no segments": small(BERT)} {
 		optional := func(t Tensor) bool {
 			return slices.ContainsFunc(m.Slots(t.Block), func(s Slot) bool { return s.Name == t.Name && s.Optional })
 		}
@@ -236,6 +245,21 @@ func TestValidateAccepts(t *testing.T) {
 			}
 		case "tokens":
 			m.Tasks, m.Problem = []Task{ClassifyTokens, Infer}, SingleLabel
+			fill(m)
+		case "masks":
+			m.Tasks, m.Labels, m.Problem, m.Pooling = []Task{EmbedTask, FillMask}, nil, "", PoolLast
+			fill(m)
+			m.Tensors = slices.DeleteFunc(m.Tensors, optional)
+		case "answers":
+			m.Tasks, m.Labels, m.Problem = []Task{Answer}, nil, ""
+			fill(m)
+		case "rerank":
+			m.Tasks, m.Labels = []Task{Classify, Rerank}, []string{"fits"}
+			fill(m)
+		case "vectors of a decoder":
+			m.Tasks, m.Pooling = []Task{EmbedTask, Generate}, PoolLast
+		case "no segments":
+			m.Config.Types, m.Config.PoolerAct = 0, "relu"
 			fill(m)
 		case "long":
 			m.Config.Layers = MaxLayers

@@ -25,13 +25,12 @@ func (m *Manifest) validateTasks() error {
 		return Invalid{"tasks", fmt.Sprintf("%.200q: want at least one, sorted, each once", m.Tasks)}
 	}
 	for _, t := range m.Tasks {
-		decoder := t == Generate
-		if !slices.Contains([]Task{Generate, EmbedTask, Classify, ClassifyTokens, Infer}, t) || decoder != m.Config.Arch.Decoder() {
+		if !slices.Contains(tasksOf(m.Config.Arch), t) {
 			return Invalid{"tasks", fmt.Sprintf("%.40q is nothing that a model of family %s does", t, m.Config.Arch)}
 		}
 	}
 	switch m.Pooling {
-	case PoolCLS, PoolMean:
+	case PoolCLS, PoolMean, PoolLast:
 		if !m.Can(EmbedTask) {
 			return Invalid{"pooling", "is given, but the model makes no vectors"}
 		}
@@ -45,9 +44,26 @@ func (m *Manifest) validateTasks() error {
 	return m.validateLabels()
 }
 
+// tasksOf lists what models of a family can do.
+func tasksOf(a Arch) []Task {
+	if a.Decoder() {
+		return []Task{Generate, EmbedTask}
+	}
+	return []Task{EmbedTask, Classify, ClassifyTokens, FillMask, Answer, Rerank, Infer}
+}
+
 func (m *Manifest) validateLabels() error {
-	if m.Can(Classify) && m.Can(ClassifyTokens) {
-		return Invalid{"tasks", "one classifier cannot label both texts and tokens"}
+	heads := 0
+	for _, t := range []Task{Classify, ClassifyTokens, Answer, FillMask} {
+		if m.Can(t) {
+			heads++
+		}
+	}
+	if heads > 1 {
+		return Invalid{"tasks", "a model has one head"}
+	}
+	if m.Can(Rerank) && (!m.Can(Classify) || len(m.Labels) != 1) {
+		return Invalid{"tasks", "only a classifier of texts with one label says how well a text fits"}
 	}
 	if !m.Can(Classify) && !m.Can(ClassifyTokens) {
 		if len(m.Labels) > 0 || m.Problem != "" {

@@ -89,19 +89,26 @@ func (b *builder) llama() {
 	b.tail(x, b.rmsNorm)
 }
 
-// tail ends a decoder's stage: hidden states as they are, or the logits of the rows asked for. Rows are gathered before the head,
-// which is the widest matrix of the model.
+// tail ends a decoder's stage: hidden states as they are, or behind the last norm, and the logits of the rows asked for. Rows are gathered
+// before the head, which is the widest matrix of the model.
 func (b *builder) tail(x string, norm func(x string, block int, name string) string) {
 	c := b.config
 	if !b.last() {
 		b.result(x)
 		return
 	}
+	x = norm(x, c.Layers, "final.norm")
+	b.result(x)
+	head := b.weight(c.Layers, "head.weight", c.Vocab, c.Hidden)
+	b.leave(fusedMatMul, []string{b.selected(x), head}, Logits, []onnx.Attr{onnx.Int("transB", 1)}, onnx.Free("R"), onnx.Fixed(c.Vocab))
+}
+
+// selected gathers the positions asked for, [R, hidden].
+func (b *builder) selected(x string) string {
+	b.made.Head = true
 	b.input(Select, onnx.Int64, onnx.Free("R"))
 	shape := binary.LittleEndian.AppendUint64(nil, ^uint64(0)) // −1: all positions of all rows
-	shape = binary.LittleEndian.AppendUint64(shape, uint64(c.Hidden))
+	shape = binary.LittleEndian.AppendUint64(shape, uint64(b.config.Hidden))
 	flat := b.g.Op(onnx.Op{Name: "Reshape"}, []string{x, b.g.Inline("flat", onnx.Int64, []int64{2}, shape)})
-	rows := norm(b.g.Op(gather, []string{flat, Select}), c.Layers, "final.norm")
-	head := b.weight(c.Layers, "head.weight", c.Vocab, c.Hidden)
-	b.leave(fusedMatMul, []string{rows, head}, Logits, []onnx.Attr{onnx.Int("transB", 1)}, onnx.Free("R"), onnx.Fixed(c.Vocab))
+	return b.g.Op(gather, []string{flat, Select})
 }

@@ -31,8 +31,8 @@ func (b *builder) bert() {
 	}
 }
 
-// heads adds the pooler (a dense layer with tanh over the first token) and the classifier where the model has them. A classifier
-// without a pooler labels every token.
+// heads adds the pooler (a dense layer with tanh, or what the configuration says, over the first token), the classifier, and the head that
+// fills masks, where the model has them. A classifier without a pooler labels every token.
 func (b *builder) heads(x string) {
 	c := b.config
 	labels := 0
@@ -40,16 +40,39 @@ func (b *builder) heads(x string) {
 		labels = int(t.Shape[0])
 	}
 	b.made.Labels = labels
-	dims := []onnx.Dim{onnx.Free("B"), onnx.Free("S"), onnx.Fixed(labels)}
 	if b.has(c.Layers, "pooler.weight") {
 		zero := b.g.Inline("first", onnx.Int64, nil, binary.LittleEndian.AppendUint64(nil, 0))
 		first := b.g.Op(gather, []string{x, zero}, onnx.Int("axis", 1))
 		dense := b.linear(first, c.Layers, "pooler", c.Hidden, c.Hidden)
-		x = b.leave(onnx.Op{Name: "Tanh"}, []string{dense}, Pooled, nil, onnx.Free("B"), onnx.Fixed(c.Hidden))
+		pooled := b.leave(poolerAct(c.PoolerAct), []string{dense}, Pooled, nil, onnx.Free("B"), onnx.Fixed(c.Hidden))
 		b.made.Pooler = true
-		dims = []onnx.Dim{onnx.Free("B"), onnx.Fixed(labels)}
+		if labels > 0 {
+			b.leave(onnx.Op{Name: "Identity"}, []string{b.linear(pooled, c.Layers, "classifier", c.Hidden, labels)}, Scores, nil, onnx.Free("B"), onnx.Fixed(labels))
+		}
+	} else if labels > 0 {
+		b.leave(onnx.Op{Name: "Identity"}, []string{b.linear(x, c.Layers, "classifier", c.Hidden, labels)}, Scores, nil, onnx.Free("B"), onnx.Free("S"), onnx.Fixed(labels))
 	}
-	if labels > 0 {
-		b.leave(onnx.Op{Name: "Identity"}, []string{b.linear(x, c.Layers, "classifier", c.Hidden, labels)}, Scores, nil, dims...)
+	if b.has(c.Layers, "head.weight") {
+		b.masked(x)
 	}
+}
+
+// masked is the head of masked language models (Devlin et al., 2018): a dense layer with the model's nonlinearity and a norm, then the scores of
+// all tokens. Only the positions asked for go through it: its last matrix is the widest of the model.
+func (b *builder) masked(x string) {
+	c := b.config
+	dense := b.activation(b.linear(b.selected(x), c.Layers, "mlm", c.Hidden, c.Hidden))
+	scores := b.linear(b.layerNorm(dense, c.Layers, "mlm.norm"), c.Layers, "head", c.Hidden, c.Vocab)
+	b.leave(onnx.Op{Name: "Identity"}, []string{scores}, Logits, nil, onnx.Free("R"), onnx.Fixed(c.Vocab))
+}
+
+// poolerAct is the nonlinearity of a pooler.
+func poolerAct(name string) onnx.Op {
+	switch name {
+	case "relu":
+		return onnx.Op{Name: "Relu"}
+	case "gelu":
+		return onnx.Op{Name: "Gelu"}
+	}
+	return onnx.Op{Name: "Tanh"}
 }

@@ -47,10 +47,10 @@ const (
 	Longest = "total_len"  // in, decoders: [1] int32, the largest number of tokens of a row after the step
 	Cos     = "rope.cos"   // in, rotary decoders: [C, head dim / 2]
 	Sin     = "rope.sin"   // in, rotary decoders: the same
-	Select  = "sel"        // in, last stage of a decoder: [R] int64, indices into the B·S positions
+	Select  = "sel"        // in, last stage of a decoder or of an encoder that fills masks: [R] int64, indices into the B·S positions
 	Mask    = "mask"       // in, encoders: [B, S] int32, 1 = token, 0 = padding
-	Out     = "hidden.out" // out: [B, S, hidden], all but a decoder's last stage
-	Logits  = "logits"     // out, last stage of a decoder: [R, vocab]
+	Out     = "hidden.out" // out: [B, S, hidden]; of a decoder's last stage behind the last norm
+	Logits  = "logits"     // out, where Select is: [R, vocab]
 	Pooled  = "pooled"     // out, encoders with a pooler: [B, hidden]
 	Scores  = "class"      // out, encoders with a classifier: [B, labels], or [B, S, labels] where there is no pooler
 )
@@ -75,6 +75,7 @@ type Graph struct {
 	Inputs  []string // names in order
 	Outputs []string
 	Labels  int  // width of Scores; 0 = the output does not exist
+	Head    bool // Select and Logits exist
 	Pooler  bool // Pooled exists
 	Rope    bool // Cos and Sin exist
 }
