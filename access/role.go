@@ -62,6 +62,8 @@ var givers = map[Permission][]Role{
 	accessv1.Permission_PERMISSION_AUDIT_READ:        {},
 	accessv1.Permission_PERMISSION_RECORDINGS_READ:   {Operator},
 	accessv1.Permission_PERMISSION_BACKUP:            {},
+	accessv1.Permission_PERMISSION_VIEWS_READ:        {Viewer, Caller, Publisher, Operator},
+	accessv1.Permission_PERMISSION_VIEWS_WRITE:       {Publisher, Operator},
 }
 
 // gives says whether a role gives a permission.

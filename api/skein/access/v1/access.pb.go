@@ -91,6 +91,10 @@ const (
 	Permission_PERMISSION_RECORDINGS_READ Permission = 28
 	// Take and restore backups, which hold everything.
 	Permission_PERMISSION_BACKUP Permission = 29
+	// See the forms that a tenant wants answers in.
+	Permission_PERMISSION_VIEWS_READ Permission = 30
+	// Set the forms that a tenant wants answers in.
+	Permission_PERMISSION_VIEWS_WRITE Permission = 31
 )
 
 // Enum value maps for Permission.
@@ -126,6 +130,8 @@ var (
 		27: "PERMISSION_AUDIT_READ",
 		28: "PERMISSION_RECORDINGS_READ",
 		29: "PERMISSION_BACKUP",
+		30: "PERMISSION_VIEWS_READ",
+		31: "PERMISSION_VIEWS_WRITE",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":       0,
@@ -158,6 +164,8 @@ var (
 		"PERMISSION_AUDIT_READ":        27,
 		"PERMISSION_RECORDINGS_READ":   28,
 		"PERMISSION_BACKUP":            29,
+		"PERMISSION_VIEWS_READ":        30,
+		"PERMISSION_VIEWS_WRITE":       31,
 	}
 )
 
@@ -211,7 +219,7 @@ var File_skein_access_v1_access_proto protoreflect.FileDescriptor
 
 const file_skein_access_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x1cskein/access/v1/access.proto\x12\x0fskein.access.v1\x1a google/protobuf/descriptor.proto*\xe3\x06\n" +
+	"\x1cskein/access/v1/access.proto\x12\x0fskein.access.v1\x1a google/protobuf/descriptor.proto*\x9a\a\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -244,7 +252,9 @@ const file_skein_access_v1_access_proto_rawDesc = "" +
 	"\x17PERMISSION_METRICS_READ\x10\x1a\x12\x19\n" +
 	"\x15PERMISSION_AUDIT_READ\x10\x1b\x12\x1e\n" +
 	"\x1aPERMISSION_RECORDINGS_READ\x10\x1c\x12\x15\n" +
-	"\x11PERMISSION_BACKUP\x10\x1d:Y\n" +
+	"\x11PERMISSION_BACKUP\x10\x1d\x12\x19\n" +
+	"\x15PERMISSION_VIEWS_READ\x10\x1e\x12\x1a\n" +
+	"\x16PERMISSION_VIEWS_WRITE\x10\x1f:Y\n" +
 	"\brequires\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\x0e2\x1b.skein.access.v1.PermissionR\brequiresB=Z;github.com/skein-project/skein/api/skein/access/v1;accessv1b\x06proto3"
 
 var (
