@@ -1,0 +1,54 @@
+// Package toolcall finds calls of functions in what a model writes, in the forms that chat templates teach: as text arrives, whatever its pieces.
+package toolcall
+
+import "strings"
+
+// Form is a way in which models write calls.
+type Form int
+
+// Forms.
+const (
+	Unknown Form = iota // no form that is read here
+	Tagged              // <tool_call>{"name": …, "arguments": {…}}</tool_call>, anywhere (Hermes, Qwen)
+	Bare                // {"name": …, "parameters": {…}} as the whole answer, maybe behind <|python_tag|>, several apart by ";" (Llama 3)
+	Listed              // [TOOL_CALLS] [{"name": …, "arguments": {…}}, …], or [TOOL_CALLS]name[ARGS]{…} for each (Mistral)
+)
+
+// Marks of the forms.
+const (
+	tagOpen   = "<tool_call>"
+	tagClose  = "</tool_call>"
+	pythonTag = "<|python_tag|>"
+	listOpen  = "[TOOL_CALLS]"
+	listID    = "[CALL_ID]"
+	listArgs  = "[ARGS]"
+)
+
+// FormOf is the form that a chat template teaches, by the marks in its source; Unknown if it takes no tools, or teaches another form.
+func FormOf(template string) Form {
+	has := func(s string) bool { return strings.Contains(template, s) }
+	switch {
+	case !has("tools"):
+		return Unknown
+	case has(listOpen):
+		return Listed
+	case has(tagOpen) && !has("<function=") && !has("<arg_key>"): // those write arguments as elements
+		return Tagged
+	case has(`"parameters": `) && (has(pythonTag) || has("<|start_header_id|>")):
+		return Bare
+	}
+	return Unknown
+}
+
+// Marks are the strings that a reader of the form looks for. Where a tokenizer has one as a special token, it belongs into the text that is read.
+func (f Form) Marks() []string {
+	switch f {
+	case Tagged:
+		return []string{tagOpen, tagClose}
+	case Bare:
+		return []string{pythonTag}
+	case Listed:
+		return []string{listOpen, listID, listArgs}
+	}
+	return nil
+}
