@@ -13,6 +13,9 @@ var poolerActs = []string{"gelu", "relu"}
 
 // Validate checks every number against its limit and against the others.
 func (c Config) Validate() error {
+	if c.Arch == Graph {
+		return c.validateGraph()
+	}
 	if err := first(
 		within("layers", c.Layers, 1, MaxLayers),
 		within("hidden", c.Hidden, 1, MaxHidden),
@@ -45,6 +48,15 @@ func (c Config) Validate() error {
 		return first(c.validateLearned(), within("types", c.Types, 0, MaxTypes), within("sliding_window", c.SlidingWindow, 0, 0))
 	}
 	return Invalid{"arch", fmt.Sprintf("%.40q is not known", c.Arch)}
+}
+
+// validateGraph checks what a graph of its maker's has: one block, and the measures of its text where it has text, else 0.
+func (c Config) validateGraph() error {
+	if c != (Config{Arch: Graph, Layers: c.Layers, Hidden: c.Hidden, Vocab: c.Vocab, Positions: c.Positions, Types: c.Types}) {
+		return Invalid{"config", "has numbers that only families with a builder have"}
+	}
+	return first(within("layers", c.Layers, 1, 1), within("hidden", c.Hidden, 0, MaxHidden), within("vocab", c.Vocab, 0, MaxVocab),
+		within("positions", c.Positions, 0, MaxPositions), within("types", c.Types, 0, MaxTypes))
 }
 
 // validateLearned checks what families with learned positions have in common: full attention, one key head per head, no rotation.

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"slices"
 	"unicode/utf8"
+
+	"github.com/skein-project/skein/blob"
 )
 
-// GraphFile is the name in Manifest.Files of the ONNX graph of a model of family Graph: the nodes, with every initializer declared but
-// none of its bytes; those are Manifest.Tensors of block 0, under the initializers' names.
+// GraphFile is the name in Manifest.Files of the ONNX graph of a model of family Graph: the nodes, without the initializers that are
+// Manifest.Tensors of block 0, under the initializers' names. They are added when the graph is loaded.
 const GraphFile = "graph.onnx"
 
 // Limits of a signature.
@@ -103,6 +105,82 @@ func validatePorts(kind string, ports []Port) error {
 			if d < Free || d > 1<<40 {
 				return Invalid{what, fmt.Sprintf("dimension %d is neither a length nor free", d)}
 			}
+		}
+	}
+	return nil
+}
+
+// validateGraph checks what only models of family Graph have.
+func (m *Manifest) validateGraph() error {
+	if m.Graph == nil {
+		return Invalid{"graph", "is missing"}
+	}
+	if _, there := m.Files[GraphFile]; !there {
+		return Invalid{"files", GraphFile + " is missing"}
+	}
+	if err := m.Graph.Validate(); err != nil {
+		return err
+	}
+	for _, p := range slices.Concat(m.Graph.Inputs, m.Graph.Outputs) {
+		if p.DType == Bytes {
+			return Invalid{fmt.Sprintf("port %.80q", p.Name), "carries text: graphs take and give numbers only"}
+		}
+	}
+	return first(m.validateText(), m.validateWeights())
+}
+
+// validateText checks that a model with text has its measures, and that each task has the port that answers it.
+func (m *Manifest) validateText() error {
+	t, c := m.Graph.Text, m.Config
+	if t == nil {
+		if c.Vocab != 0 || c.Positions != 0 || c.Types != 0 || len(m.Tasks) != 1 || !m.Can(Infer) {
+			return Invalid{"graph", "the model takes tensors only, but its tasks or its config are those of text"}
+		}
+		return nil
+	}
+	if err := first(within("vocab", c.Vocab, 1, MaxVocab), within("positions", c.Positions, 1, MaxPositions)); err != nil {
+		return err
+	}
+	for _, task := range m.Tasks {
+		need := t.Logits
+		switch task {
+		case Infer:
+			continue
+		case EmbedTask:
+			if need = t.Hidden; t.Hidden == "" {
+				need = t.Pooled
+			}
+			if c.Hidden < 1 {
+				return Invalid{"hidden", "is missing: the model makes vectors"}
+			}
+		}
+		if need == "" {
+			return Invalid{"tasks", fmt.Sprintf("%.40q needs an output that the graph lacks", task)}
+		}
+	}
+	return nil
+}
+
+// validateWeights checks the initializers whose bytes are in blobs.
+func (m *Manifest) validateWeights() error {
+	if err := within("number of tensors", len(m.Tensors), 0, MaxTensors); err != nil {
+		return err
+	}
+	for i, t := range m.Tensors {
+		if i > 0 && !before(m.Tensors[i-1], t) {
+			return Invalid{t.what(), "tensors are not sorted by block and name, each once"}
+		}
+		size := t.DType.Size()
+		switch n := Elements(t.Shape); {
+		case t.Block != 0 || t.Name == "" || len(t.Name) > MaxPortName || !utf8.ValidString(t.Name):
+			return Invalid{t.what(), "is no initializer of block 0"}
+		case size == 0 || len(t.Shape) > MaxRank:
+			return Invalid{t.what(), fmt.Sprintf("%d dimensions of %.20q", len(t.Shape), t.DType)}
+		case n < 1 || n > blob.MaxSize/size || n*size != t.Ref.Len:
+			return Invalid{t.what(), fmt.Sprintf("%d bytes do not hold %s of %s", t.Ref.Len, shapeText(t.Shape), t.DType)}
+		}
+		if err := t.Ref.Validate(); err != nil {
+			return Invalid{t.what(), err.Error()}
 		}
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 const Format = 1
 
 // FileNames lists the small files that a manifest may carry beside the weights, sorted.
-var FileNames = []string{"added_tokens.json", "chat_template.jinja", "config.json", "generation_config.json", "merges.txt",
+var FileNames = []string{"added_tokens.json", "chat_template.jinja", "config.json", "generation_config.json", GraphFile, "merges.txt",
 	"special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt"}
 
 // Encode writes the canonical form: JSON without spaces, keys in the order of the Go fields, files by name. The manifest must be
@@ -118,7 +118,7 @@ func (m *Manifest) Tied() bool {
 }
 
 // Refs lists the byte ranges that a stage of blocks [from, to) needs, merged where they touch, in the order of digest and offset.
-// A stage from 0 includes the embeddings, one to Layers the tail.
+// A stage from 0 includes the embeddings, one to Layers the tail; that of a Graph includes its GraphFile.
 func (m *Manifest) Refs(from, to int) []blob.Ref {
 	if from == 0 {
 		from = Embed
@@ -131,6 +131,9 @@ func (m *Manifest) Refs(from, to int) []blob.Ref {
 		if t.Block >= from && t.Block < to {
 			refs = append(refs, t.Ref)
 		}
+	}
+	if m.Config.Arch == Graph {
+		refs = append(refs, m.Files[GraphFile])
 	}
 	return merge(refs)
 }

@@ -16,7 +16,16 @@ func (m *Manifest) Validate() error {
 	if err := m.Config.Validate(); err != nil {
 		return err
 	}
-	return first(m.validateTasks(), m.validateTokens(), m.validateFiles(), m.Sampling.Validate(), m.validateTensors())
+	if err := first(m.validateTasks(), m.validateTokens(), m.validateFiles(), m.Sampling.Validate()); err != nil {
+		return err
+	}
+	if m.Config.Arch == Graph {
+		return m.validateGraph()
+	}
+	if _, there := m.Files[GraphFile]; there || m.Graph != nil {
+		return Invalid{"graph", fmt.Sprintf("is given, but family %s has a builder of its own", m.Config.Arch)}
+	}
+	return m.validateTensors()
 }
 
 // validateTasks checks the tasks, and that labels, pooling and problem are there exactly where a task needs them.

@@ -12,6 +12,9 @@ const kvElement = 4
 // ProfileOf adds up what a manifest's tensors need. A byte range that a section names twice counts once in it; a range that both the
 // embeddings and the tail name (a tied head) is Shared. The manifest must be valid (model.Validate).
 func ProfileOf(m *model.Manifest) Profile {
+	if m.Config.Arch == model.Graph {
+		return profileOfGraph(m)
+	}
 	c := m.Config
 	p := Profile{
 		Decoder:   c.Arch.Decoder(),
@@ -66,6 +69,52 @@ func ProfileOf(m *model.Manifest) Profile {
 	}
 	return p
 }
+
+// leastInner is the widest activation that a graph without text is taken to have, in elements per row of a batch: what its nodes make is not
+// known here, and images are wide.
+const leastInner = 1 << 18
+
+// profileOfGraph is the profile of a graph that is not cut: one block. Its weights are held as they are stored, but for those of 16 bits, which
+// a graph casts. A graph without text has rows of one token.
+func profileOfGraph(m *model.Manifest) Profile {
+	c := m.Config
+	p := Profile{Hidden: c.Hidden, Vocab: c.Vocab, Positions: max(c.Positions, 1), Heads: (c.Hidden + headWidth - 1) / headWidth, Inner: leastInner}
+	if m.Graph.Text != nil {
+		p.Inner = 4 * c.Hidden
+	}
+	var stored, held, cost int64
+	seen := map[blob.Ref]bool{}
+	for _, t := range m.Tensors {
+		if seen[t.Ref] {
+			continue
+		}
+		seen[t.Ref] = true
+		stored += t.Ref.Len
+		held += t.Ref.Len
+		if t.DType == model.F16 || t.DType == model.BF16 {
+			held += t.Ref.Len
+		}
+		cost += matrix(t)
+		for _, d := range t.Shape {
+			if len(t.Shape) == 2 && d != int64(c.Vocab) {
+				p.Inner = max(p.Inner, int(min(d, model.MaxIntermediate)))
+			}
+		}
+	}
+	for _, out := range m.Graph.Outputs {
+		if n := len(out.Shape); n > 0 {
+			p.Inner = max(p.Inner, int(min(out.Shape[n-1], model.MaxVocab)))
+		}
+	}
+	p.Blocks, p.BlockCost, p.Expand = []gpu.Bytes{gpu.Bytes(stored)}, cost, 100
+	if stored > 0 {
+		p.Expand = int((held*100 + stored - 1) / stored)
+	}
+	return p
+}
+
+// headWidth is how many elements of a token an attention head usually has.
+const headWidth = 64
 
 // matrix is the number of multiply-accumulates that a token costs in a weight: its elements if it is a matrix, else 0.
 func matrix(t model.Tensor) int64 {
