@@ -22,9 +22,12 @@ const (
 	RoleBinding  Kind = "role_binding"  // people.Binding
 	Setting      Kind = "setting"       // of the whole cluster, by name
 	KeepPolicy   Kind = "keep_policy"   // what of calls and answers is kept, of a tenant and model
-	AnswerView   Kind = "answer_view"   // the form that a tenant wants answers in
+	AnswerView   Kind = "answer_view"   // view.Kept: the form that a tenant wants answers in
 	Batch        Kind = "batch"         // a job of many requests, and how far it is
 )
+
+// tenantKinds are the kinds whose documents belong to a tenant and go with it: their ids begin with "TENANT/".
+var tenantKinds = []Kind{KeepPolicy, AnswerView, Batch}
 
 // documentKinds says of each kind how many documents there may be, and which feature level brought it after PutDocument itself.
 var documentKinds = map[Kind]struct{ limit, feature int }{
@@ -61,6 +64,21 @@ func (s State) Document(id DocumentID) (Document, bool) { return s.documents.Get
 // Documents yields the documents of a kind by id.
 func (s State) Documents(k Kind) iter.Seq[Document] {
 	return prefix(s.documents, DocumentID{Kind: k}, func(d DocumentID) bool { return d.Kind == k })
+}
+
+// DocumentsUnder yields the documents of a kind whose ids begin with a prefix, by id.
+func (s State) DocumentsUnder(k Kind, start string) iter.Seq[Document] {
+	return prefix(s.documents, DocumentID{Kind: k, ID: start}, func(d DocumentID) bool { return d.Kind == k && strings.HasPrefix(d.ID, start) })
+}
+
+// dropDocuments forgets what belongs to a tenant.
+func (s *State) dropDocuments(tenant string) {
+	for _, k := range tenantKinds {
+		for d := range s.DocumentsUnder(k, tenant+"/") {
+			s.documents = s.documents.Delete(d.DocumentID)
+			s.count(k, -1)
+		}
+	}
 }
 
 // PutDocument creates or changes a document.

@@ -295,6 +295,7 @@ func (s *State) deleteTenant(c DeleteTenant) error {
 		s.apps = s.apps.Delete(id)
 		s.dropLimits(AppSubject(id))
 	}
+	s.dropDocuments(c.ID)
 	s.dropLimits(TenantSubject(c.ID))
 	s.tenants = s.tenants.Delete(text(c.ID))
 	return nil
