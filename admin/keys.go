@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -52,7 +51,7 @@ func (h *Handler) now() cluster.Millis {
 func (h clusters) ListKeys(context.Context, *connect.Request[adminv1.ListKeysRequest]) (*connect.Response[adminv1.ListKeysResponse], error) {
 	res := &adminv1.ListKeysResponse{}
 	for k := range h.c.Live().Now().Keys() {
-		v := &adminv1.KeyView{Id: k.ID, Name: k.Name, Admin: isAdmin(k), Revoked: k.Revoked, Suspended: k.Suspended, CreatedMs: int64(k.Created), Tenant: k.Owner(), Application: k.App,
+		v := &adminv1.KeyView{Id: k.ID, Name: k.Name, Admin: k.IsAdmin(), Revoked: k.Revoked, Suspended: k.Suspended, CreatedMs: int64(k.Created), Tenant: k.Owner(), Application: k.App,
 			Models: k.Models, ExpiresMs: int64(k.Expires), Replaces: k.Replaces}
 		for _, role := range k.RoleSet() {
 			v.Roles = append(v.Roles, string(role))
@@ -62,17 +61,12 @@ func (h clusters) ListKeys(context.Context, *connect.Request[adminv1.ListKeysReq
 	return connect.NewResponse(res), nil
 }
 
-func isAdmin(k cluster.Key) bool { return slices.Contains(k.RoleSet(), access.Admin) }
-
 // RevokeKey implements skein.admin.v1.
 func (h clusters) RevokeKey(ctx context.Context, r *connect.Request[adminv1.RevokeKeyRequest]) (*connect.Response[adminv1.RevokeKeyResponse], error) {
 	err := h.change(ctx, func(s cluster.State) (cluster.Command, error) {
 		k, err := h.key(s, r.Msg.Id)
 		if err != nil {
 			return nil, err
-		}
-		if isAdmin(k) && !k.Revoked && !k.Suspended && h.lasting(s) == 1 && (k.Expires == 0 || k.Expires > h.now()) {
-			return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("%s is the last admin key: nobody could make another", k.ID))
 		}
 		was := k.Rev
 		k.Revoked = true
@@ -87,16 +81,6 @@ func (h *Handler) key(s cluster.State, id string) (cluster.Key, error) {
 		return k, connect.NewError(connect.CodeNotFound, fmt.Errorf("the key %.80q does not exist", id))
 	}
 	return k, nil
-}
-
-// lasting counts the admin keys that are valid.
-func (h *Handler) lasting(s cluster.State) (n int) {
-	for k := range s.Keys() {
-		if isAdmin(k) && !k.Revoked && !k.Suspended && (k.Expires == 0 || k.Expires > h.now()) {
-			n++
-		}
-	}
-	return n
 }
 
 // RotateKey implements skein.admin.v1. Both changes are one transaction: there is never a moment without a key.

@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 
 	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
+	"github.com/skein-project/skein/client"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/internal/fleettest"
@@ -218,10 +219,27 @@ func TestKeys(t *testing.T) {
 	first := list()[0].Id
 	want(t, connect.CodeFailedPrecondition, c.Cluster.RevokeKey, &adminv1.RevokeKeyRequest{Id: first})
 	want(t, connect.CodeNotFound, c.Cluster.RevokeKey, &adminv1.RevokeKeyRequest{Id: "sk-nothing"})
-	want(t, 0, c.Cluster.CreateKey, &adminv1.CreateKeyRequest{Name: "second", Admin: true})
+	second, other := r.key(c, &adminv1.CreateKeyRequest{Name: "second", Admin: true})
 	want(t, connect.CodeResourceExhausted, c.Cluster.CreateKey, &adminv1.CreateKeyRequest{Name: strings.Repeat("n", 1000)})
-	want(t, 0, c.Cluster.RevokeKey, &adminv1.RevokeKeyRequest{Id: first})
-	if got, _ := call(t, c.Cluster.ListKeys, &adminv1.ListKeysRequest{}); got != connect.CodeUnauthenticated {
+	// Each of two admins takes the other's key at once: one of them is too late, whoever asked first.
+	var wg sync.WaitGroup
+	codes := make([]connect.Code, 2)
+	for i, revoked := range []string{second, first} {
+		as := []*client.Client{c, other}[i]
+		wg.Go(func() { codes[i], _ = call(t, as.Cluster.RevokeKey, &adminv1.RevokeKeyRequest{Id: revoked}) })
+	}
+	wg.Wait()
+	valid := 0
+	for k := range r.Leader().Live().Now().Keys() {
+		if !k.Revoked {
+			valid++
+		}
+	}
+	if valid != 1 || (codes[0] == 0) == (codes[1] == 0) {
+		t.Errorf("%d keys are valid: %v", valid, codes)
+	}
+	gone := []*client.Client{other, c}[slices.Index(codes, 0)]
+	if got, _ := call(t, gone.Cluster.ListKeys, &adminv1.ListKeysRequest{}); got != connect.CodeUnauthenticated {
 		t.Errorf("with the revoked key: %v", got)
 	}
 }
