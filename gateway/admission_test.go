@@ -92,7 +92,7 @@ func BenchmarkAdmission(b *testing.B) {
 				}
 			}()
 			defer func() { stop(); <-settled }()
-			h := s.openAI(telemetry.OpText, pathCompletions, func(w http.ResponseWriter, r *http.Request) error { return s.upTo(w, r) })
+			h := s.entry(openAIForm, s.cfg.MaxBody, telemetry.OpText, pathCompletions, func(w http.ResponseWriter, r *http.Request) error { return s.upTo(w, r) })
 			if !with {
 				h = s.bare()
 			}

@@ -6,12 +6,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/skein-project/skein/access"
+	accessv1 "github.com/skein-project/skein/api/skein/access/v1"
+	inferencev1 "github.com/skein-project/skein/api/skein/inference/v1"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/wire"
 )
@@ -43,12 +46,23 @@ func TestEverybodyAtEveryPath(t *testing.T) {
 	if len(Needs()) < 10 {
 		t.Fatalf("only %d paths", len(Needs()))
 	}
+	type way struct{ method, path string }
+	ways := map[way]accessv1.Permission{}
+	for path, need := range access.Of(inferencev1.File_skein_inference_v1_inference_proto) {
+		ways[way{http.MethodPost, path}] = need
+	}
+	ways[way{http.MethodGet, pathMetrics}] = accessv1.Permission_PERMISSION_METRICS_READ
+	for _, e := range routes() {
+		ways[way{e.method, e.path}] = e.needs
+	}
 	for path, need := range Needs() {
-		method := http.MethodPost
-		if path == pathModels || path == pathModel || path == pathMetrics {
-			method = http.MethodGet
+		if ways[way{http.MethodGet, path}] != need && ways[way{http.MethodPost, path}] != need && ways[way{http.MethodDelete, path}] != need {
+			t.Errorf("%s is not tried", path)
 		}
-		at := strings.ReplaceAll(path, "{model}", "sums")
+	}
+	for w, need := range ways {
+		path, method := w.path, w.method
+		at := regexp.MustCompile(`\{\w+\}`).ReplaceAllString(path, "sums")
 		for _, key := range nobody {
 			if w := ask(mux, method, at, key, `{}`); w.Code != http.StatusUnauthorized {
 				t.Errorf("%s with the key %.20q: %d %s", path, key, w.Code, w.Body)

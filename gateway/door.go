@@ -17,8 +17,8 @@ import (
 // Needs says what each path of the client API needs. What is not in it is nobody's.
 func Needs() access.Procedures {
 	needs := access.Of(inferencev1.File_skein_inference_v1_inference_proto)
-	for _, path := range []string{pathChat, pathCompletions, pathEmbeddings, pathModels, pathModel} {
-		needs[path] = accessv1.Permission_PERMISSION_INFER
+	for _, e := range routes() {
+		needs[e.path] = e.needs
 	}
 	needs[pathMetrics] = accessv1.Permission_PERMISSION_METRICS_READ
 	return needs

@@ -178,7 +178,7 @@ func TestExpelled(t *testing.T) {
 	defer stop()
 	go s.Guard(ctx)
 	entered := make(chan struct{}, 2)
-	h := s.openAI(opOther, "", func(_ http.ResponseWriter, r *http.Request) error {
+	h := s.entry(openAIForm, s.cfg.MaxBody, opOther, "", func(_ http.ResponseWriter, r *http.Request) error {
 		entered <- struct{}{}
 		<-r.Context().Done()
 		return r.Context().Err()

@@ -25,6 +25,16 @@ type embeddingJSON struct {
 	Embedding any    `json:"embedding"`
 }
 
+type embeddingsJSON struct {
+	Object string          `json:"object"`
+	Data   []embeddingJSON `json:"data"`
+	Model  string          `json:"model"`
+	Usage  struct {
+		Prompt int `json:"prompt_tokens"`
+		Total  int `json:"total_tokens"`
+	} `json:"usage"`
+}
+
 func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 	var req embeddingRequest
 	if err := read(r, &req); err != nil {
@@ -67,8 +77,9 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 			list[i].Embedding = base64Floats(v)
 		}
 	}
-	w.(*answer).json(http.StatusOK, map[string]any{"object": "list", "data": list, "model": req.Model,
-		"usage": map[string]int{"prompt_tokens": tokens, "total_tokens": tokens}})
+	res := embeddingsJSON{Object: "list", Data: list, Model: req.Model}
+	res.Usage.Prompt, res.Usage.Total = tokens, tokens
+	w.(*answer).json(http.StatusOK, res)
 	return nil
 }
 

@@ -145,7 +145,7 @@ func New(cfg Config, state *live.State, library Library, dialer *wire.Dialer, lo
 // Register adds every endpoint of the gateway to a mux.
 func (s *Server) Register(mux *http.ServeMux) {
 	s.registerConnect(mux)
-	s.registerOpenAI(mux)
+	s.registerRoutes(mux)
 }
 
 // tables keeps the route table of the newest state. It is derived again only where the state routes differently: settlements are entries too,

@@ -50,6 +50,11 @@ type modelJSON struct {
 	Ready   int    `json:"ready_replicas"`
 }
 
+type modelsJSON struct {
+	Object string      `json:"object"`
+	Data   []modelJSON `json:"data"`
+}
+
 func modelOf(m Model) modelJSON {
 	return modelJSON{ID: m.Name, Object: "model", Created: m.Created.Unix(), OwnedBy: "skein", Version: m.Version.String(), Ready: m.Ready}
 }
@@ -59,7 +64,7 @@ func (s *Server) listModels(w http.ResponseWriter, r *http.Request) error {
 	for _, m := range s.models(callOf(r.Context()).principal()) {
 		list = append(list, modelOf(m))
 	}
-	w.(*answer).json(http.StatusOK, map[string]any{"object": "list", "data": list})
+	w.(*answer).json(http.StatusOK, modelsJSON{Object: "list", Data: list})
 	return nil
 }
 

@@ -13,32 +13,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
-
-// registerOpenAI adds the OpenAI HTTP API: chat, completions, embeddings, models (OpenAI API reference, 2026).
-func (s *Server) registerOpenAI(mux *http.ServeMux) {
-	for _, e := range []struct {
-		method, path, operation string
-		handler                 func(http.ResponseWriter, *http.Request) error
-	}{
-		{http.MethodPost, pathChat, telemetry.OpChat, s.chatCompletions},
-		{http.MethodPost, pathCompletions, telemetry.OpText, s.completions},
-		{http.MethodPost, pathEmbeddings, telemetry.OpEmbeddings, s.embeddings},
-		{http.MethodGet, pathModels, opModels, s.listModels},
-		{http.MethodGet, pathModel, opModels, s.getModel},
-	} {
-		mux.HandleFunc(e.method+" "+e.path, s.openAI(e.operation, e.path, e.handler))
-		mux.HandleFunc(e.path, s.openAI(opOther, "", func(w http.ResponseWriter, r *http.Request) error {
-			w.Header().Set("Allow", e.method)
-			return &httpError{http.StatusMethodNotAllowed, &Error{Fault: FaultInvalid, Why: fmt.Sprintf("%.40q is not a method of %s: use %s", r.Method, e.path, e.method)}}
-		}))
-	}
-	mux.HandleFunc("/v1/", s.openAI(opOther, "", func(_ http.ResponseWriter, r *http.Request) error {
-		return &httpError{http.StatusNotFound, &Error{Fault: FaultInvalid, Why: fmt.Sprintf("%.200q is not served here", r.URL.Path)}}
-	}))
-}
 
 const requestIDHeader = "x-request-id"
 
@@ -48,11 +24,6 @@ const (
 	opModels = "models"
 	opOther  = "other"
 )
-
-// openAI puts who may call path, request id, size limit and OpenAI's error form around a handler.
-func (s *Server) openAI(operation, path string, h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
-	return s.entry(openAIForm, s.cfg.MaxBody, operation, path, h)
-}
 
 // form is how a protocol over HTTP writes what it has to say beside its answers.
 type form struct {

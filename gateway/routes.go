@@ -1,0 +1,80 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	accessv1 "github.com/skein-project/skein/api/skein/access/v1"
+	"github.com/skein-project/skein/telemetry"
+)
+
+// route is a way to call the gateway over HTTP beside Connect's. The mux, what each path needs, and the published OpenAPI document are made
+// from one table of them.
+type route struct {
+	method    string
+	path      string // pattern of net/http, without the method
+	operation string // of metrics and traces
+	needs     accessv1.Permission
+	form      form
+	handler   func(*Server, http.ResponseWriter, *http.Request) error
+	most      func(Config) int64 // bytes of a request; nil = Config.MaxBody
+	contract  contract
+}
+
+// contract is what the published document says about a route beside its path.
+type contract struct {
+	summary string
+	request any // value of the type of the request's body; nil = there is none
+	answer  any // value of the type of the answer
+	event   any // value of the type of the events of an answer that is streamed; nil = none is
+}
+
+// routes is the table of all routes.
+func routes() []route {
+	return slices.Concat(openAIRoutes())
+}
+
+// openAIRoutes are the OpenAI HTTP API (OpenAI API reference, 2026).
+func openAIRoutes() []route {
+	infer := accessv1.Permission_PERMISSION_INFER
+	return []route{
+		{http.MethodPost, pathChat, telemetry.OpChat, infer, openAIForm, (*Server).chatCompletions, nil,
+			contract{"Answer a conversation", chatRequest{}, completionJSON{}, completionJSON{}}},
+		{http.MethodPost, pathCompletions, telemetry.OpText, infer, openAIForm, (*Server).completions, nil,
+			contract{"Continue texts", completionRequest{}, completionJSON{}, completionJSON{}}},
+		{http.MethodPost, pathEmbeddings, telemetry.OpEmbeddings, infer, openAIForm, (*Server).embeddings, nil,
+			contract{"Turn texts into vectors", embeddingRequest{}, embeddingsJSON{}, nil}},
+		{http.MethodGet, pathModels, opModels, infer, openAIForm, (*Server).listModels, nil,
+			contract{"List the models that the key may call", nil, modelsJSON{}, nil}},
+		{http.MethodGet, pathModel, opModels, infer, openAIForm, (*Server).getModel, nil,
+			contract{"Describe a model", nil, modelJSON{}, nil}},
+	}
+}
+
+// registerRoutes adds the table to a mux. A path that is called with another method, or that is not there, is refused in the form of its protocol.
+func (s *Server) registerRoutes(mux *http.ServeMux) {
+	methods := map[string][]string{}
+	for _, e := range routes() {
+		most := s.cfg.MaxBody
+		if e.most != nil {
+			most = e.most(s.cfg)
+		}
+		mux.HandleFunc(e.method+" "+e.path, s.entry(e.form, most, e.operation, e.path, func(w http.ResponseWriter, r *http.Request) error { return e.handler(s, w, r) }))
+		if methods[e.path] = append(methods[e.path], e.method); len(methods[e.path]) > 1 {
+			continue
+		}
+		mux.HandleFunc(e.path, s.entry(e.form, most, opOther, "", func(w http.ResponseWriter, r *http.Request) error {
+			allowed := strings.Join(methods[e.path], ", ")
+			w.Header().Set("Allow", allowed)
+			return &httpError{http.StatusMethodNotAllowed, &Error{Fault: FaultInvalid, Why: fmt.Sprintf("%.40q is not a method of %s: use %s", r.Method, e.path, allowed)}}
+		}))
+	}
+	mux.HandleFunc("/v1/", s.entry(openAIForm, s.cfg.MaxBody, opOther, "", absent))
+}
+
+// absent answers for paths that are not there.
+func absent(_ http.ResponseWriter, r *http.Request) error {
+	return &httpError{http.StatusNotFound, &Error{Fault: FaultInvalid, Why: fmt.Sprintf("%.200q is not served here", r.URL.Path)}}
+}
