@@ -1,9 +1,6 @@
 package convert
 
 import (
-	"encoding/json"
-	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/skein-project/skein/model"
@@ -18,37 +15,23 @@ var bert = family{
 	outer:    bertOuter(),
 	inner:    bertLayer(),
 	harmless: bertHarmless,
+	tied:     true,
 	bos:      -1, eos: -1, pad: 0,
 }
 
-// bertLabels is bert with a classifier on its pooler, or on each token.
-func bertLabels(task model.Task) family {
-	f := bert
-	f.read = func(s *settings, m *model.Manifest) {
-		readBERT(s, m)
-		m.Tasks = []model.Task{task, model.Infer}
-		m.Pooling = ""
-		readLabels(s, m)
-		if task == model.ClassifyTokens {
-			m.Problem = model.SingleLabel
-		}
-	}
-	return f
-}
+// meanPooling is what sentence-transformers does where a folder declares nothing.
+const meanPooling = model.PoolMean
 
 func bertOuter() map[string]place {
 	table := map[string]place{
-		"embeddings.word_embeddings.weight":       {false, "embed.token"},
-		"embeddings.position_embeddings.weight":   {false, "embed.position"},
-		"embeddings.token_type_embeddings.weight": {false, "embed.type"},
+		"embeddings.word_embeddings.weight":       {name: "embed.token"},
+		"embeddings.position_embeddings.weight":   {name: "embed.position"},
+		"embeddings.token_type_embeddings.weight": {name: "embed.type"},
 	}
 	for old, name := range normNames {
-		table["embeddings.LayerNorm."+old] = place{false, "embed.norm." + name}
+		table["embeddings.LayerNorm."+old] = place{name: "embed.norm." + name}
 	}
-	for _, part := range []string{"weight", "bias"} {
-		table["pooler.dense."+part] = place{true, "pooler." + part}
-		table["classifier."+part] = place{true, "classifier." + part}
-	}
+	tail(table, "pooler.dense", "pooler")
 	return table
 }
 
@@ -70,10 +53,14 @@ func bertLayer() map[string]string {
 	return table
 }
 
-// bertHarmless knows position numbers that checkpoints store, and the heads of pre-training, which no task here uses.
+// bertHarmless knows position numbers that checkpoints store, and the heads of pre-training that a model with another head does not use.
 func bertHarmless(name string) bool {
-	return strings.HasSuffix(name, "embeddings.position_ids") || strings.HasSuffix(name, "embeddings.token_type_ids") ||
-		strings.HasPrefix(name, "cls.predictions.") || strings.HasPrefix(name, "cls.seq_relationship.")
+	return storedNumbers(name) || strings.HasPrefix(name, "cls.predictions.") || strings.HasPrefix(name, "cls.seq_relationship.")
+}
+
+// storedNumbers knows position and segment numbers, which checkpoints store although they count up from zero.
+func storedNumbers(name string) bool {
+	return strings.HasSuffix(name, "embeddings.position_ids") || strings.HasSuffix(name, "embeddings.token_type_ids")
 }
 
 func readBERT(s *settings, m *model.Manifest) {
@@ -97,34 +84,5 @@ func readBERT(s *settings, m *model.Manifest) {
 	c.HeadDim = headDim(c.Hidden, c.Heads)
 	m.Config = c
 	m.Tasks = []model.Task{model.EmbedTask, model.Infer}
-	m.Pooling = model.PoolMean // what sentence-transformers does where a folder declares nothing
-}
-
-// readLabels reads id2label and problem_type.
-func readLabels(s *settings, m *model.Manifest) {
-	byID := s.object("id2label")
-	n := len(byID.values)
-	if n == 0 {
-		n = s.count("num_labels", 2)
-	}
-	if n < 1 || n > model.MaxLabels {
-		s.refuse("id2label", "%d labels are not in 1..%d", n, model.MaxLabels)
-		return
-	}
-	for i := range n {
-		label := fmt.Sprintf("LABEL_%d", i)
-		if raw, ok := byID.values[strconv.Itoa(i)]; ok {
-			if err := json.Unmarshal(raw, &label); err != nil {
-				s.refuse("id2label", "label %d is not a text", i)
-			}
-		} else if len(byID.values) > 0 {
-			s.refuse("id2label", "label %d is missing", i)
-		}
-		m.Labels = append(m.Labels, label)
-	}
-	fallback := model.SingleLabel
-	if n == 1 {
-		fallback = model.Regression
-	}
-	m.Problem = model.Problem(s.text("problem_type", string(fallback)))
+	m.Pooling = meanPooling
 }

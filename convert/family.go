@@ -18,6 +18,7 @@ type family struct {
 	inner    map[string]string // tensors of a layer: name after the layer number → canonical name
 	harmless func(name string) bool
 	tied     bool // default of tie_word_embeddings
+	offset   int  // rows at the front of the table of positions that no token has
 	bos, eos int  // defaults, −1 = none
 	pad      int
 }
@@ -30,17 +31,51 @@ type place struct {
 
 // families lists what architectures of config.json can be read.
 var families = map[string]family{
-	"GPT2LMHeadModel":               gpt2,
-	"GPT2Model":                     gpt2,
-	"LlamaForCausalLM":              llama("llama"),
-	"MistralForCausalLM":            llama("mistral"),
-	"Qwen2ForCausalLM":              llama("qwen2"),
+	"GPT2LMHeadModel":    gpt2,
+	"GPT2Model":          gpt2,
+	"LlamaForCausalLM":   llama("llama"),
+	"MistralForCausalLM": llama("mistral"),
+	"Qwen2ForCausalLM":   llama("qwen2"),
+
 	"BertModel":                     bert,
-	"BertForMaskedLM":               bert,
-	"BertForPreTraining":            bert,
-	"BertForSequenceClassification": bertLabels(model.Classify),
-	"BertForTokenClassification":    bertLabels(model.ClassifyTokens),
+	"BertForMaskedLM":               bert.with(model.FillMask, bertMasked),
+	"BertForPreTraining":            bert.with(model.FillMask, bertMasked),
+	"BertForSequenceClassification": bert.with(model.Classify, oneClassifier),
+	"BertForTokenClassification":    bert.with(model.ClassifyTokens, oneClassifier),
+	"BertForQuestionAnswering":      bert.with(model.Answer, answers),
+
+	"RobertaModel":                     roberta,
+	"RobertaForMaskedLM":               roberta.with(model.FillMask, robertaMasked),
+	"RobertaForSequenceClassification": roberta.with(model.Classify, twoClassifiers),
+	"RobertaForTokenClassification":    roberta.with(model.ClassifyTokens, oneClassifier),
+	"RobertaForQuestionAnswering":      roberta.with(model.Answer, answers),
+
+	"DistilBertModel":                     distilBERT,
+	"DistilBertForMaskedLM":               distilBERT.with(model.FillMask, distilMasked),
+	"DistilBertForSequenceClassification": distilBERT.with(model.Classify, distilClassifiers).acting("relu"),
+	"DistilBertForTokenClassification":    distilBERT.with(model.ClassifyTokens, oneClassifier),
+	"DistilBertForQuestionAnswering":      distilBERT.with(model.Answer, answers),
+
+	"ElectraModel":                     electra,
+	"ElectraForSequenceClassification": electra.with(model.Classify, twoClassifiers).acting("gelu"),
+	"ElectraForTokenClassification":    electra.with(model.ClassifyTokens, oneClassifier),
+	"ElectraForQuestionAnswering":      electra.with(model.Answer, answers),
 }
+
+// Names of the tensors of heads.
+var (
+	oneClassifier     = map[string]string{"classifier": "classifier"}
+	twoClassifiers    = map[string]string{"classifier.dense": "pooler", "classifier.out_proj": "classifier"}
+	distilClassifiers = map[string]string{"pre_classifier": "pooler", "classifier": "classifier"}
+	answers           = map[string]string{"qa_outputs": "classifier"}
+	bertMasked        = map[string]string{"cls.predictions.transform.dense": "mlm", "cls.predictions.transform.LayerNorm": "mlm.norm",
+		"cls.predictions.decoder": "head", "cls.predictions": headTwin}
+	robertaMasked = map[string]string{"lm_head.dense": "mlm", "lm_head.layer_norm": "mlm.norm", "lm_head.decoder": "head", "lm_head": headTwin}
+	distilMasked  = map[string]string{"vocab_transform": "mlm", "vocab_layer_norm": "mlm.norm", "vocab_projector": "head"}
+)
+
+// headTwin is the other name of a head's bias: checkpoints have it under one of two names, or under both.
+const headTwin = "head twin"
 
 // familyOf finds the family that config.json names.
 func familyOf(config *settings) (family, error) {

@@ -13,8 +13,8 @@ var gpt2 = family{
 	prefix: "transformer.",
 	layers: "h.",
 	outer: map[string]place{
-		"wte.weight":     {false, "embed.token"},
-		"wpe.weight":     {false, "embed.position"},
+		"wte.weight":     {name: "embed.token"},
+		"wpe.weight":     {name: "embed.position"},
 		"ln_f.weight":    {true, "final.norm.weight"},
 		"ln_f.bias":      {true, "final.norm.bias"},
 		"lm_head.weight": {true, "head.weight"},
@@ -58,7 +58,8 @@ func readGPT2(s *settings, m *model.Manifest) {
 	c.KVHeads = c.Heads
 	c.HeadDim = headDim(c.Hidden, c.Heads)
 	m.Config = c
-	m.Tasks = []model.Task{model.Generate}
+	m.Tasks = []model.Task{model.EmbedTask, model.Generate}
+	m.Pooling = meanPooling
 }
 
 // headDim is the share of a head, 0 where there is none.

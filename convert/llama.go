@@ -60,7 +60,8 @@ func readLlama(kind string, s *settings, m *model.Manifest) {
 	c.SlidingWindow = window(kind, s, c)
 	readRope(s, &c)
 	m.Config = c
-	m.Tasks = []model.Task{model.Generate}
+	m.Tasks = []model.Task{model.EmbedTask, model.Generate}
+	m.Pooling = meanPooling
 }
 
 // window reads how far back attention looks, in tokens; 0 where it looks at everything.

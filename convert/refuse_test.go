@@ -122,7 +122,7 @@ func TestConfigIsRefused(t *testing.T) {
 		{"mistral", "sliding_window", raw("-1"), "sliding_window"},
 		{"bert-embed", "position_embedding_type", "relative_key", `"relative_key" is not supported`},
 		{"bert-embed", "is_decoder", true, "true is not supported"},
-		{"bert-embed", "type_vocab_size", 0, "types: 0 is not in 1..1024"},
+		{"bert-embed", "type_vocab_size", 1 << 20, "types: 1048576 is not in 0..1024"},
 		{"bert-classify", "id2label", map[string]string{"0": "a", "7": "b"}, "label 1 is missing"},
 		{"bert-classify", "id2label", map[string]any{"0": 1}, "label 0 is not a text"},
 		{"bert-classify", "id2label", map[string]any{"0": "a", "1": strings.Repeat("x", 2000), "2": "b"}, "is not UTF-8 of at most 1024"},

@@ -71,7 +71,7 @@ func (r *reading) pooling(dir string) error {
 		key  string
 		kind model.Pooling
 	}{{"pooling_mode_cls_token", model.PoolCLS}, {"pooling_mode_mean_tokens", model.PoolMean}, {"pooling_mode_max_tokens", ""},
-		{"pooling_mode_mean_sqrt_len_tokens", ""}, {"pooling_mode_weightedmean_tokens", ""}, {"pooling_mode_lasttoken", ""}} {
+		{"pooling_mode_mean_sqrt_len_tokens", ""}, {"pooling_mode_weightedmean_tokens", ""}, {"pooling_mode_lasttoken", model.PoolLast}} {
 		if !s.flag(mode.key, false) {
 			continue
 		}
@@ -82,7 +82,7 @@ func (r *reading) pooling(dir string) error {
 		chosen++
 	}
 	if s.has("pooling_mode") { // later versions write one word
-		m.Pooling = model.Pooling(s.oneOf("pooling_mode", "", map[string]string{"cls": "cls", "mean": "mean"}))
+		m.Pooling = model.Pooling(s.oneOf("pooling_mode", "", map[string]string{"cls": "cls", "mean": "mean", "lasttoken": "last"}))
 		chosen++
 	}
 	if chosen != 1 {

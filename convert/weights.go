@@ -65,8 +65,10 @@ func (r *reading) tensors() error {
 		}
 		found[slot{block, name}] = t
 	}
-	if err := r.tie(found); err != nil {
-		return err
+	for _, step := range []func(map[slot]stored) error{r.head, r.tie, r.positions} {
+		if err := step(found); err != nil {
+			return err
+		}
 	}
 	for block := model.Embed; block <= r.m.Tail(); block++ {
 		for _, want := range r.m.Slots(block) {
@@ -91,10 +93,48 @@ func (r *reading) tensors() error {
 	return refuseSurplus(surplus)
 }
 
+// head gives the bias of a masked model's head the one name that it has here. A folder that has nothing of the head that its architecture
+// names is a plain encoder: the library that such folders are for would draw the head anew.
+func (r *reading) head(found map[slot]stored) error {
+	if !r.m.Can(model.FillMask) {
+		return nil
+	}
+	at := func(name string) slot { return slot{r.m.Tail(), name} }
+	if twin, ok := found[at(headTwin+".bias")]; ok {
+		if own, ok := found[at("head.bias")]; ok {
+			if err := sameBytes(own, twin); err != nil {
+				return err
+			}
+		}
+		delete(found, at(headTwin+".bias"))
+		found[at("head.bias")] = twin
+	}
+	for _, name := range []string{"mlm.weight", "mlm.bias", "mlm.norm.weight", "mlm.norm.bias", "head.weight", "head.bias"} {
+		if _, ok := found[at(name)]; ok {
+			return nil
+		}
+	}
+	r.m.Tasks = slices.DeleteFunc(r.m.Tasks, func(t model.Task) bool { return t == model.FillMask })
+	return nil
+}
+
+// positions leaves out the rows of the table of positions that no token has.
+func (r *reading) positions(found map[slot]stored) error {
+	at := slot{model.Embed, "embed.position"}
+	t, ok := found[at]
+	if n := int64(r.family.offset); ok && n > 0 && len(t.Shape) == 2 && t.Shape[0] > n {
+		skipped := t.Len / t.Shape[0] * n
+		t.Shape = []int64{t.Shape[0] - n, t.Shape[1]}
+		t.Off, t.Len = t.Off+skipped, t.Len-skipped
+		found[at] = t
+	}
+	return nil
+}
+
 // tie makes the token embeddings the head where the config says so. A checkpoint may store the head as well; then it must be equal.
 func (r *reading) tie(found map[slot]stored) error {
 	tied := r.config.flag("tie_word_embeddings", r.family.tied)
-	if err := r.config.err(); err != nil || !tied || !r.m.Can(model.Generate) {
+	if err := r.config.err(); err != nil || !tied || !r.m.Can(model.Generate) && !r.m.Can(model.FillMask) {
 		return err
 	}
 	token, ok := found[slot{model.Embed, "embed.token"}]
