@@ -101,7 +101,7 @@ func (s *State) do(c Command) error {
 	return s.doPlatform(c)
 }
 
-// doPlatform applies the commands of feature level 2.
+// doPlatform applies the commands of feature levels 2 and 3.
 func (s *State) doPlatform(c Command) error {
 	switch c := c.(type) {
 	case PutTenant:
@@ -128,6 +128,14 @@ func (s *State) doPlatform(c Command) error {
 		return s.deleteDocument(c)
 	case Refound:
 		return s.refound(c)
+	case PutQuarantine:
+		return s.putQuarantine(c)
+	case DeleteQuarantine:
+		return s.deleteQuarantine(c)
+	case NoteRefusals:
+		return s.noteRefusals(c)
+	case NoteDownload:
+		return s.noteDownload(c)
 	}
 	panic(fmt.Sprintf("cluster: command %T has no case in Apply", c))
 }

@@ -157,6 +157,7 @@ func (s *State) deleteNode(c DeleteNode) error {
 	}
 	s.removeDevices(n)
 	s.nodes = s.nodes.Delete(c.ID)
+	s.quarantines = s.quarantines.Delete(QuarantineID{Node: c.ID})
 	return s.leave(c.ID, subject)
 }
 

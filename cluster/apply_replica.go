@@ -202,6 +202,7 @@ func (s *State) checkPlace(d Deployment, ordinal, stage int, at StagePlace, subj
 	n, ok := s.nodes.Get(at.Node)
 	owner, owned := s.owners.Get(at.Device)
 	pin := slices.IndexFunc(d.Pins, func(p Pin) bool { return p.Replica == ordinal && p.Stage == stage })
+	quarantine, barred := s.Quarantined(at.Node, at.Device)
 	switch {
 	case !ok:
 		return reject(ReasonNotFound, subject, "stage %d: node %.64s does not exist", stage, at.Node)
@@ -209,6 +210,8 @@ func (s *State) checkPlace(d Deployment, ordinal, stage int, at StagePlace, subj
 		return reject(ReasonNodeNotReady, subject, "stage %d: node %s is %s", stage, n.ID, n.Status)
 	case !owned || owner != n.ID:
 		return reject(ReasonNotFound, subject, "stage %d: node %s has no device %.128s", stage, n.ID, at.Device)
+	case barred:
+		return reject(ReasonQuarantined, subject, "stage %d: %s is under quarantine", stage, quarantine.QuarantineID)
 	case at.Reserve < 0 || at.Reserve > gpu.MaxMemory:
 		return reject(ReasonInvalid, subject, "stage %d: reserve of %d bytes is out of range", stage, int64(at.Reserve))
 	case slices.Contains(d.Avoid, at.Device) || slices.Contains(d.AvoidOn, at.Node):

@@ -79,6 +79,10 @@ var kinds = map[string]kind{
 	Refound{}.tag():           {feature: 2, decode: decode[Refound]},
 	Settle{}.tag():            {feature: 2, decode: decode[Settle], routine: true},
 	SetScale{}.tag():          {feature: 2, decode: decode[SetScale], routine: true},
+	PutQuarantine{}.tag():     {feature: 3, decode: decode[PutQuarantine]},
+	DeleteQuarantine{}.tag():  {feature: 3, decode: decode[DeleteQuarantine]},
+	NoteRefusals{}.tag():      {feature: 3, decode: decode[NoteRefusals]},
+	NoteDownload{}.tag():      {feature: 3, decode: decode[NoteDownload]},
 }
 
 // widened is a command whose fields became more.

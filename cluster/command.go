@@ -136,6 +136,7 @@ type DeleteDeployment struct {
 }
 
 // PlaceReplica places all stages of a replica, with the next epoch. Rejected whole unless the version is deployed, every node is ready,
+// neither it nor the device is under quarantine,
 // every device exists on its node and has Reserve left in the ledger after the replica's own earlier placement (Was) is taken away,
 // the deployment's pins and avoids are kept, no device has two of its stages, and the spans cover the model's blocks.
 type PlaceReplica struct {

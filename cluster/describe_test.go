@@ -51,6 +51,8 @@ func keyOf(r any) string {
 		return r.DocumentID.String()
 	case Gone:
 		return string(r.ID)
+	case Quarantine:
+		return r.QuarantineID.String()
 	case audit.Head:
 		return "head"
 	}
@@ -158,6 +160,8 @@ func describePlatform(r any) string {
 		return fmt.Sprintf("%s changed=%d rev=%d", r.Body, r.Changed, r.Rev)
 	case Gone:
 		return fmt.Sprintf("at=%d", r.At)
+	case Quarantine:
+		return fmt.Sprintf("why=%q by=%q since=%d until=%d rev=%d", r.Why, r.By, r.Since, r.Until, r.Rev)
 	case audit.Head:
 		return fmt.Sprintf("seq=%d", r.Seq)
 	}

@@ -58,7 +58,10 @@ const (
 	MaxDocument  = 16384         // bytes of a document
 	MaxTenantsOf = 256           // tenants that a rollout names
 	MaxGone      = 65536         // removed members that are remembered
-	MaxRetire    = 1 << 25       // seconds that a version is served after a flip before it is retired
+
+	MaxQuarantines = 65536   // devices and nodes under quarantine
+	MaxRefusals    = 64      // rows of refused calls in one note
+	MaxRetire      = 1 << 25 // seconds that a version is served after a flip before it is retired
 
 	MaxSlots = shard.MaxSlots // sequences at once on a replica
 

@@ -15,6 +15,9 @@ func (d draw) app() AppID     { return AppID{d.tenant(), fmt.Sprintf("a%d", d.n(
 
 // platform makes commands of feature level 2.
 func (d draw) platform() Command {
+	if d.s.Cluster().Feature >= 3 && d.n(0, 5) == 0 {
+		return d.quarantine()
+	}
 	switch d.n(0, 13) {
 	case 0, 1:
 		t, _ := d.s.Tenant(d.tenant())
@@ -77,6 +80,15 @@ func (d draw) platform() Command {
 	return PutDocument{Document{DocumentID: id, Body: json.RawMessage(`{"a":1}`)}, d.was(old.Rev)}
 }
 
+func (d draw) quarantine() Command {
+	id := []QuarantineID{{Device: d.device()}, {Node: d.node()}}[d.n(0, 1)]
+	q, ok := d.s.Quarantine(id)
+	if ok && d.n(0, 1) == 0 {
+		return DeleteQuarantine{id, d.was(q.Rev)}
+	}
+	return PutQuarantine{Quarantine{QuarantineID: id, Until: []Millis{0, d.s.At() + 5}[d.n(0, 1)]}, d.was(q.Rev)}
+}
+
 func (d draw) settle() Command {
 	last, _ := d.s.LastSettled(d.member())
 	c := Settle{Gateway: d.member(), Session: 1, Seq: uint64(d.was(Index(last.Seq + 1))), Usage: []Used{{Tenant: d.tenant(), Version: d.version(), Amounts: Amounts{Calls: int64(d.n(0, 3))}}}}
@@ -96,6 +108,15 @@ func checkPlatform(t *rapid.T, before, after State) {
 	now.at = after.at // keys expire, whoever asks for what
 	if before.Cluster().Feature >= 3 && now.Administrable() && !after.Administrable() {
 		t.Fatal("nobody can administer the cluster any more")
+	}
+	for r := range after.Replicas() {
+		old, _ := before.Replica(r.ReplicaID)
+		for _, at := range r.Stages {
+			q, barred := before.Quarantined(at.Node, at.Device)
+			if still, _ := after.Quarantine(q.QuarantineID); barred && old.Epoch != r.Epoch && still.Rev == q.Rev {
+				t.Fatalf("replica %v was placed on device %s of node %s, which is under quarantine", r.ReplicaID, at.Device, at.Node)
+			}
+		}
 	}
 	for k := range after.Keys() {
 		if _, ok := after.Tenant(k.Owner()); !ok {

@@ -9,7 +9,7 @@ import (
 // Refound makes a state that was backed up the state of another cluster, on machines of its own. It is applied once, to the restored
 // state, before anybody sees that. The new cluster has an id and an authority of its own, so that neither its members nor those of the
 // old one, should that still run, can be taken for the other's: members, nodes, placements and join tokens of the old cluster are gone,
-// and what people made stays. A version is held by the new coordinator if all its blobs came along, and by nobody else.
+// and what people made stays: also that a device is not trusted, which may be in one of the new machines. A version is held by the new coordinator if all its blobs came along, and by nobody else.
 type Refound struct {
 	From    string      `json:"from"` // id of the cluster that was backed up
 	ID      string      `json:"id"`
@@ -44,6 +44,11 @@ func (s *State) refound(c Refound) error {
 	s.replicas, s.nodes = table.Table[ReplicaID, Replica]{}, table.Table[NodeID, Node]{}
 	s.members, s.settled, s.gone = table.Table[NodeID, Member]{}, table.Table[NodeID, Settled]{}, table.Table[NodeID, Gone]{}
 	s.tokens = table.Table[text, JoinToken]{}
+	for q := range s.Quarantines() {
+		if q.Node != "" {
+			s.quarantines = s.quarantines.Delete(q.QuarantineID)
+		}
+	}
 	if err := s.putMember(PutMember{Member: c.Member}); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ const (
 	ReasonNotFound     Reason = "not_found"        // something named does not exist
 	ReasonOversold     Reason = "oversold"         // a device has less memory left than the stage needs
 	ReasonNodeNotReady Reason = "node_not_ready"   // the node is draining or lost
+	ReasonQuarantined  Reason = "quarantined"      // the device, or its node, is under quarantine
 	ReasonInvalid      Reason = "invalid"          // a value breaks a rule of its record
 	ReasonLimit        Reason = "limit"            // a limit of this package is reached
 	ReasonExpired      Reason = "expired"          // the join token's time is over

@@ -2,9 +2,11 @@ package cluster
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"strings"
 
+	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/quota"
 )
 
@@ -79,6 +81,21 @@ func (sc *scripted) platformCommand(verb, id string, a args) Command {
 			c.Held = append(c.Held, sc.version(v))
 		}
 		return c
+	case "put_quarantine", "delete_quarantine": // put_quarantine node=n1 why=smoke until=9
+		q := QuarantineID{Device: gpu.DeviceID(a.str("device", "")), Node: NodeID(a.str("node", ""))}
+		old, _ := s.Quarantine(q)
+		if verb == "delete_quarantine" {
+			return DeleteQuarantine{q, a.was(old.Rev)}
+		}
+		return PutQuarantine{Quarantine{QuarantineID: q, Why: a.str("why", ""), By: a.str("by", ""), Until: Millis(a.num("until", 0))}, a.was(old.Rev)}
+	case "note_refusals":
+		c := NoteRefusals{More: int64(a.num("more", 0))}
+		for i := range a.num("rows", 1) {
+			c.Refusals = append(c.Refusals, Refusals{By: fmt.Sprint("key k", i), Procedure: "p", Why: a.str("why", "no"), Calls: int64(a.num("calls", 1))})
+		}
+		return c
+	case "note_download":
+		return NoteDownload{sc.version(id)}
 	case "delete_document":
 		doc := DocumentID{Kind(id), a.alone[1]}
 		old, _ := s.Document(doc)

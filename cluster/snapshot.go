@@ -99,6 +99,7 @@ var sections = []section{
 	rows("model", func(s *State) *table.Table[text, Model] { return &s.models }, func(m Model) text { return text(m.Name) }),
 	rows("gone", func(s *State) *table.Table[NodeID, Gone] { return &s.gone }, func(g Gone) NodeID { return g.ID }),
 	rows("document", func(s *State) *table.Table[DocumentID, Document] { return &s.documents }, func(d Document) DocumentID { return d.DocumentID }),
+	rows("quarantine", func(s *State) *table.Table[QuarantineID, Quarantine] { return &s.quarantines }, func(q Quarantine) QuarantineID { return q.QuarantineID }),
 	{
 		"audit",
 		func(s State) iter.Seq[any] {

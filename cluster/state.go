@@ -37,7 +37,10 @@ type State struct {
 	models    table.Table[text, Model]
 	documents table.Table[DocumentID, Document]
 	gone      table.Table[NodeID, Gone]
-	audit     audit.Head
+
+	quarantines table.Table[QuarantineID, Quarantine]
+
+	audit audit.Head
 
 	derived
 }
