@@ -52,7 +52,7 @@ func openEmbedding(m *model.Manifest, files weightFiles) (*embedding, error) {
 	if err == nil && c.Arch != model.Llama {
 		err = open(&e.position, "embed.position", c.Positions)
 	}
-	if err == nil && c.Arch == model.BERT {
+	if err == nil && c.Types > 0 {
 		err = open(&e.segment, "embed.type", c.Types)
 	}
 	if err != nil {

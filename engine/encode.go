@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/skein-project/skein/engine/graph"
 	"github.com/skein-project/skein/engine/ort"
@@ -14,15 +13,19 @@ type EncodeBatch struct {
 	Rows   int
 	Length int
 	Mask   []int32 // [Rows, Length]: 1 = token, 0 = padding; each row has at least one token, and begins with one
+
+	// Masks is for the last stage of a model that fills masks: indices into the Rows·Length positions whose logits over the vocabulary are
+	// wanted, at most model.MaxMasks.
+	Masks []int
 }
 
 // Encoded is what an encoder's stage computes; slices are valid until the next Encode.
 type Encoded struct {
-	Hidden  []float32 // [Rows, Length, hidden]; padding holds meaningless numbers
-	Vectors []float32 // last stage of a model with a pooling: [Rows, hidden], pooled and normalised as the manifest says
-	Pooled  []float32 // last stage of a model with a pooler: [Rows, hidden]
-	Logits  []float32 // last stage of a classifier: [Rows, labels], or [Rows, Length, labels] where it labels tokens
-	Labels  int       // width of Logits
+	Hidden []float32 // [Rows, Length, hidden]; padding holds meaningless numbers
+	Pooled []float32 // last stage of a model with a pooler: [Rows, hidden]
+	Logits []float32 // last stage of a classifier: [Rows, labels], or [Rows, Length, labels] where it labels tokens
+	Labels int       // width of Logits
+	Masks  []float32 // last stage of a model that fills masks: [len(batch.Masks), vocab]
 }
 
 // Encode computes one batch. Errors as Run.
@@ -52,6 +55,9 @@ func (s *Stage) Encode(batch EncodeBatch) (Encoded, error) {
 	if s.pooled != nil {
 		io = append(io, connection{name: graph.Pooled, buffer: s.pooled, elem: ort.Float32, shape: []int64{b, h}, out: true})
 	}
+	if s.logits != nil {
+		io = append(io, s.selected(batch.Masks)...)
+	}
 	if s.scores != nil {
 		io = append(io, connection{name: graph.Scores, buffer: s.scores, elem: ort.Float32, shape: append(perRow, int64(s.graph.Labels)), out: true})
 	}
@@ -69,8 +75,8 @@ func (s *Stage) Encode(batch EncodeBatch) (Encoded, error) {
 		}
 		e.Logits = s.scores.Float32s()[:width]
 	}
-	if s.span.To == c.Layers && s.manifest.Pooling != "" {
-		e.Vectors = pool(e.Hidden, batch, c.Hidden, s.manifest.Pooling, s.manifest.Normalize)
+	if len(batch.Masks) > 0 {
+		e.Masks = s.logits.Float32s()[:len(batch.Masks)*c.Vocab]
 	}
 	return e, nil
 }
@@ -85,6 +91,14 @@ func (s *Stage) checkBatch(batch EncodeBatch) error {
 	if batch.Rows < 1 || batch.Rows > s.serving.Slots || batch.Length < 1 || batch.Length > s.serving.Context {
 		return fmt.Errorf("%w: %d rows (1 to %d) of %d tokens (1 to %d)", ErrStep, batch.Rows, s.serving.Slots, batch.Length, s.serving.Context)
 	}
+	if len(batch.Masks) > 0 && s.logits == nil || len(batch.Masks) > model.MaxMasks {
+		return fmt.Errorf("%w: %d masks, the stage fills at most %d and a model without such a head none", ErrStep, len(batch.Masks), model.MaxMasks)
+	}
+	for _, at := range batch.Masks {
+		if at < 0 || at >= batch.Rows*batch.Length {
+			return fmt.Errorf("%w: a mask at %d of %d tokens", ErrStep, at, batch.Rows*batch.Length)
+		}
+	}
 	if len(batch.Mask) != batch.Rows*batch.Length {
 		return fmt.Errorf("%w: mask of %d for %d tokens", ErrStep, len(batch.Mask), batch.Rows*batch.Length)
 	}
@@ -94,49 +108,4 @@ func (s *Stage) checkBatch(batch EncodeBatch) error {
 		}
 	}
 	return nil
-}
-
-// pool makes one vector of each row's token vectors: the first, or the mean over the row's tokens. hidden is [rows, length, width].
-func pool(hidden []float32, batch EncodeBatch, width int, how model.Pooling, normalize bool) []float32 {
-	out := make([]float32, batch.Rows*width)
-	sum := make([]float64, width)
-	for r := range batch.Rows {
-		dst := out[r*width:][:width]
-		if how == model.PoolCLS {
-			copy(dst, hidden[r*batch.Length*width:])
-		} else {
-			clear(sum)
-			tokens := 0
-			for i := range batch.Length {
-				if at := r*batch.Length + i; batch.Mask[at] == 1 {
-					tokens++
-					for j, v := range hidden[at*width:][:width] {
-						sum[j] += float64(v)
-					}
-				}
-			}
-			for j := range dst {
-				dst[j] = float32(sum[j] / float64(tokens))
-			}
-		}
-		if normalize {
-			unit(dst)
-		}
-	}
-	return out
-}
-
-// unit scales v to length 1; a zero vector stays.
-func unit(v []float32) {
-	var sum float64
-	for _, x := range v {
-		sum += float64(x) * float64(x)
-	}
-	if sum == 0 {
-		return
-	}
-	scale := 1 / math.Sqrt(sum)
-	for i := range v {
-		v[i] = float32(float64(v[i]) * scale)
-	}
 }

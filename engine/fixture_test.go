@@ -147,9 +147,11 @@ func folder(t testing.TB, dir string) fixture {
 		paths[d] = filepath.Join(dir, rel)
 		sources[rel] = convert.Source{ReaderAt: bytes.NewReader(b), Size: int64(len(b)), Digest: d}
 	}
-	if f.manifest, err = convert.Folder(sources); err != nil {
+	made, err := convert.Folder(sources)
+	if err != nil {
 		t.Fatal(err)
 	}
+	f.manifest = made.Manifest
 	f.files = func(d blob.Digest) (string, error) { return paths[d], nil }
 	if f.tokenizer, err = token.Load(bodies); err != nil {
 		t.Fatal(err)

@@ -192,7 +192,7 @@ func TestHalfEncoders(t *testing.T) {
 					got.Logits, want.Logits = got.Logits[:len(in.IDs)*labels], want.Logits[:len(in.IDs)*labels]
 				}
 				for name, pair := range map[string][2][]float32{
-					"hidden": {got.Hidden[:width], want.Hidden[:width]}, "vectors": {got.Vectors, want.Vectors}, "pooled": {got.Pooled, want.Pooled}, "logits": {got.Logits, want.Logits},
+					"hidden": {got.Hidden[:width], want.Hidden[:width]}, "vectors": {f.vector(got.Hidden[:width]), f.vector(want.Hidden[:width])}, "pooled": {got.Pooled, want.Pooled}, "logits": {got.Logits, want.Logits},
 				} {
 					d := far(pair[0], pair[1])
 					worst = max(worst, d/f.bound(pair[1]))

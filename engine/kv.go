@@ -7,11 +7,15 @@ import (
 	"github.com/skein-project/skein/engine/ort"
 )
 
-// rows is a contiguous range of rows of the KV slabs.
-type rows struct{ first, count int }
+// rows is a contiguous range of rows of the KV slabs, and whether a last stage's hidden states are bound too: what a binding has once had it
+// keeps.
+type rows struct {
+	first, count int
+	hidden       bool
+}
 
-// rowViews bounds how many bindings a stage keeps, per row of its slabs. A stage in steady use needs two: to prefill the row, and to
-// decode from the first row of its group up to it.
+// rowViews bounds how many bindings a stage keeps, per row of its slabs. A stage in steady use needs three: to prefill the row, to prefill
+// it for its hidden states, and to decode from the first row of its group up to it.
 const rowViews = 4
 
 // kvView is a binding of the session with the KV slabs bound, as past and as present, to a range of rows.

@@ -61,6 +61,7 @@ type Stage struct {
 	buffers
 	views  map[rows]*kvView             // decoders
 	plain  *ort.Binding                 // encoders
+	states int                          // tokens whose hidden states the newest step left in out; 0 = none
 	saved  []float32                    // keys and values that idle rows must find again
 	native gpu.Bytes                    // malloc memory of the runtime: at load, and by the largest steps so far
 	most   struct{ tokens, length int } // of the largest steps so far: tokens, and of the longest row with its cache
@@ -69,9 +70,9 @@ type Stage struct {
 // buffers are the inputs and outputs of a run, each made for the largest step; untouched pages cost nothing.
 type buffers struct {
 	hidden  *ort.Buffer // in: [capacity, hidden] float32
-	out     *ort.Buffer // out: the same; nil on a decoder's last stage
-	logits  *ort.Buffer // [capacity, vocab] float32
-	sel     *ort.Buffer // [capacity] int64
+	out     *ort.Buffer // out: the same
+	logits  *ort.Buffer // [capacity, vocab] float32, or [model.MaxMasks, vocab] of an encoder; nil where the stage has no head
+	sel     *ort.Buffer // [capacity] int64, or [model.MaxMasks]
 	lengths *ort.Buffer // [slots] int32
 	longest *ort.Buffer // [1] int32
 	mask    *ort.Buffer // [capacity] int32
@@ -151,7 +152,6 @@ func (s *Stage) allocate() error {
 	c, v := s.config, s.serving
 	s.capacity = v.Step(c.Arch.Decoder())
 	const f32, i32, i64 = 4, 4, 8
-	last := s.span.To == c.Layers
 	slab := int64(v.Slots) * int64(s.rowSize()) * s.elem.Size()
 	type want struct {
 		at   **ort.Buffer
@@ -168,10 +168,13 @@ func (s *Stage) allocate() error {
 	} else {
 		wants = append(wants, want{&s.mask, int64(s.capacity) * i32})
 	}
-	if c.Arch.Decoder() && last {
-		wants = append(wants, want{&s.logits, int64(s.capacity) * int64(c.Vocab) * f32}, want{&s.sel, int64(s.capacity) * i64})
-	} else {
-		wants = append(wants, want{&s.out, int64(s.capacity) * int64(c.Hidden) * f32})
+	wants = append(wants, want{&s.out, int64(s.capacity) * int64(c.Hidden) * f32})
+	if s.graph.Head {
+		most := int64(model.MaxMasks)
+		if c.Arch.Decoder() {
+			most = int64(s.capacity)
+		}
+		wants = append(wants, want{&s.logits, most * int64(c.Vocab) * f32}, want{&s.sel, most * i64})
 	}
 	if s.graph.Pooler {
 		wants = append(wants, want{&s.pooled, int64(v.Slots) * int64(c.Hidden) * f32})

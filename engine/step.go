@@ -29,6 +29,8 @@ type Step struct {
 	// Want is for the last stage: indices into the step's tokens whose logits are wanted, ascending or not; may be empty. More than one
 	// per row of the cache take memory beyond what shard.Foot promises.
 	Want []int
+	// Hidden is for the last stage, in a prefill: the hidden states of all its tokens are wanted (Stage.States).
+	Hidden bool
 }
 
 // Tokens is the number of tokens of the step.
@@ -66,6 +68,9 @@ func (s *Stage) check(step Step) error {
 		if w < 0 || w >= n {
 			return fmt.Errorf("%w: logits of token %d of %d", ErrStep, w, n)
 		}
+	}
+	if step.Hidden && !step.Prefill {
+		return fmt.Errorf("%w: hidden states are given of a prefill only", ErrStep)
 	}
 	if len(step.Want) > s.capacity {
 		return fmt.Errorf("%w: %d rows of logits (at most %d)", ErrStep, len(step.Want), s.capacity)
@@ -133,7 +138,8 @@ func (s *Stage) around(step Step) ([]float32, error) {
 // forward computes a step that fits.
 func (s *Stage) forward(step Step) (out []float32, err error) {
 	n := step.Tokens()
-	at := rows{first: step.Row, count: 1}
+	last := s.logits != nil
+	at := rows{first: step.Row, count: 1, hidden: last && step.Hidden}
 	batch, length, longest := 1, n, step.Past+n
 	if step.Prefill {
 		s.lengths.Int32s()[0] = int32(longest - 1)
@@ -158,32 +164,51 @@ func (s *Stage) forward(step Step) (out []float32, err error) {
 		{name: graph.Lengths, buffer: s.lengths, elem: ort.Int32, shape: []int64{int64(batch)}},
 		{name: graph.Longest, buffer: s.longest, elem: ort.Int32, shape: []int64{1}},
 	}
-	last := s.logits != nil
 	if last {
-		// The graph needs at least one row; where none is wanted the first is computed in vain.
-		s.sel.Int64s()[0] = 0
-		for i, w := range step.Want {
-			s.sel.Int64s()[i] = int64(w)
-		}
-		r := int64(max(len(step.Want), 1))
-		io = append(io,
-			connection{name: graph.Select, buffer: s.sel, elem: ort.Int64, shape: []int64{r}},
-			connection{name: graph.Logits, buffer: s.logits, elem: ort.Float32, shape: []int64{r, int64(s.config.Vocab)}, out: true})
-	} else {
+		io = append(io, s.selected(step.Want)...)
+	}
+	if !last || step.Hidden {
 		io = append(io, connection{name: graph.Out, buffer: s.out, elem: ort.Float32, shape: []int64{int64(batch), int64(length), h}, out: true})
 	}
 	restore := s.keep(step)
+	s.states = 0
 	err = s.run(view.binding, io, n, longest)
 	restore()
 	switch {
 	case err != nil:
 		return nil, err
+	case last && step.Hidden:
+		s.states = n
+	}
+	switch {
 	case last && len(step.Want) == 0:
 		return nil, nil
 	case last:
 		return s.logits.Float32s()[:len(step.Want)*s.config.Vocab], nil
 	}
 	return s.out.Float32s()[:n*s.config.Hidden], nil
+}
+
+// selected binds the rows whose logits are wanted. The graph needs at least one; where none is wanted the first is computed in vain.
+func (s *Stage) selected(want []int) []connection {
+	s.sel.Int64s()[0] = 0
+	for i, w := range want {
+		s.sel.Int64s()[i] = int64(w)
+	}
+	r := int64(max(len(want), 1))
+	return []connection{
+		{name: graph.Select, buffer: s.sel, elem: ort.Int64, shape: []int64{r}},
+		{name: graph.Logits, buffer: s.logits, elem: ort.Float32, shape: []int64{r, int64(s.config.Vocab)}, out: true},
+	}
+}
+
+// States is the hidden states that the newest step gave as Step.Hidden asked, [tokens, hidden], behind the model's last norm; nil if it did not.
+// It is valid until the next Run.
+func (s *Stage) States() []float32 {
+	if s.states == 0 {
+		return nil
+	}
+	return s.out.Float32s()[:s.states*s.config.Hidden]
 }
 
 // connection binds a buffer, in the shape of one step, to an input or output.

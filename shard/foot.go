@@ -5,6 +5,7 @@ import (
 	"math/bits"
 
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/model"
 )
 
 // What the formulas of Foot assume about the engine, which keeps to the limits among them.
@@ -34,7 +35,8 @@ func (s Serving) Step(decoder bool) int {
 //	Weights    embed + (Σ blocks + tail)·expand, all ·(1 + 1/50)
 //	KV         n · KVToken · B · C  (half of it on CUDA, where the cache is fp16)
 //	Workspace  live·T·(4·hidden + 2·inner)·4 + attention scores T·heads·C·4 + rotary tables C·KVToken/2
-//	           + logits B·vocab·8 on a decoder's last stage
+//	           + logits B·vocab·8 on a decoder's last stage, and model.MaxMasks·vocab·8 on that of an encoder whose tail is as wide as a
+//	           head that fills masks
 //	Overhead   a constant by kind, and half of the workspace without logits for the arena, which grows by doubling
 //
 // T is Serving.Step. On host devices the graph computes in fp32, so weights stored in 16 bits grow by Profile.Expand, except the
@@ -100,8 +102,11 @@ func newMeter(p Profile, s Serving, kind gpu.Kind) meter {
 		m.shared = int64(min(p.Shared, p.Embed, p.Tail))
 	}
 	tokens := int64(s.Step(p.Decoder))
-	if p.Decoder {
+	switch {
+	case p.Decoder:
 		m.logits = mul(mul(slots, int64(p.Vocab)), 2*element)
+	case p.Vocab > 0 && p.TailCost >= mul(int64(p.Hidden), int64(p.Vocab)):
+		m.logits = mul(mul(model.MaxMasks, int64(p.Vocab)), 2*element)
 	}
 	activations := mul(tokens, mul(live*element, 4*int64(p.Hidden)+2*int64(p.Inner)))
 	scores := mul(mul(tokens, int64(p.Heads)), mul(context, element))

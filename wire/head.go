@@ -40,7 +40,7 @@ type GenerateResponse struct {
 	Device int64           `json:"device,omitempty"` // microseconds that devices spent on it since the last one: of each step its part, all stages together
 }
 
-// EncodeRequest runs an encoder on rows of tokens.
+// EncodeRequest runs an encoder on rows of tokens, or a decoder where vectors or hidden states of them are wanted.
 type EncodeRequest struct {
 	Replica cluster.ReplicaID `json:"replica"`
 	Epoch   cluster.Epoch     `json:"epoch"`
@@ -52,14 +52,31 @@ type EncodeRequest struct {
 type EncodeRow struct {
 	IDs   []int32 `json:"ids"`
 	Types []int32 `json:"types,omitempty"`
+	Masks []int32 `json:"masks,omitempty"` // places of the tokens to be filled in: at most model.MaxMasks
 }
 
 // EncodeWant says which outputs are sent back.
 type EncodeWant struct {
 	Hidden bool `json:"hidden,omitempty"` // [tokens, hidden]
 	Vector bool `json:"vector,omitempty"` // [hidden]: pooled and normalised as the manifest declares
-	Logits bool `json:"logits,omitempty"` // [labels]
+	Logits bool `json:"logits,omitempty"` // [labels]; of a model that labels tokens, or the ends of an answer, [tokens, labels]
 	Pooled bool `json:"pooled,omitempty"` // [hidden]: what the model's own pooler gives
+	Top    int  `json:"top,omitempty"`    // so many tokens for each mask, at most model.MaxTopLogprobs
+
+	// Pooling asks for a Vector that is made in this way, whatever the manifest declares.
+	Pooling   model.Pooling `json:"pooling,omitempty"`
+	Normalize bool          `json:"normalize,omitempty"`
+}
+
+// How says how a vector is made of a row's tokens by a model; "" = none is wanted.
+func (w EncodeWant) How(m *model.Manifest) (model.Pooling, bool) {
+	switch {
+	case w.Pooling != "":
+		return w.Pooling, w.Normalize
+	case w.Vector:
+		return m.Pooling, m.Normalize
+	}
+	return "", false
 }
 
 // EncodeResponse holds the rows in order.
@@ -74,6 +91,8 @@ type EncodedRow struct {
 	Vector Floats `json:"vector,omitempty"`
 	Logits Floats `json:"logits,omitempty"`
 	Pooled Floats `json:"pooled,omitempty"`
+
+	Fills [][]sample.TokenLogprob `json:"fills,omitempty"` // by mask: the most likely tokens, falling
 }
 
 // Floats travel as base64 of little-endian float32.

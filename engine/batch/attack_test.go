@@ -27,7 +27,7 @@ func TestNoPromptIsKnown(t *testing.T) {
 			var in Input
 			for _, f := range out.Forwards {
 				shapes = append(shapes, fmt.Sprint(f.Prefill, f.Row, f.Past, len(f.Tokens), len(f.Wants)))
-				choices, err := s.run(f)
+				choices, _, err := s.run(f)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -17,7 +17,7 @@ func (l *Loop) next(i int) *Forward {
 	for _, s := range g.rows {
 		switch {
 		case s == nil:
-		case s.past == len(s.tokens)-1:
+		case s.decodes():
 			decoding = true
 		case filling == nil || s.since.Before(filling.since) || s.since.Equal(filling.since) && s.ID < filling.ID:
 			filling = s
@@ -38,11 +38,14 @@ func (l *Loop) next(i int) *Forward {
 	return f
 }
 
+// decodes says that a sequence's next token is fed alone.
+func (s *sequence) decodes() bool { return !s.Hidden && s.past == len(s.tokens)-1 }
+
 // prefill feeds the next chunk of a prompt. Its last token is left to a chunk too: only then is something chosen.
 func (l *Loop) prefill(s *sequence) *Forward {
 	n := min(l.cfg.Chunk, len(s.tokens)-s.past)
 	f := &Forward{Prefill: true, Row: s.row, Past: []int32{int32(s.past)}, Tokens: slices.Clone(s.tokens[s.past : s.past+n]), IDs: []ID{s.ID}}
-	if s.past+n == len(s.tokens) {
+	if f.Hidden = s.Hidden; !f.Hidden && s.past+n == len(s.tokens) {
 		f.Wants = []Want{{Token: n - 1, Position: len(s.tokens), Sampling: s.Sampling}}
 	}
 	return f
@@ -57,7 +60,7 @@ func (g *group) decode() *Forward {
 		past, token := int32(0), int32(0)
 		if s != nil {
 			past = int32(s.past)
-			if s.past == len(s.tokens)-1 {
+			if s.decodes() {
 				token = s.tokens[s.past]
 				f.Wants = append(f.Wants, Want{Token: i, Position: len(s.tokens), Sampling: s.Sampling})
 				f.IDs = append(f.IDs, s.ID)
@@ -97,6 +100,9 @@ func (l *Loop) result(r Result, out *Output) {
 	if f.Prefill {
 		if s := g.rows[f.Row-g.first]; s != nil && !s.gone {
 			s.past += len(f.Tokens)
+			if f.Hidden {
+				l.shown(s, r.Hidden, out)
+			}
 		}
 	}
 	for i, w := range f.Wants {
@@ -111,6 +117,16 @@ func (l *Loop) result(r Result, out *Output) {
 			l.chosen(s, r.Choices[i], out)
 		}
 	}
+}
+
+// shown passes hidden states on, and ends the sequence with the last of them.
+func (l *Loop) shown(s *sequence, hidden []float32, out *Output) {
+	e := Emit{ID: s.ID, Hidden: hidden}
+	if s.past == len(s.tokens) {
+		l.end(s)
+		e.Finish = Stop
+	}
+	out.Emits = append(out.Emits, e)
 }
 
 // chosen appends a token to its sequence, or ends it.

@@ -36,14 +36,16 @@ type Arrival struct {
 	Sampling  model.Sampling
 	MaxTokens int
 	EOS       []int32
+	Hidden    bool // wants the hidden states of its tokens instead of a continuation; MaxTokens and EOS do not count
 }
 
-// Result is what came back from a forward: one choice for each Want of it, or why it failed. After a failure the cache of the rows is
-// not to be trusted, so their sequences end.
+// Result is what came back from a forward: one choice for each Want of it, the hidden states of its tokens if it says so, or why it failed.
+// After a failure the cache of the rows is not to be trusted, so their sequences end.
 type Result struct {
 	Group   int
 	Number  uint64
 	Choices []sample.Choice
+	Hidden  []float32
 	Failed  string
 }
 
@@ -70,6 +72,7 @@ type Forward struct {
 	Past    []int32 // tokens already in the cache: one number for a prefill, one per row for a decode
 	Tokens  []int32 // a decode row that is not decoding has token 0, written behind what its cache keeps and never wanted
 	Wants   []Want
+	Hidden  bool // the hidden states of all its tokens are wanted
 	IDs     []ID // the sequences that move on by it, in order of their rows
 }
 
@@ -79,14 +82,15 @@ type Finish int
 // Reasons.
 const (
 	Running Finish = iota
-	Stop           // an EOS token was chosen; it is not emitted
+	Stop           // an EOS token was chosen, which is not emitted; or all hidden states are given
 	Length         // MaxTokens, or the context
 )
 
-// Emit is a token for a sequence, or its end, or both.
+// Emit is a token for a sequence, or hidden states of its next tokens, or its end, or both.
 type Emit struct {
 	ID     ID
 	Choice *sample.Choice
+	Hidden []float32
 	Finish Finish
 }
 
@@ -222,11 +226,11 @@ func (l *Loop) arrive(now time.Time, a Arrival, out *Output) {
 	switch {
 	case len(a.Tokens) == 0:
 		refuse(Malformed, "the prompt has no tokens")
-	case a.MaxTokens < 1 || a.MaxTokens > MaxTokens:
+	case !a.Hidden && (a.MaxTokens < 1 || a.MaxTokens > MaxTokens):
 		refuse(Malformed, fmt.Sprintf("max_tokens %d, want 1 to %d", a.MaxTokens, MaxTokens))
 	case l.index[a.ID] != nil:
 		refuse(Malformed, "the sequence is there already")
-	case len(a.Tokens) >= l.cfg.Context:
+	case len(a.Tokens) > l.cfg.Context || !a.Hidden && len(a.Tokens) == l.cfg.Context:
 		refuse(TooLong, fmt.Sprintf("%d tokens leave no room in a context of %d", len(a.Tokens), l.cfg.Context))
 	case len(l.queue) >= MaxQueue:
 		refuse(QueueFull, fmt.Sprintf("%d sequences wait already", len(l.queue)))

@@ -30,8 +30,7 @@ func oracle(tokens []int32) int32 {
 // slab is a KV cache that remembers tokens instead of keys and values.
 type slab [][]int32
 
-func (s slab) run(f Forward) ([]sample.Choice, error) {
-	var out []sample.Choice
+func (s slab) run(f Forward) (out []sample.Choice, hidden []float32, err error) {
 	write := func(row, at int, token int32) error {
 		if at >= len(s[row]) {
 			return fmt.Errorf("row %d: position %d is outside the context", row, at)
@@ -45,7 +44,12 @@ func (s slab) run(f Forward) ([]sample.Choice, error) {
 			row, at = f.Row+i, int(f.Past[i])
 		}
 		if err := write(row, at, t); err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+	}
+	for i := range f.Tokens {
+		if f.Hidden {
+			hidden = append(hidden, float32(oracle(s[f.Row][:int(f.Past[0])+i+1])))
 		}
 	}
 	for _, w := range f.Wants {
@@ -54,15 +58,23 @@ func (s slab) run(f Forward) ([]sample.Choice, error) {
 			row, n = f.Row+w.Token, int(f.Past[w.Token])+1
 		}
 		if n != w.Position {
-			return nil, fmt.Errorf("row %d: a token is wanted at position %d, the cache holds %d", row, w.Position, n)
+			return nil, nil, fmt.Errorf("row %d: a token is wanted at position %d, the cache holds %d", row, w.Position, n)
 		}
 		out = append(out, sample.Choice{Token: oracle(s[row][:n])})
 	}
-	return out, nil
+	return out, hidden, nil
 }
 
 func alone(a Arrival, context int) (tokens []int32, finish Finish) {
 	seq := slices.Clone(a.Tokens)
+	for i := range seq {
+		if a.Hidden {
+			tokens = append(tokens, oracle(seq[:i+1]))
+		}
+	}
+	if a.Hidden {
+		return tokens, Stop
+	}
 	for {
 		next := oracle(seq)
 		if slices.Contains(a.EOS, next) {
@@ -99,8 +111,12 @@ func TestEverySequenceAsAlone(t *testing.T) {
 			var in Input
 			now = now.Add(time.Millisecond)
 			for round < 40 && r.IntN(3) == 0 {
-				a := Arrival{ID: ID(len(asked) + 1), MaxTokens: 1 + r.IntN(30), EOS: []int32{eos}}
-				for range 1 + r.IntN(cfg.Context-1) {
+				a := Arrival{ID: ID(len(asked) + 1), MaxTokens: 1 + r.IntN(30), EOS: []int32{eos}, Hidden: r.IntN(4) == 0}
+				most := cfg.Context - 1
+				if a.Hidden {
+					a.MaxTokens, most = 0, cfg.Context
+				}
+				for range 1 + r.IntN(most) {
 					a.Tokens = append(a.Tokens, r.Int32N(vocab))
 				}
 				asked[a.ID] = a
@@ -115,11 +131,11 @@ func TestEverySequenceAsAlone(t *testing.T) {
 				i := r.IntN(len(flying))
 				f := flying[i]
 				flying = slices.Delete(flying, i, i+1)
-				choices, err := cache.run(f)
+				choices, hidden, err := cache.run(f)
 				if err != nil {
 					t.Fatalf("seed %d: %v", seed, err)
 				}
-				in.Results = append(in.Results, Result{Group: f.Group, Number: f.Number, Choices: choices})
+				in.Results = append(in.Results, Result{Group: f.Group, Number: f.Number, Choices: choices, Hidden: hidden})
 			}
 			out := l.Step(now, in)
 			flying = append(flying, out.Forwards...)
@@ -129,6 +145,9 @@ func TestEverySequenceAsAlone(t *testing.T) {
 				}
 				if e.Choice != nil {
 					got[e.ID] = append(got[e.ID], e.Choice.Token)
+				}
+				for _, state := range e.Hidden {
+					got[e.ID] = append(got[e.ID], int32(state))
 				}
 				ended[e.ID] = e.Finish
 			}
@@ -160,7 +179,7 @@ func TestPrefillDoesNotStarveDecode(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := l.Step(time.Time{}, Input{Arrivals: []Arrival{{ID: 1, Tokens: []int32{5}, MaxTokens: 100}}})
-	out = l.Step(time.Time{}, Input{Results: []Result{{0, out.Forwards[0].Number, []sample.Choice{{Token: 7}}, ""}}, Arrivals: []Arrival{{ID: 2, Tokens: make([]int32, 400), MaxTokens: 1}}})
+	out = l.Step(time.Time{}, Input{Results: []Result{{Number: out.Forwards[0].Number, Choices: []sample.Choice{{Token: 7}}}}, Arrivals: []Arrival{{ID: 2, Tokens: make([]int32, 400), MaxTokens: 1}}})
 	prefills, decodes := 0, 0
 	for range 20 {
 		f := out.Forwards[0]
@@ -169,7 +188,7 @@ func TestPrefillDoesNotStarveDecode(t *testing.T) {
 		} else {
 			decodes++
 		}
-		out = l.Step(time.Time{}, Input{Results: []Result{{0, f.Number, make([]sample.Choice, len(f.Wants)), ""}}})
+		out = l.Step(time.Time{}, Input{Results: []Result{{Number: f.Number, Choices: make([]sample.Choice, len(f.Wants))}}})
 	}
 	if prefills != 10 || decodes != 10 {
 		t.Errorf("%d prefills and %d decodes of 20 forwards, want 10 and 10", prefills, decodes)
@@ -187,6 +206,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		"empty prompt":        {Arrival{MaxTokens: 1}, Malformed},
 		"prompt over context": {Arrival{Tokens: make([]int32, 10), MaxTokens: 1}, TooLong},
+		"states over context": {Arrival{Tokens: make([]int32, 11), Hidden: true}, TooLong},
 		"max_tokens 0":        {Arrival{Tokens: make([]int32, 1)}, Malformed},
 		"max_tokens 10^9":     {Arrival{Tokens: make([]int32, 1), MaxTokens: 1_000_000_000}, Malformed},
 	} {

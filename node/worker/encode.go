@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -15,19 +16,19 @@ import (
 // encodeGroup marks messages of encoders, which have no groups.
 const encodeGroup = -1
 
-// encode answers wire.EncodeRows. Rows run one by one: batching encoders gains nothing on a CPU, and a row alone can never
-// be changed by another's padding.
+// encode answers wire.EncodeRows. Rows of an encoder run one by one: batching encoders gains nothing on a CPU, and a row alone can never
+// be changed by another's padding. Those of a decoder take their places in its batch.
 func (w *worker) encode(ctx context.Context, r *wire.EncodeRequest) (*wire.EncodeResponse, error) {
 	d, err := w.duty(r.Replica, r.Epoch, 0)
 	if err != nil {
 		return nil, err
 	}
 	cfg := d.stage.manifest.Config
-	if cfg.Arch.Decoder() {
-		return nil, &wire.Refused{Code: connect.CodeInvalidArgument, Why: "the model is no encoder"}
+	if err := checkWant(r.Want, d.stage.manifest); err != nil {
+		return nil, err
 	}
 	for i, row := range r.Rows {
-		if err := checkRow(row, cfg, d.stage.serving.Context); err != nil {
+		if err := checkRow(row, r.Want, d.stage.manifest, d.stage.serving.Context); err != nil {
 			return nil, fmt.Errorf("row %d: %w", i, err)
 		}
 	}
@@ -42,6 +43,9 @@ func (w *worker) encode(ctx context.Context, r *wire.EncodeRequest) (*wire.Encod
 	defer span.End()
 	d.head.begin()
 	defer d.head.finish()
+	if cfg.Arch.Decoder() {
+		return d.states(ctx, r, span)
+	}
 	out := &wire.EncodeResponse{}
 	for _, row := range r.Rows {
 		e, spent, err := d.head.encodeRow(ctx, d.ctx, row, r.Want, span)
@@ -53,15 +57,34 @@ func (w *worker) encode(ctx context.Context, r *wire.EncodeRequest) (*wire.Encod
 	return out, nil
 }
 
-func checkRow(row wire.EncodeRow, cfg model.Config, context int) error {
-	n := len(row.IDs)
+// checkWant refuses what the model has no outputs for.
+func checkWant(w wire.EncodeWant, m *model.Manifest) error {
+	switch {
+	case w.Top < 0 || w.Top > model.MaxTopLogprobs:
+		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%d tokens for each mask, at most %d", w.Top, model.MaxTopLogprobs)}
+	case w.Pooling != "" && w.Pooling != model.PoolCLS && w.Pooling != model.PoolMean && w.Pooling != model.PoolLast:
+		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("pooling %.40q is not known", w.Pooling)}
+	case m.Config.Arch.Decoder() && (w.Logits || w.Pooled || w.Top > 0):
+		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: "the model is no encoder"}
+	}
+	return nil
+}
+
+func checkRow(row wire.EncodeRow, want wire.EncodeWant, m *model.Manifest, context int) error {
+	n, cfg := len(row.IDs), m.Config
 	switch {
 	case n == 0 || n > context:
 		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%d tokens, want 1 to %d", n, context)}
-	case n*cfg.Hidden > maxPayload:
+	case (want.Hidden || !cfg.Arch.Decoder()) && n*cfg.Hidden > maxPayload:
 		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%d tokens of %d numbers are more than the %d between two stages", n, cfg.Hidden, maxPayload)}
 	case len(row.Types) != 0 && len(row.Types) != n:
 		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%d segment ids for %d tokens", len(row.Types), n)}
+	}
+	if len(row.Masks) > model.MaxMasks || len(row.Masks) > 0 && !m.Can(model.FillMask) {
+		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%d masks; at most %d are filled, and only by a model that does", len(row.Masks), model.MaxMasks)}
+	}
+	if i := slices.IndexFunc(row.Masks, func(at int32) bool { return at < 0 || int(at) >= n }); i >= 0 {
+		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("a mask at %d of %d tokens", row.Masks[i], n)}
 	}
 	if err := checkTokens(row.IDs, cfg.Vocab); err != nil {
 		return err
@@ -77,7 +100,7 @@ func (h *head) encodeRow(ctx, duty context.Context, row wire.EncodeRow, want wir
 	case <-ctx.Done():
 		return e, 0, ctx.Err()
 	}
-	m := message{Kind: kindEncode, Replica: h.id, Epoch: h.epoch, Stage: 1, Group: encodeGroup, Count: len(row.IDs), Want: want}
+	m := message{Kind: kindEncode, Replica: h.id, Epoch: h.epoch, Stage: 1, Group: encodeGroup, Count: len(row.IDs), Want: want, Masks: row.Masks}
 	if span.On() {
 		m.Trace = []string{span.Traceparent()}
 	}
@@ -144,7 +167,7 @@ func (h *head) forget(number uint64) {
 
 // row takes the outputs out of an answer.
 func (m *message) row() wire.EncodedRow {
-	var e wire.EncodedRow
+	e := wire.EncodedRow{Fills: m.Fills}
 	rest := m.payload
 	for i, to := range []*wire.Floats{&e.Hidden, &e.Vector, &e.Logits, &e.Pooled} {
 		n := min(max(m.Sizes[i], 0), len(rest))

@@ -37,14 +37,19 @@ type message struct {
 	Prefill bool              `json:"prefill,omitempty"`
 	Row     int               `json:"row,omitempty"`
 	Past    []int32           `json:"past,omitempty"`
-	Count   int               `json:"count,omitempty"` // tokens
+	Count   int               `json:"count,omitempty"`  // tokens
+	Hidden  bool              `json:"hidden,omitempty"` // forward: the hidden states of its tokens are wanted too
 	Wants   []batch.Want      `json:"wants,omitempty"`
 	Choices []sample.Choice   `json:"choices,omitempty"`
 	Want    wire.EncodeWant   `json:"want,omitzero"`
-	Sizes   [4]int            `json:"sizes,omitzero"` // encoded: floats of hidden, vector, logits and pooled in the payload
+	Masks   []int32           `json:"masks,omitempty"` // encode: places to be filled in
+	Sizes   [4]int            `json:"sizes,omitzero"`  // encoded: floats of hidden, vector, logits and pooled in the payload
 	Why     string            `json:"why,omitempty"`
-	Spent   int64             `json:"spent,omitempty"` // microseconds of device time, of the stages that it has passed
-	Trace   []string          `json:"trace,omitempty"` // traceparents (W3C; each begins with its version) of the traced sequences in a step; older programs ignore it
+
+	Fills [][]sample.TokenLogprob `json:"fills,omitempty"` // encoded: for each mask
+
+	Spent int64    `json:"spent,omitempty"` // microseconds of device time, of the stages that it has passed
+	Trace []string `json:"trace,omitempty"` // traceparents (W3C; each begins with its version) of the traced sequences in a step; older programs ignore it
 
 	payload []float32
 }

@@ -234,7 +234,7 @@ func (t *turn) charge(ids []batch.ID, spent int64) {
 // moment in which the loop decided: a later one belongs to other sequences. parents are the spans that this step belongs to.
 func (h *head) forward(f batch.Forward, l *link, parents []string) (r batch.Result, spent int64, answered bool) {
 	m := message{Kind: kindForward, Replica: h.id, Epoch: h.epoch, Stage: 1, Group: f.Group, Number: f.Number,
-		Prefill: f.Prefill, Row: f.Row, Past: f.Past, Count: len(f.Tokens), Wants: f.Wants, Trace: parents}
+		Prefill: f.Prefill, Row: f.Row, Past: f.Past, Count: len(f.Tokens), Hidden: f.Hidden, Wants: f.Wants, Trace: parents}
 	spans := h.w.stageSpans(&m, 0, h.stage)
 	r = batch.Result{Group: f.Group, Number: f.Number}
 	var frame wire.Frame
@@ -246,6 +246,7 @@ func (h *head) forward(f batch.Forward, l *link, parents []string) (r batch.Resu
 		}
 		if h.stages == 1 {
 			r.Choices, err = h.stage.choose(&m)
+			r.Hidden = slices.Clone(h.stage.States())
 			spent = time.Since(began).Microseconds()
 			return
 		}

@@ -179,6 +179,6 @@ func (h *head) answer(ctx context.Context, m message) {
 	case m.Kind == kindFailed:
 		h.post(ctx, event{result: &batch.Result{Group: m.Group, Number: m.Number, Failed: m.Why}})
 	default:
-		h.post(ctx, event{result: &batch.Result{Group: m.Group, Number: m.Number, Choices: m.Choices}, spent: m.Spent})
+		h.post(ctx, event{result: &batch.Result{Group: m.Group, Number: m.Number, Choices: m.Choices, Hidden: m.payload}, spent: m.Spent})
 	}
 }

@@ -2,14 +2,16 @@ package worker
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/skein-project/skein/engine"
 	"github.com/skein-project/skein/engine/sample"
+	"github.com/skein-project/skein/model"
 )
 
 // step runs a forward on the stage; its input is in the stage's buffer. The result is valid until the next one.
 func (s *loaded) step(m *message) ([]float32, error) {
-	step := engine.Step{Prefill: m.Prefill}
+	step := engine.Step{Prefill: m.Prefill, Hidden: m.Hidden}
 	if m.Prefill {
 		if len(m.Past) != 1 {
 			return nil, fmt.Errorf("%w: a prefill with %d pasts", errFrame, len(m.Past))
@@ -60,7 +62,13 @@ func (s *loaded) encodeRow(m *message, last bool) error {
 	for i := range mask {
 		mask[i] = 1
 	}
-	e, err := s.Encode(engine.EncodeBatch{Rows: 1, Length: m.Count, Mask: mask})
+	b := engine.EncodeBatch{Rows: 1, Length: m.Count, Mask: mask}
+	for _, at := range m.Masks {
+		if last {
+			b.Masks = append(b.Masks, int(at))
+		}
+	}
+	e, err := s.Encode(b)
 	if err != nil {
 		return err
 	}
@@ -68,15 +76,34 @@ func (s *loaded) encodeRow(m *message, last bool) error {
 		m.payload = e.Hidden
 		return nil
 	}
-	m.Kind, m.payload = kindEncoded, nil
+	if m.Fills, err = s.fill(e.Masks, m.Want.Top); err != nil {
+		return err
+	}
+	var vector []float32
+	if how, normalize := m.Want.How(s.manifest); how != "" {
+		vector = engine.Pool(e.Hidden, s.manifest.Config.Hidden, how, normalize)
+	}
+	m.Kind, m.payload, m.Masks = kindEncoded, nil, nil
 	for i, part := range []struct {
 		wanted bool
 		floats []float32
-	}{{m.Want.Hidden, e.Hidden}, {m.Want.Vector, e.Vectors}, {m.Want.Logits, e.Logits}, {m.Want.Pooled, e.Pooled}} {
+	}{{m.Want.Hidden, e.Hidden}, {vector != nil, vector}, {m.Want.Logits, e.Logits}, {m.Want.Pooled, e.Pooled}} {
 		if part.wanted {
 			m.Sizes[i] = len(part.floats)
 			m.payload = append(m.payload, part.floats...)
 		}
 	}
 	return nil
+}
+
+// fill finds the most likely tokens for masks. logits is [masks, vocab].
+func (s *loaded) fill(logits []float32, top int) (out [][]sample.TokenLogprob, err error) {
+	for row := range slices.Chunk(logits, s.manifest.Config.Vocab) {
+		c, err := sample.Choose(row, model.Sampling{TopLogprobs: top}, 0)
+		if err != nil {
+			return nil, fmt.Errorf("fill a mask: %w", err)
+		}
+		out = append(out, c.Top)
+	}
+	return out, nil
 }

@@ -122,7 +122,7 @@ func (r *relay) forward(m *message, f wire.Frame) error {
 			}
 		case r.down == nil:
 			m.Choices, err = stage.choose(m)
-			m.Kind, m.payload, m.Trace = kindChoices, nil, nil // the head knows what is traced
+			m.Kind, m.payload, m.Trace = kindChoices, stage.States(), nil // the head knows what is traced
 		default:
 			m.payload, err = stage.step(m)
 		}
@@ -133,7 +133,7 @@ func (r *relay) forward(m *message, f wire.Frame) error {
 		}
 	})
 	endSpans(spans, err)
-	if m.Kind == kindForward || m.Kind == kindEncode {
+	if m.Kind == kindForward || m.Kind == kindEncode || m.Kind == kindChoices {
 		m.payload = nil // it is the engine's memory
 	}
 	if err != nil {
