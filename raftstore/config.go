@@ -27,7 +27,7 @@ type Config struct {
 	HeartbeatTimeout time.Duration // silence of the leader that makes a follower ask for an election; default 2 s
 	ElectionTimeout  time.Duration // length of one election; at least HeartbeatTimeout; default 2 s
 	LeaseTimeout     time.Duration // a leader without contact to a majority for this long steps down; default 1 s
-	CommitTimeout    time.Duration // idle time after which followers are told the commit index; default 50 ms
+	CommitTimeout    time.Duration // idle time after which followers are told the commit index; a message to each of them as often; default 10 ms
 	RPCTimeout       time.Duration // deadline of one message to a peer (of each 256 KiB of a snapshot); default 5 s
 	StallLimit       time.Duration // longest a write to disk may take; below HeartbeatTimeout; default 1.5 s
 
@@ -65,7 +65,7 @@ func (c Config) withDefaults() Config {
 	duration(&c.HeartbeatTimeout, 2*time.Second)
 	duration(&c.ElectionTimeout, max(2*time.Second, c.HeartbeatTimeout))
 	duration(&c.LeaseTimeout, min(time.Second, c.HeartbeatTimeout/2))
-	duration(&c.CommitTimeout, 50*time.Millisecond)
+	duration(&c.CommitTimeout, 10*time.Millisecond)
 	duration(&c.RPCTimeout, 5*time.Second)
 	duration(&c.StallLimit, min(1500*time.Millisecond, c.HeartbeatTimeout*3/4))
 	duration(&c.SnapshotAge, time.Hour)

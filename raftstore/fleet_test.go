@@ -336,6 +336,27 @@ func TestThreeServers(t *testing.T) {
 	})
 }
 
+// With nothing more to say, a leader tells within 20 ms that an entry is committed: whoever waits at a follower for what was decided, such as a
+// gateway for a lease, waits that long.
+func TestFollowersKnowSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 3, nil)
+		f.startAll()
+		defer f.stop()
+		for i := range 10 {
+			index := f.propose(put("a", fmt.Sprint(i)))
+			time.Sleep(20 * time.Millisecond)
+			synctest.Wait()
+			for _, s := range f.servers {
+				if got := s.store.AppliedIndex(); got < index {
+					t.Errorf("%s has applied %d of %d", s.id, got, index)
+				}
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
 func TestMembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 4, nil)
