@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/convert/onnxgraph"
 	"github.com/skein-project/skein/engine/graph"
 	"github.com/skein-project/skein/internal/strictjson"
 	"github.com/skein-project/skein/model"
@@ -28,13 +29,7 @@ const (
 )
 
 // Source is one uploaded file: its bytes and the blob that holds them.
-type Source struct {
-	io.ReaderAt
-	Size   int64
-	Digest blob.Digest
-}
-
-func (s Source) ref() blob.Ref { return blob.Ref{Digest: s.Digest, Len: s.Size} }
+type Source = onnxgraph.Source
 
 // Refused says which file of a folder cannot be used, what in it is wrong, and why. Every refusal is of this type; other errors
 // are failures to read.
@@ -55,22 +50,36 @@ func (e Refused) Error() string {
 	return strings.Join(parts, ": ")
 }
 
+// Made is what a folder became.
+type Made struct {
+	Manifest *model.Manifest
+	Derived  map[blob.Digest][]byte // blobs that the manifest names and that were not uploaded: the graph of family model.Graph
+	Notes    []string               // what whoever publishes should know, in full sentences
+}
+
 // reading is a folder on its way to a manifest.
 type reading struct {
 	files  map[string]Source
 	config *settings // config.json
 	family family
 	m      *model.Manifest
+	made   *Made
 }
 
 // Folder makes the manifest of the model whose files are given by their names in the folder, such as "config.json" or
 // "1_Pooling/config.json". It reads settings and the headers of weights, never the weights (but for a tied head that is stored twice).
-func Folder(files map[string]Source) (*model.Manifest, error) {
-	if err := checkNames(slices.Sorted(maps.Keys(files))); err != nil {
+func Folder(files map[string]Source) (*Made, error) {
+	names := slices.Sorted(maps.Keys(files))
+	if err := checkNames(names); err != nil {
 		return nil, err
 	}
 	r := &reading{files: files, m: &model.Manifest{Format: model.Format, BOS: -1, Pad: -1}}
-	for _, step := range []func() error{r.architecture, r.tokens, r.sentence, r.carry, r.tensors} {
+	r.made = &Made{Manifest: r.m, Derived: map[blob.Digest][]byte{}}
+	steps, err := r.reader(names)
+	if err != nil {
+		return nil, err
+	}
+	for _, step := range steps {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -79,7 +88,18 @@ func Folder(files map[string]Source) (*model.Manifest, error) {
 	if err := r.m.Validate(); err != nil {
 		return nil, asRefused("", err)
 	}
-	return r.m, r.usable()
+	return r.made, r.usable()
+}
+
+// reader lists the steps that read a folder of a format: safetensors with settings of Hugging Face, or a graph.
+func (r *reading) reader(names []string) ([]func() error, error) {
+	_, whole := r.files[wholeName]
+	_, index := r.files[indexName]
+	if !whole && !index && slices.ContainsFunc(names, isONNX) {
+		graph, err := oneONNX(names)
+		return []func() error{func() error { return r.onnx(graph) }}, err
+	}
+	return []func() error{r.architecture, r.tokens, r.sentence, r.carry, r.tensors}, nil
 }
 
 // usable refuses what is a valid description of a model and yet of no use to anybody: a manifest too long to be read again, or one of
@@ -87,6 +107,9 @@ func Folder(files map[string]Source) (*model.Manifest, error) {
 func (r *reading) usable() error {
 	if n := len(model.Encode(r.m)); n > model.MaxEncoded {
 		return Refused{"", "manifest", fmt.Sprintf("%d bytes are more than %d", n, model.MaxEncoded)}
+	}
+	if r.m.Config.Arch == model.Graph {
+		return nil
 	}
 	whole := shard.Span{To: r.m.Config.Layers}
 	if _, err := graph.Build(r.m, whole, graph.Options{Context: r.m.Context()}); err != nil {
@@ -163,16 +186,24 @@ func (r *reading) settings(name string, limit int64) (*settings, error) {
 
 // carry notes the small files that go with the model.
 func (r *reading) carry() error {
+	if err := r.small(); err != nil {
+		return err
+	}
+	return r.tokenizer()
+}
+
+// small notes the small files that go with the model, whatever they are.
+func (r *reading) small() error {
 	r.m.Files = map[string]blob.Ref{}
 	for _, name := range model.FileNames {
 		src, ok := r.files[name]
-		if !ok {
+		if !ok || name == model.GraphFile {
 			continue
 		}
 		if src.Size > MaxTokenizer {
 			return Refused{name, "", fmt.Sprintf("%d bytes are more than %d", src.Size, MaxTokenizer)}
 		}
-		r.m.Files[name] = src.ref()
+		r.m.Files[name] = src.Ref()
 	}
-	return r.tokenizer()
+	return nil
 }

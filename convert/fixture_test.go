@@ -19,6 +19,14 @@ import (
 )
 
 // readFolder reads a folder whole.
+func manifest(files map[string]Source) (*model.Manifest, error) {
+	made, err := Folder(files)
+	if err != nil {
+		return nil, err
+	}
+	return made.Manifest, nil
+}
+
 func readFolder(t testing.TB, dir string) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
@@ -62,7 +70,7 @@ func fixture(t testing.TB, name string) map[string][]byte {
 func sources(files map[string][]byte) map[string]Source {
 	out := map[string]Source{}
 	for name, b := range files {
-		out[name] = Source{bytes.NewReader(b), int64(len(b)), blob.Of(b).Digest()}
+		out[name] = Source{ReaderAt: bytes.NewReader(b), Size: int64(len(b)), Digest: blob.Of(b).Digest()}
 	}
 	return out
 }
@@ -89,7 +97,7 @@ func TestFixtures(t *testing.T) {
 		if !e.IsDir() {
 			continue
 		}
-		m, err := Folder(sources(fixture(t, e.Name())))
+		m, err := manifest(sources(fixture(t, e.Name())))
 		if err != nil {
 			t.Errorf("%s: %v", e.Name(), err)
 			continue
@@ -115,7 +123,7 @@ func TestRefsPointAtTheTensors(t *testing.T) {
 		"bert-classify": {"classifier.weight": {3, "classifier.weight"}, "bert.pooler.dense.bias": {3, "pooler.bias"}},
 	} {
 		files := fixture(t, fixtureName)
-		m, err := Folder(sources(files))
+		m, err := manifest(sources(files))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -192,7 +200,7 @@ func TestVariants(t *testing.T) {
 			for name, keys := range c.changes {
 				files[name] = with(t, files[name], keys)
 			}
-			m, err := Folder(sources(files))
+			m, err := manifest(sources(files))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -207,13 +215,13 @@ func TestVariants(t *testing.T) {
 func TestPlainFolders(t *testing.T) {
 	files := fixture(t, "bert-embed")
 	delete(files, "modules.json")
-	m, err := Folder(sources(files))
+	m, err := manifest(sources(files))
 	if err != nil || m.Pooling != model.PoolMean || m.Normalize {
 		t.Error(m, err)
 	}
 	for _, f := range []struct{ name, prefix string }{{"gpt2", "transformer."}, {"llama", "model."}, {"bert-classify", "bert."}} {
 		files := fixture(t, f.name)
-		want, err := Folder(sources(files))
+		want, err := manifest(sources(files))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +233,7 @@ func TestPlainFolders(t *testing.T) {
 				}
 			}
 		})
-		got, err := Folder(sources(files))
+		got, err := manifest(sources(files))
 		if err != nil || len(got.Tensors) != len(want.Tensors) {
 			t.Errorf("%s without prefix: %v", f.name, err)
 		}

@@ -167,7 +167,7 @@ func TestConfigTextIsRefused(t *testing.T) {
 func TestKeysAreExact(t *testing.T) {
 	files := fixture(t, "gpt2")
 	files["config.json"] = with(t, files["config.json"], map[string]any{"N_LAYER": 1, "Architectures": []string{"X"}, "AUTO_MAP": nil})
-	if m, err := Folder(sources(files)); err != nil || m.Config.Layers != 4 {
+	if m, err := manifest(sources(files)); err != nil || m.Config.Layers != 4 {
 		t.Error(m, err)
 	}
 }
@@ -272,7 +272,7 @@ func FuzzConfig(f *testing.F) {
 			return
 		}
 		files["config.json"], files["generation_config.json"] = config, generation
-		m, err := Folder(sources(files))
+		m, err := manifest(sources(files))
 		if err != nil {
 			if !errors.As(err, new(Refused)) {
 				t.Fatalf("untyped error %v", err)

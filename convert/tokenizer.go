@@ -27,6 +27,23 @@ func (r *reading) tokenizer() error {
 			return s.err()
 		}
 	}
+	files, err := r.tokenFiles()
+	if err != nil {
+		return err
+	}
+	t, err := token.Load(files)
+	if err != nil {
+		return refuseTokenizer(err)
+	}
+	// A vocabulary that ends before the model's is usual: the head is padded to a round number of rows.
+	if n, vocab := t.VocabSize(), r.m.Config.Vocab; n > vocab {
+		return Refused{"", "tokenizer", fmt.Sprintf("has token ids up to %d, but the model's vocabulary has %d tokens", n-1, vocab)}
+	}
+	return r.template(t)
+}
+
+// tokenFiles reads the files of the tokenizer that are there.
+func (r *reading) tokenFiles() (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for _, name := range token.Files() {
 		if _, ok := r.files[name]; !ok {
@@ -34,25 +51,22 @@ func (r *reading) tokenizer() error {
 		}
 		b, err := r.bytes(name, MaxTokenizer)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		files[name] = b
 	}
-	t, err := token.Load(files)
+	return files, nil
+}
+
+// refuseTokenizer gives an error of package token the name of the file that it comes from.
+func refuseTokenizer(err error) error {
 	if inv, ok := errors.AsType[token.Invalid](err); ok {
 		return Refused{cmp.Or(inv.File, tokenizerName), "", inv.Why}
 	}
 	if un, ok := errors.AsType[token.Unsupported](err); ok {
 		return Refused{tokenizerName, un.What, fmt.Sprintf("%.80q is not supported", un.Name)}
 	}
-	if err != nil {
-		return err
-	}
-	// A vocabulary that ends before the model's is usual: the head is padded to a round number of rows.
-	if n, vocab := t.VocabSize(), r.m.Config.Vocab; n > vocab {
-		return Refused{"", "tokenizer", fmt.Sprintf("has token ids up to %d, but the model's vocabulary has %d tokens", n-1, vocab)}
-	}
-	return r.template(t)
+	return err
 }
 
 // template refuses a chat template that does not parse.

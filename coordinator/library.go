@@ -21,8 +21,11 @@ import (
 	"github.com/skein-project/skein/wire"
 )
 
-// maxManifest bounds what a converter may answer, in bytes.
-const maxManifest = 64 << 20
+// What a converter may answer, in bytes.
+const (
+	maxManifest = 64 << 20
+	maxAnswer   = 2 * (maxManifest + model.MaxFileLen)
+)
 
 // BeginBlob announces a blob and tells which of its chunks are missing.
 func (s *Server) BeginBlob(x blob.Index) (missing []int, err error) { return s.blobs.Begin(x) }
@@ -94,19 +97,27 @@ func (s *Server) publish(ctx context.Context, asker cluster.Asker, owner, name, 
 		}
 	}
 	step("converting")
-	manifest, traits, err := s.convert(ctx, files)
+	made, err := s.convert(ctx, files)
 	if err != nil {
 		return none, err
 	}
-	m, err := model.Decode(manifest)
+	for _, note := range made.Notes {
+		step(note)
+	}
+	m, err := model.Decode(made.Manifest)
 	if err != nil {
 		return none, err
 	}
-	digest, err := s.blobs.Put(manifest)
+	if m.Config.Arch == model.Graph && s.live.Now().Cluster().Feature < 3 {
+		return none, &wire.Refused{Code: connect.CodeFailedPrecondition, Why: "models of this format need feature level 3: upgrade all coordinators first"}
+	}
+	derived, err := s.putAll(append(made.Derived, made.Manifest))
+	defer func() { s.pins.release(derived...) }()
 	if err != nil {
 		return none, fmt.Errorf("store the manifest: %w", err)
 	}
-	v := cluster.Version{Manifest: digest, Profile: shard.ProfileOf(m), Created: s.now(), Traits: traits}
+	digest := derived[len(derived)-1]
+	v := cluster.Version{Manifest: digest, Profile: shard.ProfileOf(m), Created: s.now(), Traits: made.Traits}
 	all := append(blobsOf(m), digest)
 	for _, t := range m.Tasks {
 		v.Tasks = append(v.Tasks, string(t))
@@ -140,6 +151,19 @@ func (s *Server) publish(ctx context.Context, asker cluster.Asker, owner, name, 
 	}
 	step("committing")
 	return s.commitVersion(ctx, asker, owner, name, v)
+}
+
+// putAll stores small blobs and holds them; what it gives is to be released, also after an error.
+func (s *Server) putAll(list [][]byte) (held []blob.Digest, err error) {
+	for _, b := range list {
+		d, err := s.blobs.Put(b)
+		if err != nil {
+			return held, err
+		}
+		s.pins.hold(d)
+		held = append(held, d)
+	}
+	return held, nil
 }
 
 // blobsOf lists the blobs of a manifest, each once, sorted.
@@ -247,42 +271,44 @@ type ConvertInput struct {
 // ConvertAnswer is what it writes to its standard output: a manifest with the version's traits, or a refusal.
 type ConvertAnswer struct {
 	Manifest []byte           `json:"manifest,omitempty"`
+	Derived  [][]byte         `json:"derived,omitempty"` // blobs that the manifest names and that were not uploaded
+	Notes    []string         `json:"notes,omitempty"`   // for whoever publishes
 	Traits   *cluster.Traits  `json:"traits,omitempty"`
 	Refused  *convert.Refused `json:"refused,omitempty"`
 }
 
 // convert reads the foreign files in a process of its own: a parser that goes wrong costs that process and nothing else.
-func (s *Server) convert(ctx context.Context, files map[string]blob.Digest) (manifest []byte, traits *cluster.Traits, err error) {
+func (s *Server) convert(ctx context.Context, files map[string]blob.Digest) (made ConvertAnswer, err error) {
 	order := ConvertOrder{Files: map[string]ConvertInput{}}
 	for name, d := range files {
 		path, err := s.blobs.Path(d)
 		if err != nil {
-			return nil, nil, err
+			return made, err
 		}
 		st, err := s.blobs.Stat(d)
 		if err != nil {
-			return nil, nil, err
+			return made, err
 		}
 		order.Files[name] = ConvertInput{Digest: d, Path: path, Size: st.Size}
 	}
 	in, err := json.Marshal(order)
 	if err != nil {
-		return nil, nil, err
+		return made, err
 	}
 	cmd := exec.CommandContext(ctx, s.cfg.Executable, "convert")
 	var out, diagnosis bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &limited{w: &out, left: 2 * maxManifest}, &limited{w: &diagnosis, left: 4 << 10}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &limited{w: &out, left: maxAnswer}, &limited{w: &diagnosis, left: 4 << 10}
 	if err := cmd.Run(); err != nil {
-		return nil, nil, fmt.Errorf("coordinator: the converter failed: %w: %s", err, strings.TrimSpace(diagnosis.String()))
+		return made, fmt.Errorf("coordinator: the converter failed: %w: %s", err, strings.TrimSpace(diagnosis.String()))
 	}
 	var a ConvertAnswer
 	if err := json.Unmarshal(out.Bytes(), &a); err != nil {
-		return nil, nil, fmt.Errorf("coordinator: read the converter's answer: %w", err)
+		return made, fmt.Errorf("coordinator: read the converter's answer: %w", err)
 	}
 	if a.Refused != nil {
-		return nil, nil, *a.Refused
+		return made, *a.Refused
 	}
-	return a.Manifest, a.Traits, nil
+	return a, nil
 }
 
 // limited drops what goes beyond a number of bytes.

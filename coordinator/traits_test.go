@@ -32,10 +32,11 @@ func traits(t *testing.T, dir string, change func(*model.Manifest), edit func(na
 		files[e.Name()] = text
 		sources[e.Name()] = convert.Source{ReaderAt: bytes.NewReader(text), Size: int64(len(text)), Digest: blob.Of(text).Digest()}
 	}
-	m, err := convert.Folder(sources)
+	made, err := convert.Folder(sources)
 	if err != nil {
 		t.Fatal(err)
 	}
+	m := made.Manifest
 	if change != nil {
 		change(m)
 	}

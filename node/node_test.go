@@ -44,10 +44,11 @@ func publish(t *testing.T, f *fleettest.Fleet) cluster.Version {
 		}
 		sources[name] = convert.Source{ReaderAt: bytes.NewReader(data), Size: int64(len(data)), Digest: put(data)}
 	}
-	m, err := convert.Folder(sources)
+	made, err := convert.Folder(sources)
 	if err != nil {
 		t.Fatal(err)
 	}
+	m := made.Manifest
 	v := cluster.Version{VersionID: cluster.VersionID{Model: "calc", Number: 1}, Manifest: put(model.Encode(m)), Profile: shard.ProfileOf(m), Holders: []cluster.NodeID{f.ID(f.Leader())}}
 	f.Do(f.Leader(), cluster.PutVersion{Version: v},
 		cluster.PutDeployment{Deployment: cluster.Deployment{Version: v.VersionID, Replicas: 1, Serving: shard.Serving{Slots: 1, Context: 32}}})

@@ -118,8 +118,11 @@ func write(dir string, opt bigmodel.Options) (*model.Manifest, map[blob.Digest]s
 			return nil, nil, err
 		}
 	}
-	m, err := convert.Folder(sources)
-	return m, paths, err
+	made, err := convert.Folder(sources)
+	if err != nil {
+		return nil, nil, err
+	}
+	return made.Manifest, paths, nil
 }
 
 // query asks the driver's own program about the first GPU: the values of the fields, separated by commas.

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
+	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/convert"
 	"github.com/skein-project/skein/coordinator"
 	"github.com/skein-project/skein/model"
@@ -45,14 +49,17 @@ func convertOrder(r io.Reader, w io.Writer) error {
 		sources[name] = convert.Source{ReaderAt: f, Size: in.Size, Digest: in.Digest}
 	}
 	var answer coordinator.ConvertAnswer
-	m, err := convert.Folder(sources)
+	made, err := convert.Folder(sources)
 	if refused, ok := errors.AsType[convert.Refused](err); ok {
 		answer.Refused = &refused
 	} else if err != nil {
 		return err
 	} else {
-		answer.Manifest = model.Encode(m)
-		answer.Traits, err = coordinator.TraitsOf(m, func(name string) ([]byte, error) {
+		answer.Manifest, answer.Notes = model.Encode(made.Manifest), made.Notes
+		for _, d := range slices.SortedFunc(maps.Keys(made.Derived), func(a, b blob.Digest) int { return bytes.Compare(a[:], b[:]) }) {
+			answer.Derived = append(answer.Derived, made.Derived[d])
+		}
+		answer.Traits, err = coordinator.TraitsOf(made.Manifest, func(name string) ([]byte, error) {
 			f := sources[name]
 			return io.ReadAll(io.NewSectionReader(f, 0, min(f.Size, convert.MaxTokenizer)))
 		})

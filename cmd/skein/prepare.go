@@ -84,11 +84,11 @@ func (m *prepared) read() error {
 		sources[f.Name] = convert.Source{ReaderAt: r, Size: f.Index.Size, Digest: f.Index.Digest()}
 		m.bytes += f.Index.Size
 	}
-	manifest, err := convert.Folder(sources)
+	made, err := convert.Folder(sources)
 	if err != nil {
 		return err
 	}
-	m.profile = shard.ProfileOf(manifest)
+	m.profile = shard.ProfileOf(made.Manifest)
 	m.serving = servingOf(m.profile)
 	return nil
 }

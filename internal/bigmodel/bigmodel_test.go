@@ -41,10 +41,11 @@ func TestWriteIsAModel(t *testing.T) {
 		if err := Write(dir, opt); err != nil {
 			t.Fatal(err)
 		}
-		m, err := convert.Folder(folder(t, dir))
+		made, err := convert.Folder(folder(t, dir))
 		if err != nil {
 			t.Fatal(err)
 		}
+		m := made.Manifest
 		var weights int64
 		for block := range m.Tail() {
 			for _, tensor := range m.Block(block) {
@@ -62,7 +63,7 @@ func TestWriteIsAModel(t *testing.T) {
 		if err := Write(twin, opt); err != nil {
 			t.Fatal(err)
 		}
-		if again, err := convert.Folder(folder(t, twin)); err != nil || again.Digest() != m.Digest() {
+		if again, err := convert.Folder(folder(t, twin)); err != nil || again.Manifest.Digest() != m.Digest() {
 			t.Errorf("the same options give another model: %v", err)
 		}
 		other := opt
@@ -70,7 +71,7 @@ func TestWriteIsAModel(t *testing.T) {
 		if err := Write(twin, other); err != nil {
 			t.Fatal(err)
 		}
-		if again, err := convert.Folder(folder(t, twin)); err != nil || again.Digest() == m.Digest() {
+		if again, err := convert.Folder(folder(t, twin)); err != nil || again.Manifest.Digest() == m.Digest() {
 			t.Errorf("another seed gives the same model: %v", err)
 		}
 	}

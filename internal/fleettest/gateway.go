@@ -69,6 +69,9 @@ func (g *Gateway) Start(cfg gateway.Config) {
 	Within(f.t, g.name+" is a member", func() bool { _, ok := fol.Live().Now().Member(g.ID); return ok })
 }
 
+// Live is the state that the gateway follows.
+func (g *Gateway) Live() *live.State { return g.live }
+
 // GatewayOn starts the gateway of a coordinator.
 func (f *Fleet) GatewayOn(c *Coordinator, cfg gateway.Config) *Gateway {
 	f.t.Helper()
@@ -182,9 +185,13 @@ func (f *Fleet) Publish(name string, replicas int) cluster.VersionID {
 		}
 		sources[name] = convert.Source{ReaderAt: bytes.NewReader(b), Size: int64(len(b)), Digest: put(b)}
 	}
-	m, err := convert.Folder(sources)
+	made, err := convert.Folder(sources)
 	if err != nil {
 		f.t.Fatal(err)
+	}
+	m := made.Manifest
+	for _, b := range made.Derived {
+		put(b)
 	}
 	v := cluster.VersionID{Model: name, Number: 1}
 	tasks := make([]string, len(m.Tasks))
