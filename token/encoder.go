@@ -17,6 +17,7 @@ const (
 type sequence struct {
 	ids   []int32
 	spans []Span
+	words []int32
 }
 
 // encoder is the state of encoding one text.
@@ -25,6 +26,7 @@ type encoder struct {
 	text    string // the original
 	out     sequence
 	err     error
+	words   int32 // seen so far
 	scratch scratch
 	pieces  []piece         // of the current word, and of all words in the cache
 	cache   map[string]Span // ranges of pieces, by word
@@ -32,7 +34,7 @@ type encoder struct {
 
 func newEncoder(t *Tokenizer, text string) *encoder {
 	n := len(text)/4 + 4
-	e := &encoder{t: t, text: text, out: sequence{ids: make([]int32, 0, n), spans: make([]Span, 0, n)}}
+	e := &encoder{t: t, text: text, out: sequence{ids: make([]int32, 0, n), spans: make([]Span, 0, n), words: make([]int32, 0, n)}}
 	if len(text) >= cachedFromBytes {
 		e.cache = make(map[string]Span)
 	}
@@ -52,6 +54,11 @@ func (e *encoder) split(i int, a aligned) {
 
 // word appends the tokens of one word.
 func (e *encoder) word(a aligned) {
+	e.tokens(a)
+	e.words++
+}
+
+func (e *encoder) tokens(a aligned) {
 	if at, ok := e.cache[a.text]; ok {
 		e.emit(a, e.pieces[at.From:at.To])
 		return
@@ -76,6 +83,7 @@ func (e *encoder) emit(a aligned, pieces []piece) {
 func (e *encoder) added(id int32, a aligned) {
 	if e.err == nil {
 		e.append(id, a.text, a.origin(0, len(a.text)), true)
+		e.words++
 	}
 }
 
@@ -85,6 +93,7 @@ func (e *encoder) append(id int32, text string, at Span, added bool) {
 	}
 	e.out.ids = append(e.out.ids, id)
 	e.out.spans = append(e.out.spans, at)
+	e.out.words = append(e.out.words, e.words)
 }
 
 // trimRule takes the spaces at a token's ends out of its offsets.

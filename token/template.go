@@ -1,5 +1,7 @@
 package token
 
+import "slices"
+
 // templatePart is one part of what the model sees: a text's tokens, or special tokens.
 type templatePart struct {
 	text int // 0 or 1 for a text; -1 for special tokens
@@ -31,18 +33,20 @@ func assemble(parts []templatePart, special bool, texts ...sequence) Encoding {
 			n += len(p.ids)
 		}
 	}
-	e := Encoding{IDs: make([]int32, 0, n), TypeIDs: make([]int32, 0, n), Offsets: make([]Span, 0, n)}
+	e := Encoding{IDs: make([]int32, 0, n), TypeIDs: make([]int32, 0, n), Offsets: make([]Span, 0, n), Words: make([]int32, 0, n), Texts: make([]int8, 0, n)}
 	for _, p := range parts {
 		switch {
 		case p.text >= 0:
 			e.IDs = append(e.IDs, texts[p.text].ids...)
 			e.Offsets = append(e.Offsets, texts[p.text].spans...)
+			e.Words = append(e.Words, texts[p.text].words...)
 		case special:
 			e.IDs = append(e.IDs, p.ids...)
 			e.Offsets = append(e.Offsets, make([]Span, len(p.ids))...)
+			e.Words = append(e.Words, slices.Repeat([]int32{-1}, len(p.ids))...)
 		}
 		for len(e.TypeIDs) < len(e.IDs) {
-			e.TypeIDs = append(e.TypeIDs, p.kind)
+			e.TypeIDs, e.Texts = append(e.TypeIDs, p.kind), append(e.Texts, int8(p.text))
 		}
 	}
 	return e

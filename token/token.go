@@ -44,11 +44,13 @@ type EncodeOptions struct {
 	Literal []Span
 }
 
-// Encoding is an encoded text. The three slices have the same length, one element for each token.
+// Encoding is an encoded text. The slices have the same length, one element for each token.
 type Encoding struct {
 	IDs     []int32
 	TypeIDs []int32 // 0 for the first text and 1 for the second, as the model's template says
 	Offsets []Span  // where in its text a token came from; {0, 0} for tokens that AddSpecial put in
+	Words   []int32 // which word of its text a token is of, as the tokenizer cuts texts into words; −1 for tokens that AddSpecial put in
+	Texts   []int8  // 0 for tokens of the first text, 1 for those of the second; −1 for tokens that AddSpecial put in
 }
 
 // Encode returns the tokens of a text.
@@ -73,6 +75,21 @@ func (t *Tokenizer) EncodePair(a, b string, opts EncodeOptions) (Encoding, error
 		return Encoding{}, err
 	}
 	return assemble(t.pair, opts.AddSpecial, first, second), nil
+}
+
+// Around puts the special tokens of the model's template around a text that was encoded without them, or around a part of one.
+func (t *Tokenizer) Around(a Encoding) Encoding {
+	return assemble(t.single, true, sequence{a.IDs, a.Offsets, a.Words})
+}
+
+// Pair joins two texts that were encoded without special tokens, or parts of them, as EncodePair does.
+func (t *Tokenizer) Pair(a, b Encoding) Encoding {
+	return assemble(t.pair, true, sequence{a.IDs, a.Offsets, a.Words}, sequence{b.IDs, b.Offsets, b.Words})
+}
+
+// Part is the tokens [from, to) of an encoding.
+func (e Encoding) Part(from, to int) Encoding {
+	return Encoding{IDs: e.IDs[from:to], TypeIDs: e.TypeIDs[from:to], Offsets: e.Offsets[from:to], Words: e.Words[from:to], Texts: e.Texts[from:to]}
 }
 
 // encodeText runs added tokens, normalization, splitting and the model over one text, in that order.
