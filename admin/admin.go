@@ -116,6 +116,7 @@ func (h *Handler) services() map[string]http.Handler {
 	add(adminv1connect.NewBackupServiceHandler(backups{h}, opts...))
 	add(adminv1connect.NewPeopleServiceHandler(persons{h}, opts...))
 	add(adminv1connect.NewAlertServiceHandler(alerts{h}, opts...))
+	add(adminv1connect.NewViewServiceHandler(views{h}, opts...))
 	return out
 }
 

@@ -114,6 +114,8 @@ func word(k cluster.Kind) string {
 		return "provider"
 	case cluster.RoleBinding:
 		return "grant"
+	case cluster.AnswerView:
+		return "view"
 	}
 	return "document"
 }

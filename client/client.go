@@ -39,6 +39,7 @@ type Client struct {
 	Members     adminv1connect.MemberServiceClient
 	Alerts      adminv1connect.AlertServiceClient
 	People      adminv1connect.PeopleServiceClient
+	Views       adminv1connect.ViewServiceClient
 	Inference   inferencev1connect.InferenceServiceClient
 }
 
@@ -76,6 +77,7 @@ func New(p Profile) (*Client, error) {
 	c.Library = adminv1connect.NewLibraryServiceClient(c.HTTP, base, opt, connect.WithAcceptCompression("gzip", nil, nil)) // weights do not get smaller
 	c.Usage = adminv1connect.NewUsageServiceClient(c.HTTP, base, opt)
 	c.Alerts = adminv1connect.NewAlertServiceClient(c.HTTP, base, opt)
+	c.Views = adminv1connect.NewViewServiceClient(c.HTTP, base, opt)
 	c.Audit = adminv1connect.NewAuditServiceClient(c.HTTP, base, opt)
 	c.Backups = adminv1connect.NewBackupServiceClient(c.HTTP, base, opt)
 	c.Members = adminv1connect.NewMemberServiceClient(c.HTTP, base, opt)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -297,4 +298,20 @@ func guarded(s string) string {
 		return "'" + s
 	}
 	return s
+}
+
+// Decode reads a JSON value as Input wants it; nothing is nil.
+func Decode(b []byte) (v any, err error) {
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode(&v); err != nil {
+		return nil, err
+	}
+	if d.More() {
+		return nil, errors.New("something follows the value")
+	}
+	return v, nil
 }

@@ -87,10 +87,10 @@ func (a *app) alertRules() *cobra.Command {
 	})}
 }
 
-const maxRuleFile = 64 << 10 // bytes
+const maxObjectFile = 64 << 10 // bytes
 
-// ruleFile reads a rule from a YAML or JSON file ("-" = standard input), as JSON.
-func ruleFile(path string) (string, error) {
+// objectFile reads a rule, or another object of the API, from a YAML or JSON file ("-" = standard input), as JSON.
+func objectFile(path string) (string, error) {
 	in := io.Reader(os.Stdin)
 	if path != "-" {
 		f, err := os.Open(path)
@@ -100,12 +100,12 @@ func ruleFile(path string) (string, error) {
 		defer f.Close()
 		in = f
 	}
-	b, err := io.ReadAll(io.LimitReader(in, maxRuleFile+1))
+	b, err := io.ReadAll(io.LimitReader(in, maxObjectFile+1))
 	if err != nil {
 		return "", err
 	}
-	if len(b) > maxRuleFile {
-		return "", usage("%s is larger than %d bytes", path, maxRuleFile)
+	if len(b) > maxObjectFile {
+		return "", usage("%s is larger than %d bytes", path, maxObjectFile)
 	}
 	var v map[string]any
 	if err := yaml.Unmarshal(b, &v); err != nil {
@@ -118,7 +118,7 @@ func ruleFile(path string) (string, error) {
 func (a *app) alertPut() *cobra.Command {
 	req := &adminv1.PutRuleRequest{}
 	c := &cobra.Command{Use: "put FILE", Short: "Create or change a rule from a YAML or JSON file", Args: cobra.ExactArgs(1), RunE: a.with(func(cmd *cobra.Command, c *client.Client, args []string) (err error) {
-		if req.Rule, err = ruleFile(args[0]); err != nil {
+		if req.Rule, err = objectFile(args[0]); err != nil {
 			return err
 		}
 		_, err = c.Alerts.PutRule(cmd.Context(), connect.NewRequest(req))
@@ -138,7 +138,7 @@ func (a *app) alertDelete() *cobra.Command {
 func (a *app) alertTry() *cobra.Command {
 	var back time.Duration
 	c := &cobra.Command{Use: "try FILE", Short: "Say which incidents a rule would have had", Args: cobra.ExactArgs(1), RunE: a.with(func(cmd *cobra.Command, c *client.Client, args []string) error {
-		rule, err := ruleFile(args[0])
+		rule, err := objectFile(args[0])
 		if err != nil {
 			return err
 		}
