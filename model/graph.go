@@ -47,6 +47,11 @@ type Text struct {
 	Logits string `json:"logits,omitempty"` // output [rows, labels], or [rows, tokens, labels] where the model labels tokens
 }
 
+// Takes says whether a tensor of a shape fits the port.
+func (p Port) Takes(shape []int64) bool {
+	return slices.EqualFunc(shape, p.Shape, func(have, want int64) bool { return have >= 0 && (want == Free || have == want) })
+}
+
 // Input finds an input by its name.
 func (s *Signature) Input(name string) (Port, bool) { return port(s.Inputs, name) }
 

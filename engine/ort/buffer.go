@@ -31,33 +31,34 @@ const (
 	Int64
 	Float16
 	BFloat16
+	Float64
+	Int16
+	Int8
+	Uint64
+	Uint32
+	Uint16
+	Uint8
+	Bool
 )
 
 // Size is the number of bytes of an element.
 func (e Elem) Size() int64 {
 	switch e {
-	case Int64:
+	case Int64, Uint64, Float64:
 		return 8
-	case Float16, BFloat16:
+	case Float16, BFloat16, Int16, Uint16:
 		return 2
+	case Int8, Uint8, Bool:
+		return 1
 	}
 	return 4
 }
 
 // code is the element type's number in the C API.
-func (e Elem) code() C.int {
-	switch e {
-	case Int32:
-		return 6
-	case Int64:
-		return 7
-	case Float16:
-		return 10
-	case BFloat16:
-		return 16
-	}
-	return 1
-}
+func (e Elem) code() C.int { return codes[e] }
+
+// codes are ONNXTensorElementDataType.
+var codes = map[Elem]C.int{Float32: 1, Uint8: 2, Int8: 3, Uint16: 4, Int16: 5, Int32: 6, Int64: 7, Bool: 9, Float16: 10, Float64: 11, Uint32: 12, Uint64: 13, BFloat16: 16}
 
 // Memory is the runtime's name for a kind of memory.
 type Memory string
@@ -144,6 +145,9 @@ func (b *Buffer) Float32s() []float32 { return view[float32](b.mem) }
 // Int32s is the buffer as int32 elements.
 func (b *Buffer) Int32s() []int32 { return view[int32](b.mem) }
 
+// Bytes is the buffer; nil on a device.
+func (b *Buffer) Bytes() []byte { return b.mem }
+
 // Int64s is the buffer as int64 elements.
 func (b *Buffer) Int64s() []int64 { return view[int64](b.mem) }
 
@@ -163,11 +167,11 @@ type Tensor struct {
 	closed    bool
 }
 
-// Tensor makes a tensor of the buffer's bytes from byte offset off; nothing is copied.
+// Tensor makes a tensor of the buffer's bytes from byte offset off; nothing is copied. A dimension may be 0.
 func (b *Buffer) Tensor(e Elem, off int64, shape ...int64) (*Tensor, error) {
 	bytes := e.Size()
 	for _, d := range shape {
-		if d <= 0 || bytes > b.Size()/d {
+		if d < 0 || d > 0 && bytes > b.Size()/d {
 			return nil, fmt.Errorf("%w: shape %v does not fit %d bytes", ErrBuffer, shape, b.Size())
 		}
 		bytes *= d

@@ -8,7 +8,7 @@
 enum { SKEIN_SLOTS(SLOT) };
 
 // Numbers of the C API's enumerations.
-enum { log_error = 3, optimise_basic = 1, device_allocator = 0, default_memory = 0, type_uint8 = 2 };
+enum { log_error = 3, optimise_basic = 1, optimise_all = 99, device_allocator = 0, default_memory = 0, type_uint8 = 2 };
 
 #define CALL(name, type) ((type)a[slot_##name])
 #define TRY(x) \
@@ -53,7 +53,7 @@ char *skein_session(skein_api a, void *env, const void *model, size_t size, cons
 	TRY(CALL(CreateSessionOptions, void *(*)(void **))(&options));
 	void *status = CALL(SetIntraOpNumThreads, void *(*)(void *, int))(options, o->threads);
 	if (!status) status = CALL(SetInterOpNumThreads, void *(*)(void *, int))(options, 1);
-	if (!status) status = CALL(SetSessionGraphOptimizationLevel, void *(*)(void *, int))(options, optimise_basic);
+	if (!status) status = CALL(SetSessionGraphOptimizationLevel, void *(*)(void *, int))(options, o->fuse ? optimise_all : optimise_basic);
 	for (size_t i = 0; i < o->n && !status; i++)
 		status = CALL(AddSessionConfigEntry, void *(*)(void *, const char *, const char *))(options, o->keys[i], o->values[i]);
 	if (o->cuda_n && !status) {
@@ -92,6 +92,22 @@ char *skein_run(skein_api a, void *session, void *binding, int device) {
 	TRY(CALL(RunWithBinding, void *(*)(void *, const void *, const void *))(session, NULL, binding));
 	if (device) TRY(CALL(SynchronizeBoundOutputs, synchronize)(binding));
 	return NULL;
+}
+
+char *skein_run_plain(skein_api a, void *session, const char *const *in_names, void *const *in, size_t n_in, const char *const *out_names, size_t n_out, void **out) {
+	typedef void *(*run)(void *, const void *, const char *const *, const void *const *, size_t, const char *const *, size_t, void **);
+	return reason(a, CALL(Run, run)(session, NULL, in_names, (const void *const *)in, n_in, out_names, n_out, out));
+}
+
+char *skein_look(skein_api a, void *value, int *type, size_t *dims, int64_t *shape, size_t most, void **address) {
+	void *info = NULL;
+	TRY(CALL(GetTensorTypeAndShape, void *(*)(const void *, void **))(value, &info));
+	void *status = CALL(GetTensorElementType, void *(*)(const void *, int *))(info, type);
+	if (!status) status = CALL(GetDimensionsCount, void *(*)(const void *, size_t *))(info, dims);
+	if (!status && *dims <= most) status = CALL(GetDimensions, void *(*)(const void *, int64_t *, size_t))(info, shape, *dims);
+	CALL(ReleaseTensorTypeAndShapeInfo, void (*)(void *))(info);
+	if (!status) status = CALL(GetTensorMutableData, void *(*)(void *, void **))(value, address);
+	return reason(a, status);
 }
 
 #define RELEASE(name, slot) \

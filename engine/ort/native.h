@@ -12,6 +12,7 @@
 	X(GetErrorMessage, 2) \
 	X(CreateEnv, 3) \
 	X(CreateSessionFromArray, 8) \
+	X(Run, 9) \
 	X(CreateSessionOptions, 10) \
 	X(SetSessionGraphOptimizationLevel, 23) \
 	X(SetIntraOpNumThreads, 24) \
@@ -19,12 +20,17 @@
 	X(CreateTensorAsOrtValue, 48) \
 	X(CreateTensorWithDataAsOrtValue, 49) \
 	X(GetTensorMutableData, 51) \
+	X(GetTensorElementType, 60) \
+	X(GetDimensionsCount, 61) \
+	X(GetDimensions, 62) \
+	X(GetTensorTypeAndShape, 65) \
 	X(CreateMemoryInfo, 68) \
 	X(ReleaseEnv, 92) \
 	X(ReleaseStatus, 93) \
 	X(ReleaseMemoryInfo, 94) \
 	X(ReleaseSession, 95) \
 	X(ReleaseValue, 96) \
+	X(ReleaseTensorTypeAndShapeInfo, 99) \
 	X(ReleaseSessionOptions, 100) \
 	X(AddSessionConfigEntry, 130) \
 	X(CreateAllocator, 131) \
@@ -46,6 +52,7 @@ typedef const void *const *skein_api;
 // What a session is made with. Entries are keys and values, n of each; a session runs on CUDA where it has entries for it.
 typedef struct {
 	int threads;
+	int fuse;
 	const char **keys, **values;
 	size_t n;
 	const char **cuda_keys, **cuda_values;
@@ -64,6 +71,11 @@ char *skein_binding(skein_api a, void *session, void **binding);
 char *skein_bind(skein_api a, void *binding, const char *name, void *value, int out);
 // skein_run runs once; on a device, what is bound is there before the run, and the results are before it returns.
 char *skein_run(skein_api a, void *session, void *binding, int device);
+// skein_run_plain runs once with tensors of the machine's memory; the runtime allocates the outputs there, each of which the caller
+// releases.
+char *skein_run_plain(skein_api a, void *session, const char *const *in_names, void *const *in, size_t n_in, const char *const *out_names, size_t n_out, void **out);
+// skein_look says what a value is: the type of its elements, its shape, of which at most most dimensions are written, and where it is.
+char *skein_look(skein_api a, void *value, int *type, size_t *dims, int64_t *shape, size_t most, void **address);
 
 void skein_release_env(skein_api a, void *x);
 void skein_release_session(skein_api a, void *x);

@@ -119,7 +119,7 @@ func TestBuffer(t *testing.T) {
 	for _, c := range []struct {
 		off   int64
 		shape []int64
-	}{{0, []int64{1 << 18, 2}}, {4, []int64{1 << 18}}, {-4, []int64{1}}, {2, []int64{1}}, {0, []int64{0}}, {0, []int64{-1}},
+	}{{0, []int64{1 << 18, 2}}, {4, []int64{1 << 18}}, {-4, []int64{1}}, {2, []int64{1}}, {0, []int64{-1}},
 		{0, []int64{1 << 32, 1 << 32}}, {1 << 62, []int64{1}}} {
 		if _, err := small.Tensor(Float32, c.off, c.shape...); !errors.Is(err, ErrBuffer) {
 			t.Errorf("tensor of shape %v at %d of 1 MiB: %v", c.shape, c.off, err)

@@ -40,6 +40,7 @@ type Options struct {
 	Threads  int    // threads of one run, ≥ 1
 	Folder   string // real path (no symbolic link) of the folder that holds external initializers
 	Provider Provider
+	Fuse     bool // let the runtime fuse operators and choose layouts: for graphs that are not cut
 }
 
 // Session is a loaded model. Runs of different bindings may overlap on the CPU, but for the measured ones; on CUDA everything that concerns
@@ -83,7 +84,7 @@ func (o Options) cuda() [][2]string {
 	return [][2]string{{"device_id", "0"}, {"arena_extend_strategy", "kSameAsRequested"}}
 }
 
-// NewSession loads a model from its bytes (ModelProto). Only basic optimisation (constant folding) is on: graphs come with the runtime's
+// NewSession loads a model from its bytes (ModelProto). Without Fuse only basic optimisation (constant folding) is on: graphs of stages come with the runtime's
 // fused operators where they pay, and further fusion would leave it to the optimiser which sums are made in which order at a stage's
 // border. Errors wrap ErrProvider where the provider is what is missing.
 func (r *Runtime) NewSession(model []byte, o Options) (*Session, error) {
@@ -92,6 +93,9 @@ func (r *Runtime) NewSession(model []byte, o Options) (*Session, error) {
 	}
 	var options C.skein_options
 	options.threads = C.int(o.Threads)
+	if o.Fuse {
+		options.fuse = 1
+	}
 	var freeEntries, freeCUDA func()
 	options.keys, options.values, options.n, freeEntries = entries(o.settings())
 	defer freeEntries()

@@ -1,0 +1,190 @@
+package engine_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/convert"
+	"github.com/skein-project/skein/engine"
+	"github.com/skein-project/skein/model"
+	"github.com/skein-project/skein/tensor"
+)
+
+// foreign is a folder of testdata/onnx as a store of blobs.
+type foreign struct {
+	made   *convert.Made
+	golden convert.Golden
+	graph  []byte
+	files  func(blob.Digest) (string, error)
+}
+
+func openForeign(t testing.TB, name string) foreign {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("..", "testdata", "onnx", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources, paths := map[string]convert.Source{}, map[blob.Digest]string{}
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := blob.Of(b).Digest()
+		sources[e.Name()] = convert.Source{ReaderAt: bytes.NewReader(b), Size: int64(len(b)), Digest: d}
+		paths[d] = filepath.Join(dir, e.Name())
+	}
+	var f foreign
+	if f.made, err = convert.Folder(sources); err != nil {
+		t.Fatal(err)
+	}
+	if f.golden, _, err = convert.GoldenOf(sources); err != nil {
+		t.Fatal(err)
+	}
+	f.graph = f.made.Derived[f.made.Manifest.Files[model.GraphFile].Digest]
+	f.files = func(d blob.Digest) (string, error) { return paths[d], nil }
+	return f
+}
+
+func (f foreign) load(t testing.TB) *engine.Graph {
+	t.Helper()
+	g, err := engine.LoadGraph(runtimeOf(t), engine.GraphSpec{Manifest: f.made.Manifest}, f.graph, f.files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+func floats(x tensor.Tensor) []float32 {
+	out := make([]float32, len(x.Data)/4)
+	for i := range out {
+		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(x.Data[4*i:]))
+	}
+	return out
+}
+
+// TestForeignGraphs: graphs of other makers give what their own frameworks compute.
+func TestForeignGraphs(t *testing.T) {
+	for _, name := range []string{"mlp", "external", "bert-classify", "bert-embed"} {
+		f := openForeign(t, name)
+		g := f.load(t)
+		if err := g.WarmUp(); err != nil {
+			t.Errorf("%s: warm-up: %v", name, err)
+		}
+		var wanted []string
+		for _, x := range f.golden.Outputs {
+			if _, ok := f.made.Manifest.Graph.Output(x.Name); ok {
+				wanted = append(wanted, x.Name)
+			}
+		}
+		got, err := g.Run(f.golden.Inputs, wanted)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		for _, x := range got {
+			i := slices.IndexFunc(f.golden.Outputs, func(o tensor.Tensor) bool { return o.Name == x.Name })
+			want := f.golden.Outputs[i]
+			if x.DType != want.DType || !slices.Equal(x.Shape, want.Shape) {
+				t.Errorf("%s: %s is %s%v, want %s%v", name, x.Name, x.DType, x.Shape, want.DType, want.Shape)
+			} else if x.DType == model.F32 && far(floats(x), floats(want)) > 1e-5 || x.DType != model.F32 && !bytes.Equal(x.Data, want.Data) {
+				t.Errorf("%s: %s differs from what its framework computes, by %v", name, x.Name, far(floats(x), floats(want)))
+			}
+		}
+		if len(got) == 0 || g.Used() <= 0 {
+			t.Errorf("%s: %d outputs compared, %v bytes used", name, len(got), g.Used())
+		}
+	}
+}
+
+// TestForeignText: a graph that is asked with text gives what the same model of safetensors gives.
+func TestForeignText(t *testing.T) {
+	for name, tolerance := range map[string]float64{"bert-classify": 1e-5, "bert-embed": 1e-5} {
+		f, ref := openForeign(t, name), open(t, name)
+		g := f.load(t)
+		for _, in := range ref.Inputs {
+			e, err := g.EncodeRow(in.IDs, in.TypeIDs, nil)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			if in.Logits != nil && far(e.Logits, in.Logits) > tolerance || in.Hidden != nil && e.Hidden != nil && far(e.Hidden, in.Hidden) > tolerance {
+				t.Errorf("%s: %q: another answer", name, in.Text)
+			}
+			if e.Logits == nil && e.Hidden == nil {
+				t.Errorf("%s: no answer", name)
+			}
+		}
+	}
+}
+
+// TestForeignMisuse: what a graph's ports do not declare never reaches native code.
+func TestForeignMisuse(t *testing.T) {
+	f := openForeign(t, "mlp")
+	g := f.load(t)
+	x, k := f.golden.Inputs[0], f.golden.Inputs[1]
+	if x.Name != "x" {
+		x, k = k, x
+	}
+	with := func(x tensor.Tensor, change func(*tensor.Tensor)) tensor.Tensor {
+		x.Shape = slices.Clone(x.Shape)
+		change(&x)
+		return x
+	}
+	for what, in := range map[string][]tensor.Tensor{
+		"missing":      {x},
+		"none":         nil,
+		"twice":        {x, x},
+		"surplus":      {x, k, with(k, func(t *tensor.Tensor) { t.Name = "z" })},
+		"unknown":      {x, with(k, func(t *tensor.Tensor) { t.Name = "z" })},
+		"type":         {x, with(k, func(t *tensor.Tensor) { t.DType = model.U64 })},
+		"rank":         {with(x, func(t *tensor.Tensor) { t.Shape = []int64{24} }), k},
+		"fixed":        {with(x, func(t *tensor.Tensor) { t.Shape = []int64{8, 3} }), k},
+		"negative":     {with(x, func(t *tensor.Tensor) { t.Shape[0] = -3 }), k},
+		"overflow":     {with(x, func(t *tensor.Tensor) { t.Shape[0] = 1 << 61 }), k},
+		"bytes":        {with(x, func(t *tensor.Tensor) { t.Data = t.Data[1:] }), k},
+		"more bytes":   {with(x, func(t *tensor.Tensor) { t.Data = append(slices.Clone(t.Data), 0, 0, 0, 0) }), k},
+		"empty, bytes": {with(x, func(t *tensor.Tensor) { t.Shape[0] = 0 }), k},
+	} {
+		if _, err := g.Run(in, nil); !errors.Is(err, engine.ErrStep) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for _, names := range [][]string{{"z"}, {"y", "y"}} {
+		if _, err := g.Run([]tensor.Tensor{x, k}, names); !errors.Is(err, engine.ErrStep) {
+			t.Errorf("outputs %q: %v", names, err)
+		}
+	}
+	// Rows that disagree pass the ports and fail in the runtime, which must survive it.
+	two := with(k, func(t *tensor.Tensor) { t.Shape[0], t.Data = 2, t.Data[:16] })
+	if _, err := g.Run([]tensor.Tensor{x, two}, nil); !errors.Is(err, engine.ErrRun) {
+		t.Errorf("rows that disagree: %v", err)
+	}
+	none := []tensor.Tensor{with(x, func(t *tensor.Tensor) { t.Shape[0], t.Data = 0, nil }), with(k, func(t *tensor.Tensor) { t.Shape[0], t.Data = 0, nil })}
+	if got, err := g.Run(none, []string{"y"}); err != nil || !slices.Equal(got[0].Shape, []int64{0, 4}) || len(got[0].Data) != 0 {
+		t.Errorf("no rows: %v, %v", got, err)
+	}
+	if got, err := g.Run([]tensor.Tensor{x, k}, []string{"index"}); err != nil || got[0].DType != model.I64 || !slices.Equal(got[0].Shape, []int64{3}) {
+		t.Errorf("after all that: %v, %v", got, err)
+	}
+	g.Close()
+	if _, err := g.Run([]tensor.Tensor{x, k}, nil); !errors.Is(err, engine.ErrStep) {
+		t.Errorf("after close: %v", err)
+	}
+}
