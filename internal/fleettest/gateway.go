@@ -69,9 +69,6 @@ func (g *Gateway) Start(cfg gateway.Config) {
 	Within(f.t, g.name+" is a member", func() bool { _, ok := fol.Live().Now().Member(g.ID); return ok })
 }
 
-// Live is the state that the gateway follows.
-func (g *Gateway) Live() *live.State { return g.live }
-
 // GatewayOn starts the gateway of a coordinator.
 func (f *Fleet) GatewayOn(c *Coordinator, cfg gateway.Config) *Gateway {
 	f.t.Helper()
