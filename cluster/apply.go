@@ -136,6 +136,8 @@ func (s *State) doPlatform(c Command) error {
 		return s.noteRefusals(c)
 	case NoteDownload:
 		return s.noteDownload(c)
+	case NoteResults:
+		return s.noteResults(c)
 	}
 	panic(fmt.Sprintf("cluster: command %T has no case in Apply", c))
 }

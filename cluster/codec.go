@@ -83,6 +83,7 @@ var kinds = map[string]kind{
 	DeleteQuarantine{}.tag():  {feature: 3, decode: decode[DeleteQuarantine]},
 	NoteRefusals{}.tag():      {feature: 3, decode: decode[NoteRefusals]},
 	NoteDownload{}.tag():      {feature: 3, decode: decode[NoteDownload]},
+	NoteResults{}.tag():       {feature: 3, decode: decode[NoteResults]},
 }
 
 // widened is a command whose fields became more.

@@ -59,9 +59,10 @@ const (
 	MaxTenantsOf = 256           // tenants that a rollout names
 	MaxGone      = 65536         // removed members that are remembered
 
-	MaxQuarantines = 65536   // devices and nodes under quarantine
-	MaxRefusals    = 64      // rows of refused calls in one note
-	MaxRetire      = 1 << 25 // seconds that a version is served after a flip before it is retired
+	MaxQuarantines     = 65536   // devices and nodes under quarantine
+	MaxRefusals        = 64      // rows of refused calls in one note
+	MaxNotedConditions = 64      // on the records of requests, in one note
+	MaxRetire          = 1 << 25 // seconds that a version is served after a flip before it is retired
 
 	MaxSlots = shard.MaxSlots // sequences at once on a replica
 

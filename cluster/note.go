@@ -1,5 +1,7 @@
 package cluster
 
+import "slices"
+
 // NoteRefusals changes nothing: it puts into the audit log which changes somebody wanted and was refused before they could be proposed,
 // summed up over a while. What comes back from Apply rejected is in the log anyway.
 type NoteRefusals struct {
@@ -23,6 +25,15 @@ type NoteDownload struct {
 	Version VersionID `json:"version"`
 }
 
+// NoteResults changes nothing: it puts into the audit log what whoever asks for it does with what was kept of requests.
+type NoteResults struct {
+	Deed    string   `json:"deed"`              // "export", "forget" or "rerun"
+	Tenant  string   `json:"tenant,omitempty"`  // whose records alone; "" = of all tenants
+	Where   []string `json:"where,omitempty"`   // conditions, as they were asked
+	Version string   `json:"version,omitempty"` // that records are asked again of
+}
+
+func (NoteResults) tag() string  { return "note_results" }
 func (NoteRefusals) tag() string { return "note_refusals" }
 func (NoteDownload) tag() string { return "note_download" }
 
@@ -36,6 +47,18 @@ func (s *State) noteRefusals(c NoteRefusals) error {
 	for _, r := range c.Refusals {
 		if r.Calls < 1 || max(len(r.By), len(r.From), len(r.Procedure), len(r.Why)) > MaxWhy {
 			return reject(ReasonInvalid, "refusals", "a row of no calls, or of words over %d bytes", MaxWhy)
+		}
+	}
+	return nil
+}
+
+func (s *State) noteResults(c NoteResults) error {
+	if c.Deed == "" || len(c.Where) > MaxNotedConditions {
+		return reject(ReasonInvalid, "results", "no deed, or more than %d conditions", MaxNotedConditions)
+	}
+	for _, w := range slices.Concat(c.Where, []string{c.Deed, c.Tenant, c.Version}) {
+		if len(w) > MaxWhy {
+			return reject(ReasonLimit, "results", "words over %d bytes", MaxWhy)
 		}
 	}
 	return nil

@@ -94,6 +94,12 @@ func (sc *scripted) platformCommand(verb, id string, a args) Command {
 			c.Refusals = append(c.Refusals, Refusals{By: fmt.Sprint("key k", i), Procedure: "p", Why: a.str("why", "no"), Calls: int64(a.num("calls", 1))})
 		}
 		return c
+	case "note_results":
+		c := NoteResults{Deed: id, Tenant: a.str("tenant", ""), Version: a.str("version", "")}
+		for i := range a.num("where", 1) {
+			c.Where = append(c.Where, strings.Repeat("w", a.num("long", 1))+fmt.Sprint(i))
+		}
+		return c
 	case "note_download":
 		return NoteDownload{sc.version(id)}
 	case "delete_document":

@@ -2,6 +2,8 @@ package results
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"regexp"
 	"slices"
@@ -59,8 +61,18 @@ type Policy struct {
 	Comment string      `json:"comment,omitempty"`
 }
 
-// ID names a policy by its pair.
-func (p Policy) ID() string { return p.Tenant + " " + p.Model }
+// maxID bounds what names a policy, in bytes.
+const maxID = 128
+
+// ID names a policy by its pair, in visible characters: tenant/model, or where that is too long, its beginning and a hash.
+func (p Policy) ID() string {
+	id := p.Tenant + "/" + p.Model
+	if len(id) <= maxID {
+		return id
+	}
+	hash := sha256.Sum256([]byte(id))
+	return id[:maxID-33] + "#" + hex.EncodeToString(hash[:16])
+}
 
 // Invalid says what is wrong with a policy, a filter or a question.
 type Invalid struct{ What, Why string }
@@ -99,9 +111,9 @@ func (p Policy) Validate() error {
 	return nil
 }
 
-// named says that a text can be a name: not empty, and without spaces.
+// named says that a text can be a name: not empty, of visible characters of ASCII, as names of tenants and models are.
 func named(s string) bool {
-	return s != "" && len(s) <= maxName && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7F })
+	return s != "" && len(s) <= maxName && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // Keeps says that records are made.
