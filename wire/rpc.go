@@ -70,12 +70,14 @@ const (
 	Propose    Procedure = "/skein.fleet.v1.Truth/Propose"
 	Settle     Procedure = "/skein.fleet.v1.Truth/Settle"
 	Enlist     Procedure = "/skein.fleet.v1.Truth/Enlist"
+	Keep       Procedure = "/skein.fleet.v1.Results/Keep"
 	Hold       Procedure = "/skein.fleet.v1.Library/Hold"
 	Lacking    Procedure = "/skein.fleet.v1.Library/Lacking"
 	Observe    Procedure = "/skein.fleet.v1.Truth/Observe"
 	AuditLines Procedure = "/skein.fleet.v1.Truth/AuditLines"
 	Generate   Procedure = "/skein.fleet.v1.Head/Generate"
 	EncodeRows Procedure = "/skein.fleet.v1.Head/Encode"
+	RunTensors Procedure = "/skein.fleet.v1.Head/RunTensors" // binary: HandleTensors
 	StageLink  Procedure = "/skein.fleet.v1.Stage/Stream"
 	Forward    Procedure = "/skein.fleet.v1.Forward/" // the operator's API, passed on to the leader
 	BlobIndex  Procedure = "/skein.fleet.v1.Blobs/Index"
@@ -92,12 +94,14 @@ var allowed = map[Procedure][]cluster.Role{
 	Propose:    {cluster.RoleCoordinator},
 	Settle:     {cluster.RoleCoordinator, cluster.RoleGateway},
 	Enlist:     {cluster.RoleGateway},
+	Keep:       {cluster.RoleCoordinator, cluster.RoleGateway},
 	Hold:       {cluster.RoleCoordinator},
 	Lacking:    {cluster.RoleCoordinator},
 	AuditLines: {cluster.RoleCoordinator},
 	Observe:    {cluster.RoleCoordinator},
 	Generate:   {cluster.RoleCoordinator, cluster.RoleGateway},
 	EncodeRows: {cluster.RoleCoordinator, cluster.RoleGateway},
+	RunTensors: {cluster.RoleCoordinator, cluster.RoleGateway},
 	StageLink:  {cluster.RoleNode},
 	Forward:    {cluster.RoleCoordinator},
 	BlobIndex:  {cluster.RoleCoordinator, cluster.RoleNode, cluster.RoleGateway},
