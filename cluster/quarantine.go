@@ -51,6 +51,14 @@ func (q Quarantine) String() string {
 	return text
 }
 
+// Noun is what a device calls what is under quarantine: itself, or its node.
+func (q Quarantine) Noun() string {
+	if q.Device != "" {
+		return "it"
+	}
+	return "its node"
+}
+
 // Quarantine finds a quarantine.
 func (s State) Quarantine(id QuarantineID) (Quarantine, bool) { return s.quarantines.Get(id) }
 

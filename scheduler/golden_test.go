@@ -48,6 +48,8 @@ func TestGolden(t *testing.T) {
 //	tenant ID WEIGHT
 //	calls NAME RATE MS [WAITING] what the gateway reports from now on: requests per second, ms each
 //	drain ID, undrain ID         the operator's wish
+//	quarantine device|node ID [DURATION]
+//	lift device|node ID
 //	kill ID, mute ID             no reports; a muted machine answers probes
 //	start ID                     as a new process that holds nothing
 //	sick DEVICE, bad DEVICE      the device fails; loads on it fail
@@ -99,6 +101,8 @@ func (r *rig) play(f []string) {
 		r.status(id, cluster.NodeDraining)
 	case "undrain":
 		r.status(id, cluster.NodeReady)
+	case "quarantine", "lift":
+		r.quarantine(quarantined(f[1], f[2]), f[0] == "lift", f[3:])
 	case "kill":
 		r.nodes[id].down = true
 	case "mute":

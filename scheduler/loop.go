@@ -141,6 +141,7 @@ func (l *Loop) step(now time.Time, in Input) Output {
 	d.absorb(in)
 	if !d.pending() {
 		d.nodes()
+		d.quarantines()
 		d.rollouts()
 		if d.settled() {
 			d.scale()

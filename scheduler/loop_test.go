@@ -19,7 +19,7 @@ func (r *rig) disturb(t *rapid.T) {
 	ids := sortedKeys(r.nodes)
 	id := ids[rapid.IntRange(0, len(ids)-1).Draw(t, "node")]
 	m := r.nodes[id]
-	switch rapid.IntRange(0, 9).Draw(t, "what") {
+	switch rapid.IntRange(0, 11).Draw(t, "what") {
 	case 0:
 		m.down = true
 	case 1:
@@ -36,6 +36,12 @@ func (r *rig) disturb(t *rapid.T) {
 	case 5:
 		if n, ok := r.state.Node(id); ok && n.Status == cluster.NodeDraining {
 			r.status(id, cluster.NodeReady)
+		}
+	case 10, 11:
+		q := []cluster.QuarantineID{{Device: m.report.Devices[0].ID}, {Node: id}}[rapid.IntRange(0, 1).Draw(t, "of")]
+		_, now := r.state.Quarantine(q)
+		if owner, ok := r.state.Owner(m.report.Devices[0].ID); now || ok && owner == id {
+			r.quarantine(q, now, [][]string{nil, {"7s"}}[rapid.IntRange(0, 1).Draw(t, "lasts")])
 		}
 	case 6:
 		m.sick[m.report.Devices[0].ID] = true

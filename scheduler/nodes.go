@@ -134,9 +134,24 @@ func (d *decision) settled() bool {
 	return s.Settled
 }
 
+// quarantines lifts those whose time is over, and says which stand.
+func (d *decision) quarantines() {
+	for q := range d.was.Quarantines() {
+		subject := q.QuarantineID.String()
+		if q.Until != 0 && d.until(time.UnixMilli(int64(q.Until))) {
+			d.do(subject, cluster.DeleteQuarantine{ID: q.QuarantineID, Was: q.Rev})
+			continue
+		}
+		d.note(subject, q.String())
+	}
+}
+
 // unusable says why nothing may be placed on a device now; "" = it may.
 func (d *decision) unusable(n cluster.Node, dev gpu.Device) string {
 	g := d.soft.Nodes[n.ID]
+	if q, ok := d.state.Quarantined(n.ID, dev.ID); ok {
+		return q.Noun() + " is " + q.String()
+	}
 	switch silent := d.silent(n.ID); {
 	case n.Status != cluster.NodeReady:
 		return "its node is " + string(n.Status)

@@ -166,6 +166,9 @@ func (d *decision) leavingWhy(r cluster.Replica) string {
 		if n, ok := d.state.Node(st.Node); ok && n.Status == cluster.NodeDraining {
 			return fmt.Sprintf("stage %d: node %s is draining", i, st.Node)
 		}
+		if q, ok := d.state.Quarantined(st.Node, st.Device); ok {
+			return fmt.Sprintf("stage %d: %s is under quarantine", i, q.QuarantineID)
+		}
 	}
 	return ""
 }

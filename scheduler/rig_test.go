@@ -147,6 +147,30 @@ func (r *rig) status(id cluster.NodeID, st cluster.NodeStatus) {
 	r.must(cluster.SetNodeStatus{ID: id, Status: st, Was: n.Rev})
 }
 
+func quarantined(noun, id string) cluster.QuarantineID {
+	if noun == "node" {
+		return cluster.QuarantineID{Node: cluster.NodeID(id)}
+	}
+	return cluster.QuarantineID{Device: gpu.DeviceID(id)}
+}
+
+func (r *rig) quarantine(id cluster.QuarantineID, lift bool, lasts []string) {
+	q, _ := r.state.Quarantine(id)
+	if lift {
+		r.must(cluster.DeleteQuarantine{ID: id, Was: q.Rev})
+		return
+	}
+	next := cluster.Quarantine{QuarantineID: id, By: "ann", Why: "sparks"}
+	if len(lasts) > 0 {
+		d, err := time.ParseDuration(lasts[0])
+		if err != nil {
+			r.tb.Fatal(err)
+		}
+		next.Until = cluster.Millis(r.now.Add(d).UnixMilli())
+	}
+	r.must(cluster.PutQuarantine{Quarantine: next, Was: q.Rev})
+}
+
 // reports lets every machine that can say what it holds, after it made that what it was told to.
 func (r *rig) reports() []cluster.Report {
 	var list []cluster.Report
@@ -264,6 +288,8 @@ func describe(before cluster.State, c cluster.Command) string {
 		return fmt.Sprintf("scale %s to %d: %s", c.Version, c.Replicas, c.Why)
 	case cluster.RemoveReplica:
 		return fmt.Sprintf("remove %s epoch %d", c.ID, c.Epoch)
+	case cluster.DeleteQuarantine:
+		return fmt.Sprintf("lift the quarantine of %s", c.ID)
 	}
 	return fmt.Sprintf("%+v", c)
 }

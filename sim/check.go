@@ -57,7 +57,7 @@ func (w *World) committed(before, after cluster.State, e entry, errs []error) {
 			switch c := c.(type) {
 			case cluster.PlaceReplica:
 				w.facts.places++
-				w.checkPlace(before, c)
+				w.checkPlace(before, after, c)
 			case cluster.SetScale:
 				w.checkScale(before, c)
 			case cluster.MarkReplica:
@@ -95,14 +95,19 @@ func (w *World) checkMemory(s cluster.State) {
 	}
 }
 
-// checkPlace: nothing is placed on a node that does not take work.
-func (w *World) checkPlace(before cluster.State, c cluster.PlaceReplica) {
+// checkPlace: nothing is placed on a node that does not take work, or on what is under quarantine before and after the entry.
+func (w *World) checkPlace(before, after cluster.State, c cluster.PlaceReplica) {
 	for _, st := range c.Replica.Stages {
 		if n := w.node(st.Node); n == nil {
 			w.fail("%s is placed on node %s, which never was", c.Replica.ReplicaID, st.Node)
 		}
 		if n, ok := before.Node(st.Node); ok && n.Status == cluster.NodeDraining {
 			w.fail("%s is placed on node %s, which drains", c.Replica.ReplicaID, st.Node)
+		}
+		for q := range before.Quarantines() {
+			if still, ok := after.Quarantine(q.QuarantineID); ok && still == q && (q.Device == st.Device || q.Node == st.Node) {
+				w.fail("%s is placed on device %s of node %s, and %s is under quarantine", c.Replica.ReplicaID, st.Device, st.Node, q.QuarantineID)
+			}
 		}
 	}
 }
@@ -226,6 +231,11 @@ func (w *World) unrest() string {
 			return fmt.Sprintf("node %s is %q, and gone for good: %t", n.id, got.Status, n.gone)
 		}
 	}
+	for q := range s.Quarantines() {
+		if q.Until != 0 {
+			return q.QuarantineID.String() + " is under quarantine for a while"
+		}
+	}
 	for r := range s.Replicas() {
 		if _, ok := s.Deployment(r.Version); !ok || r.Status == cluster.Stopping {
 			return fmt.Sprintf("%s is %s", r.ReplicaID, r.Status)
@@ -247,7 +257,11 @@ func (w *World) unserved(s cluster.State, d cluster.Deployment) string {
 		if s.Routable(r) {
 			ready++
 		}
-		if slices.ContainsFunc(r.Stages, func(st cluster.StagePlace) bool { n, _ := s.Node(st.Node); return n.Status == cluster.NodeDraining }) {
+		if slices.ContainsFunc(r.Stages, func(st cluster.StagePlace) bool {
+			n, _ := s.Node(st.Node)
+			_, barred := s.Quarantined(st.Node, st.Device)
+			return barred || n.Status == cluster.NodeDraining
+		}) {
 			leaving++
 		}
 	}
@@ -257,7 +271,7 @@ func (w *World) unserved(s cluster.State, d cluster.Deployment) string {
 	case kept > ready:
 		return fmt.Sprintf("%s has %d replicas, and %d of them are not ready", d.Version, kept, kept-ready)
 	case (ready < d.Wanted() || leaving > 0) && w.fits(s, d):
-		return fmt.Sprintf("%s has %d of %d replicas ready, %d on draining nodes, and there is room for another", d.Version, ready, d.Wanted(), leaving)
+		return fmt.Sprintf("%s has %d of %d replicas ready, %d on draining nodes or under quarantine, and there is room for another", d.Version, ready, d.Wanted(), leaving)
 	}
 	if ready == 0 {
 		return ""
@@ -289,7 +303,7 @@ func (w *World) fits(s cluster.State, d cluster.Deployment) bool {
 			continue
 		}
 		for _, k := range n.sortedWorkers() {
-			if !k.sick && !k.badLoads {
+			if _, barred := s.Quarantined(n.id, k.device.ID); !k.sick && !k.badLoads && !barred {
 				p.Devices = append(p.Devices, placement.Device{ID: k.device.ID, Node: n.id, Kind: k.device.Kind, Capacity: k.device.Memory, Free: ledger.Free(k.device.ID)})
 			}
 		}
@@ -326,6 +340,10 @@ func (w *World) describe(before cluster.State, c cluster.Command) string {
 		return fmt.Sprintf("%s is to have %d replicas", c.Deployment.Version, c.Deployment.Replicas)
 	case cluster.SetScale:
 		return fmt.Sprintf("%s scales to %d: %s", c.Version, c.Replicas, c.Why)
+	case cluster.PutQuarantine:
+		return fmt.Sprintf("%s is under quarantine", c.Quarantine.QuarantineID)
+	case cluster.DeleteQuarantine:
+		return fmt.Sprintf("%s is under quarantine no more", c.ID)
 	case cluster.DeleteDeployment:
 		return fmt.Sprintf("%s is to be served no more", c.Version)
 	}

@@ -70,6 +70,9 @@ func (c *coordinator) step(in scheduler.Input) {
 	if w.Plant.IgnoreDrain {
 		in.State = undrained(in.State)
 	}
+	if w.Plant.IgnoreBars {
+		in.State = unbarred(in.State)
+	}
 	out := c.loop.Step(w.now.Add(c.skew), in)
 	life := c.life
 	if len(out.Txns) > 0 {
@@ -196,6 +199,17 @@ func undrained(s cluster.State) cluster.State {
 			}}}})
 			s = next
 		}
+	}
+	return s
+}
+
+// unbarred is a state without the quarantines that somebody has to lift: a planted bug.
+func unbarred(s cluster.State) cluster.State {
+	for q := range s.Quarantines() {
+		if q.Until != 0 {
+			continue
+		}
+		s, _ = cluster.Apply(s, s.Index()+1, cluster.Envelope{V: 1, Txns: []cluster.Txn{{Do: []cluster.Command{cluster.DeleteQuarantine{ID: q.QuarantineID, Was: q.Rev}}}}})
 	}
 	return s
 }

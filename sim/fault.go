@@ -44,7 +44,7 @@ func Random(c Config) *World {
 // fault lets one random thing go wrong, or one operator change a mind. What lasts ends by itself after a while, or when the world is healed.
 func (w *World) fault() {
 	lasts := w.between(500*time.Millisecond, 12*time.Second)
-	switch w.rng.IntN(17) {
+	switch w.rng.IntN(18) {
 	case 0, 1:
 		n := w.anyNode()
 		w.trace("fault: %s dies", n.id)
@@ -108,6 +108,8 @@ func (w *World) fault() {
 		}
 	case 14:
 		w.change()
+	case 17:
+		w.distrust(lasts)
 	case 16: // a gateway does not hear of what follows a node's death
 		n, g := w.anyNode(), w.gateways[0]
 		w.trace("fault: %s is cut off from the coordinators, and %s dies", g.id, n.id)
@@ -160,6 +162,23 @@ func (w *World) isolate(lasts time.Duration) {
 	w.trace("fault: %v are cut off from %d others (one way: %t)", group, len(from), oneWay)
 	w.partition(group, from, oneWay)
 	w.ends(lasts, "network whole", func() { w.net.cut = newNetwork().cut })
+}
+
+// distrust puts a device or a node under quarantine, for a while, until it is lifted, or for good.
+func (w *World) distrust(lasts time.Duration) {
+	n := w.anyNode()
+	id := cluster.QuarantineID{Node: n.id}
+	if w.chance(60) {
+		id = cluster.QuarantineID{Device: n.devices[w.rng.IntN(len(n.devices))].ID}
+	}
+	if w.chance(40) {
+		w.Quarantine(id, lasts)
+		return
+	}
+	w.Quarantine(id, 0)
+	if w.chance(60) {
+		w.ends(lasts, "quarantine lifted", func() { w.Lift(id) })
+	}
 }
 
 // change is an operator's change of mind.

@@ -123,6 +123,29 @@ func (w *World) Unserve(model string) {
 	})
 }
 
+// Quarantine keeps new work off a device or a node, for a while by the true time; 0 = until it is lifted.
+func (w *World) Quarantine(id cluster.QuarantineID, lasts time.Duration) {
+	w.submit(id.String()+" to be under quarantine", func(s cluster.State) []cluster.Command {
+		old, _ := s.Quarantine(id)
+		q := cluster.Quarantine{QuarantineID: id, By: "operator"}
+		if lasts > 0 {
+			q.Until = cluster.Millis(w.now.Add(lasts).UnixMilli())
+		}
+		return []cluster.Command{cluster.PutQuarantine{Quarantine: q, Was: old.Rev}}
+	})
+}
+
+// Lift ends a quarantine.
+func (w *World) Lift(id cluster.QuarantineID) {
+	w.submit("quarantine of "+id.String()+" to end", func(s cluster.State) []cluster.Command {
+		q, ok := s.Quarantine(id)
+		if !ok {
+			return nil
+		}
+		return []cluster.Command{cluster.DeleteQuarantine{ID: id, Was: q.Rev}}
+	})
+}
+
 // Drain wishes a node to be empty, or ends that wish.
 func (w *World) Drain(id cluster.NodeID, drain bool) {
 	from, to := cluster.NodeReady, cluster.NodeDraining

@@ -51,6 +51,7 @@ func (e *ScriptError) Unwrap() error { return e.Err }
 //	assert moves NAME N                changes of the number of replicas, at most
 //	assert wanted NAME LEAST MOST      replicas
 //	drain NODE, undrain NODE
+//	quarantine NODE|DEVICE [DURATION], lift NODE|DEVICE
 //	kill ID, start ID                  a node or a coordinator (c1, c2, c3); "leader" is the coordinator that leads
 //	partition ID…                      cuts them off from all others
 //	heal                               ends every fault
@@ -144,6 +145,8 @@ func (p *player) play(f []string) error {
 			return err
 		}
 		w.Drain(n.id, f[0] == "drain")
+	case "quarantine", "lift":
+		return p.quarantine(f[0] == "lift", arg(1), arg(2))
 	case "kill", "start":
 		return p.life(arg(1), f[0] == "start")
 	case "partition":
@@ -311,6 +314,22 @@ func (p *player) find(id string) (*node, error) {
 		return n, nil
 	}
 	return nil, fmt.Errorf("no node %q", id)
+}
+
+func (p *player) quarantine(lift bool, name, lasts string) error {
+	id := cluster.QuarantineID{Device: gpu.DeviceID(name)}
+	if n := p.w.node(cluster.NodeID(name)); n != nil {
+		id = cluster.QuarantineID{Node: n.id}
+	}
+	if lift {
+		p.w.Lift(id)
+		return nil
+	}
+	d, err := time.ParseDuration(cmp.Or(lasts, "0s"))
+	if err == nil {
+		p.w.Quarantine(id, d)
+	}
+	return err
 }
 
 func (p *player) coordinator(id string) *coordinator {

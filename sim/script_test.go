@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"bytes"
 	"errors"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -23,6 +25,17 @@ func TestScripts(t *testing.T) {
 }
 
 // TestScriptRefuses: a script that is wrong, or whose assertions do not hold, says on which line.
+// A scheduler that knows of no quarantine empties nothing, and the story of one shows it.
+func TestQuarantineTeeth(t *testing.T) {
+	text, err := os.ReadFile("testdata/quarantine.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Script(Config{Seed: 1, Plant: Plant{IgnoreBars: true}}, bytes.NewReader(text)); err == nil || !strings.Contains(err.Error(), "assert empty n1") {
+		t.Errorf("the bug is not found: %v", err)
+	}
+}
+
 func TestScriptRefuses(t *testing.T) {
 	for _, c := range []struct{ script, why string }{
 		{"fly n1", "line 1"},

@@ -35,6 +35,7 @@ type Plant struct {
 	AnyEpoch     bool // workers serve requests of any epoch
 	ForgetUnload bool // unloading a stage does not free its memory
 	IgnoreDrain  bool // the scheduler takes draining nodes for ready ones
+	IgnoreBars   bool // the scheduler knows of no quarantine that somebody has to lift
 	EarlyReady   bool // nodes report stages ready while they load
 	SkipEntry    bool // one coordinator loses an entry of the log
 	AlwaysAlive  bool // probes find every node alive

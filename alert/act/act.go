@@ -2,8 +2,8 @@
 package act
 
 import (
+	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/skein-project/skein/alert"
 	"github.com/skein-project/skein/cluster"
@@ -74,42 +74,24 @@ func scale(s cluster.State, subject series.Labels, by int) ([]cluster.Command, e
 	return []cluster.Command{cluster.PutDeployment{Deployment: d, Was: was}}, nil
 }
 
-// quarantine takes a node or a device out of use: a node drains, a device is avoided by every deployment that has stages on it.
-func quarantine(s cluster.State, a alert.Act) (out []cluster.Command, err error) {
-	why := "quarantined by alert " + a.Rule
+// quarantine takes a node or a device out of use until somebody lifts that.
+func quarantine(s cluster.State, a alert.Act) ([]cluster.Command, error) {
+	var id cluster.QuarantineID
 	if name := a.Subject.Get("node"); name != "" {
 		n, ok := node(s, name)
 		if !ok {
 			return nil, fmt.Errorf("act: the node %.64q does not exist", name)
 		}
-		if n.Status != cluster.NodeReady {
-			return nil, fmt.Errorf("act: the node %s is %s already", n.Name, n.Status)
-		}
-		return []cluster.Command{cluster.SetNodeStatus{ID: n.ID, Status: cluster.NodeDraining, Why: why, Was: n.Rev}}, nil
+		id.Node = n.ID
+	} else if id.Device = gpu.DeviceID(a.Subject.Get("UUID")); id.Device == "" {
+		return nil, errors.New("act: the subject names no device and no node")
+	} else if _, ok := s.Owner(id.Device); !ok {
+		return nil, fmt.Errorf("act: the device %.128q does not exist", id.Device)
 	}
-	id := gpu.DeviceID(a.Subject.Get("UUID"))
-	owner, ok := s.Owner(id)
-	if !ok {
-		return nil, fmt.Errorf("act: the device %.128q does not exist", id)
+	if _, ok := s.Quarantine(id); ok {
+		return nil, fmt.Errorf("act: %s is under quarantine already", id)
 	}
-	used := map[cluster.VersionID]bool{}
-	for r := range s.ReplicasOn(owner) {
-		for _, at := range r.Stages {
-			used[r.Version] = used[r.Version] || at.Device == id
-		}
-	}
-	for d := range s.Deployments() {
-		if !used[d.Version] || slices.Contains(d.Avoid, id) || slices.ContainsFunc(d.Pins, func(p cluster.Pin) bool { return p.Device == id }) {
-			continue
-		}
-		was := d.Rev
-		d.Avoid = append(slices.Clone(d.Avoid), id)
-		out = append(out, cluster.PutDeployment{Deployment: d, Was: was})
-	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("act: no deployment has stages on device %s that may go elsewhere", id)
-	}
-	return out, nil
+	return []cluster.Command{cluster.PutQuarantine{Quarantine: cluster.Quarantine{QuarantineID: id, By: "alert " + a.Rule, Why: a.Subject.String()}}}, nil
 }
 
 // node finds a node by id or name.

@@ -77,12 +77,14 @@ func TestCommands(t *testing.T) {
 		{"more replicas", s, alert.Scale, series.Of("version", "m@1"), "wanted 3"},
 		{"a higher floor", elastic, alert.Scale, series.Of("version", "m@1"), "wanted 2"},
 		{"not deployed", s, alert.Scale, series.Of("version", "m@2"), "error: act: m@2 is not deployed"},
-		{"a node drains", s, alert.Quarantine, series.Of("node", "zero"), "node draining quarantined by alert r"},
+		{"a node", s, alert.Quarantine, series.Of("node", "zero"), `[node n0 under quarantine by alert r: {node="zero"}]`},
 		{"an unknown node", s, alert.Quarantine, series.Of("node", "one"), `error: act: the node "one" does not exist`},
-		{"a lost node", apply(t, s, cluster.SetNodeStatus{ID: "n0", Status: cluster.NodeLost, Was: n.Rev}), alert.Quarantine, series.Of("node", "zero"), "error: act: the node zero is lost already"},
-		{"a device is avoided", s, alert.Quarantine, series.Of("Hostname", "zero", "UUID", "d0"), "avoid [d0]"},
-		{"a device without stages", s, alert.Quarantine, series.Of("Hostname", "zero", "UUID", "d1"), "error: act: no deployment has stages on device d1 that may go elsewhere"},
-		{"a pinned device", apply(t, s, cluster.PutDeployment{Deployment: pinned, Was: d.Rev}), alert.Quarantine, series.Of("Hostname", "zero", "UUID", "d0"), "error: act: no deployment has stages on device d0 that may go elsewhere"},
+		{"a lost node", apply(t, s, cluster.SetNodeStatus{ID: "n0", Status: cluster.NodeLost, Was: n.Rev}), alert.Quarantine, series.Of("node", "zero"), `[node n0 under quarantine by alert r: {node="zero"}]`},
+		{"a device", s, alert.Quarantine, series.Of("Hostname", "zero", "UUID", "d0"), `[device d0 under quarantine by alert r: {Hostname="zero",UUID="d0"}]`},
+		{"a device without stages", s, alert.Quarantine, series.Of("Hostname", "zero", "UUID", "d1"), "[device d1 under"},
+		{"a pinned device", apply(t, s, cluster.PutDeployment{Deployment: pinned, Was: d.Rev}), alert.Quarantine, series.Of("Hostname", "zero", "UUID", "d0"), "[device d0 under"},
+		{"again", apply(t, s, cluster.PutQuarantine{Quarantine: cluster.Quarantine{QuarantineID: cluster.QuarantineID{Device: "d0"}}}), alert.Quarantine, series.Of("UUID", "d0"), "error: act: device d0 is under quarantine already"},
+		{"of nothing", s, alert.Quarantine, series.Of("version", "m@1"), "error: act: the subject names no device and no node"},
 		{"an unknown device", s, alert.Quarantine, series.Of("Hostname", "zero", "UUID", "d9"), `error: act: the device "d9" does not exist`},
 		{"an unknown action", s, "explode", nil, `error: act: unknown action "explode"`},
 	} {
@@ -103,6 +105,9 @@ func TestCommands(t *testing.T) {
 func after(s cluster.State) string {
 	a, _ := s.Alias("m")
 	d, _ := s.Deployment(v(1))
-	n, _ := s.Node("n0")
-	return fmt.Sprintf("alias %s rollout %v wanted %d avoid %v node %s %s", a.Target, a.Rollout, d.Wanted(), d.Avoid, n.Status, n.Why)
+	var barred []string
+	for q := range s.Quarantines() {
+		barred = append(barred, q.QuarantineID.String()+" "+q.String())
+	}
+	return fmt.Sprintf("alias %s rollout %v wanted %d %s", a.Target, a.Rollout, d.Wanted(), barred)
 }
