@@ -1,0 +1,144 @@
+package savedmodel
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/convert/onnxgraph"
+	"github.com/skein-project/skein/engine"
+	"github.com/skein-project/skein/engine/ort"
+	"github.com/skein-project/skein/model"
+	"github.com/skein-project/skein/tensor"
+)
+
+// tolerance is how far an answer may be from TensorFlow's, as a share of the largest number of the output.
+const tolerance = 1e-4
+
+var runtime = sync.OnceValues(func() (*ort.Runtime, error) {
+	path := os.Getenv(ort.Variable)
+	if path == "" {
+		return nil, nil
+	}
+	return ort.Open(path)
+})
+
+// loaded loads the graph of a model whose files lie in a folder.
+func loaded(t testing.TB, dir string, files map[string][]byte, m *Model) *engine.Graph {
+	t.Helper()
+	rt, err := runtime()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rt == nil {
+		t.Skipf("%s is unset: no runtime to compare with", ort.Variable)
+	}
+	encoded, err := onnxgraph.Encode(m.Graph)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := map[blob.Digest]string{}
+	for name, b := range files {
+		at[blob.Of(b).Digest()] = filepath.Join(dir, filepath.FromSlash(name))
+	}
+	manifest := &model.Manifest{Config: model.Config{Arch: model.Graph, Layers: 1}, Graph: m.Graph.Signature(), Tensors: m.Graph.Weights()}
+	g, err := engine.LoadGraph(rt, engine.GraphSpec{Manifest: manifest}, encoded, func(d blob.Digest) (string, error) {
+		return filepath.Abs(at[d])
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+// Every signature of every fixture answers as TensorFlow did.
+func TestParity(t *testing.T) {
+	for _, dir := range fixtures(t) {
+		if filepath.Base(dir) == "refused" {
+			continue
+		}
+		files := folder(t, dir)
+		for i, c := range golden(t, files).Cases {
+			t.Run(fmt.Sprintf("%s/%s/%d", filepath.Base(dir), c.Signature, i), func(t *testing.T) {
+				m, err := Read(sources(files), c.Signature)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var in []tensor.Tensor
+				for _, name := range slices.Sorted(maps.Keys(c.Inputs)) {
+					in = append(in, c.Inputs[name].tensor(t, name))
+				}
+				out, err := loaded(t, dir, files, m).Run(in, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(out) != len(c.Outputs) {
+					t.Errorf("%d outputs, want %d", len(out), len(c.Outputs))
+				}
+				for _, got := range out {
+					near(t, got, c.Outputs[got.Name].tensor(t, got.Name), m)
+				}
+			})
+		}
+	}
+}
+
+// near compares an output with the golden one, and both with what the signature says.
+func near(t *testing.T, got, want tensor.Tensor, m *Model) {
+	t.Helper()
+	if got.DType != want.DType || !slices.Equal(got.Shape, want.Shape) {
+		t.Errorf("%s is %s %v, want %s %v", got.Name, got.DType, got.Shape, want.DType, want.Shape)
+		return
+	}
+	p, _ := m.Graph.Signature().Output(got.Name)
+	if len(p.Shape) != len(want.Shape) || !fits(p.Shape, want.Shape) {
+		t.Errorf("%s is declared as %v and is %v", got.Name, p.Shape, want.Shape)
+	}
+	a, b := reals(t, got), reals(t, want)
+	largest := 1.0
+	for _, x := range b {
+		largest = max(largest, math.Abs(x))
+	}
+	for i := range a {
+		if d := math.Abs(a[i] - b[i]); d > tolerance*largest || math.IsNaN(a[i]) != math.IsNaN(b[i]) {
+			t.Errorf("%s[%d] = %v, want %v", got.Name, i, a[i], b[i])
+			return
+		}
+	}
+}
+
+// reals are a tensor's elements.
+func reals(t *testing.T, x tensor.Tensor) []float64 {
+	t.Helper()
+	var out []float64
+	size := int(x.DType.Size())
+	for b := x.Data; len(b) > 0; b = b[size:] {
+		switch x.DType {
+		case model.F32:
+			out = append(out, float64(math.Float32frombits(binary.LittleEndian.Uint32(b))))
+		case model.F64:
+			out = append(out, math.Float64frombits(binary.LittleEndian.Uint64(b)))
+		case model.I32:
+			out = append(out, float64(int32(binary.LittleEndian.Uint32(b))))
+		case model.I64:
+			out = append(out, float64(int64(binary.LittleEndian.Uint64(b))))
+		case model.Bool:
+			out = append(out, float64(b[0]))
+		default:
+			t.Fatalf("type %s", x.DType)
+		}
+	}
+	return out
+}

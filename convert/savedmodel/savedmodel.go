@@ -1,0 +1,127 @@
+// Package savedmodel reads TensorFlow's SavedModels, of TensorFlow 1 and 2, and gives the ONNX graph of one of their signatures.
+//
+// A SavedModel is a program: a graph of operations, functions that it calls, and the values of its variables. Read follows a signature's
+// outputs back to its inputs, puts the functions that are called in place of their calls, and maps each operation that is met to
+// operations of ONNX; one that has no mapping is refused by its name, and nothing is ever executed. Weights are not copied: they become
+// ranges of the uploaded files. Formats: saved_model.proto, meta_graph.proto, graph.proto, function.proto of tensorflow/core.
+package savedmodel
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/skein-project/skein/convert/onnxgraph"
+	"github.com/skein-project/skein/convert/tfbundle"
+)
+
+// File is the name of the file in which a folder has its graphs.
+const File = "saved_model.pb"
+
+// bundle is the name of the files of variables, without their ends.
+const bundle = "variables/variables"
+
+// Limits of a SavedModel.
+const (
+	MaxFile       = 1<<31 - 1           // bytes of saved_model.pb, the most that protobuf allows
+	MaxNodes      = onnxgraph.MaxNodes  // nodes of the graph and its functions, and of what is reached with all calls in place
+	MaxDepth      = 64                  // calls of functions within each other
+	MaxName       = onnxgraph.MaxName   // bytes
+	MaxEdges      = onnxgraph.MaxEdges  // inputs or outputs of a node
+	maxAttrs      = onnxgraph.MaxAttrs  // attributes of a node
+	maxList       = 1 << 12             // elements of an attribute
+	maxText       = 1 << 16             // bytes of an attribute
+	maxFields     = 1 << 25             // protobuf fields that are looked at
+	maxKept       = 256 << 20           // bytes of names, texts and small tensors
+	maxGraphs     = 64                  // graphs of a file, tags of a graph
+	maxSignatures = 1 << 10             // signatures of a graph
+	maxInline     = onnxgraph.MaxInline // bytes: constants below this are copied into the graph
+	maxUnpacked   = onnxgraph.MaxUnpacked
+)
+
+// Refused says what of a SavedModel cannot be used, and why. Other errors are failures to read.
+type Refused struct {
+	File string // "" = saved_model.pb
+	What string // `node "a/b" (While)`, "signatures"; "" where the file as a whole is meant
+	Why  string
+}
+
+// Error implements error.
+func (e Refused) Error() string {
+	file := e.File
+	if file == "" {
+		file = File
+	}
+	if e.What == "" {
+		return "savedmodel: " + file + ": " + e.Why
+	}
+	return "savedmodel: " + file + ": " + e.What + ": " + e.Why
+}
+
+// Model is what is made of one signature.
+type Model struct {
+	Graph     *onnxgraph.Graph // checked
+	Signature string           // its key
+	Version   string           // of TensorFlow, as the file says
+	Assets    []string         // names of files below "assets/" that the graph names and the folder has, sorted
+}
+
+// Read reads the SavedModel whose files are given by their names in the folder, and maps the signature of the given key; "" =
+// serving_default, or the only one there is. It reads the bytes of the variables that the signature uses once, to compare their checksums.
+// Errors are of type Refused, tfbundle.Invalid or onnxgraph.Refused, wrap tfbundle.ErrChecksum, or are failures to read.
+func Read(files map[string]onnxgraph.Source, key string) (*Model, error) {
+	src, ok := files[File]
+	if !ok {
+		return nil, Refused{Why: "is missing"}
+	}
+	if src.Size > MaxFile {
+		return nil, Refused{Why: fmt.Sprintf("%d bytes are more than %d", src.Size, MaxFile)}
+	}
+	s := &scanner{src: src}
+	meta, err := readSavedModel(s)
+	if err != nil {
+		return nil, err
+	}
+	if err := meta.graph.forbidden(); err != nil {
+		return nil, err
+	}
+	m := &Model{Version: meta.version}
+	if m.Assets, err = assets(files, meta.assets); err != nil {
+		return nil, err
+	}
+	var sig signature
+	if m.Signature, sig, err = meta.chosen(key); err != nil {
+		return nil, err
+	}
+	vars := &variables{meta: meta}
+	if _, ok := files[bundle+".index"]; ok {
+		if vars.bundle, err = tfbundle.Read(files, bundle); err != nil {
+			return nil, err
+		}
+	}
+	m.Graph, err = build(s, meta, sig, vars)
+	if err == nil {
+		err = onnxgraph.Check(m.Graph)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// assets checks that the files that a graph names lie in the folder assets, and lists them.
+func assets(files map[string]onnxgraph.Source, names []string) ([]string, error) {
+	var found []string
+	for _, name := range names {
+		what := fmt.Sprintf("asset %.120q", name)
+		if name == "" || path.IsAbs(name) || path.Clean(name) != name || name == ".." || strings.HasPrefix(name, "../") || strings.ContainsAny(name, "\\:\x00") {
+			return nil, Refused{What: what, Why: "is not in the folder assets"}
+		}
+		if _, ok := files["assets/"+name]; ok {
+			found = append(found, name)
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found), nil
+}
