@@ -60,6 +60,8 @@ func (w *worker) encode(ctx context.Context, r *wire.EncodeRequest) (*wire.Encod
 // checkWant refuses what the model has no outputs for.
 func checkWant(w wire.EncodeWant, m *model.Manifest) error {
 	switch {
+	case m.Config.Arch == model.Graph && m.Graph.Text == nil:
+		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: "the model takes tensors, not tokens"}
 	case w.Top < 0 || w.Top > model.MaxTopLogprobs:
 		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%d tokens for each mask, at most %d", w.Top, model.MaxTopLogprobs)}
 	case w.Pooling != "" && w.Pooling != model.PoolCLS && w.Pooling != model.PoolMean && w.Pooling != model.PoolLast:
@@ -94,12 +96,11 @@ func checkRow(row wire.EncodeRow, want wire.EncodeWant, m *model.Manifest, conte
 
 // encodeRow runs a row through stage 0 and waits for the chain's answer.
 func (h *head) encodeRow(ctx, duty context.Context, row wire.EncodeRow, want wire.EncodeWant, span telemetry.Span) (e wire.EncodedRow, spent int64, err error) {
-	select {
-	case h.encode <- struct{}{}:
-		defer func() { <-h.encode }()
-	case <-ctx.Done():
-		return e, 0, ctx.Err()
+	release, err := h.seat(ctx)
+	if err != nil {
+		return e, 0, err
 	}
+	defer release()
 	m := message{Kind: kindEncode, Replica: h.id, Epoch: h.epoch, Stage: 1, Group: encodeGroup, Count: len(row.IDs), Want: want, Masks: row.Masks}
 	if span.On() {
 		m.Trace = []string{span.Traceparent()}
@@ -134,6 +135,16 @@ func (h *head) encodeRow(ctx, duty context.Context, row wire.EncodeRow, want wir
 	return m.row(), m.Spent, nil
 }
 
+// seat waits until fewer than maxEncodes rows are at work.
+func (h *head) seat(ctx context.Context) (release func(), err error) {
+	select {
+	case h.encode <- struct{}{}:
+		return func() { <-h.encode }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // first runs stage 0; the frame is nil if that was all.
 func (h *head) first(m *message, row wire.EncodeRow) (frame wire.Frame, err error) {
 	pos, types := make([]int32, len(row.IDs)), row.Types
@@ -147,10 +158,11 @@ func (h *head) first(m *message, row wire.EncodeRow) (frame wire.Frame, err erro
 	defer func() { endSpans(spans, err) }()
 	h.w.device.step(stepEncode, 1, func() {
 		began := time.Now()
-		if err = h.stage.Embed(row.IDs, pos, types); err != nil {
-			return
+		if h.stage.graph != nil {
+			err = h.stage.encodeText(m, row)
+		} else if err = h.stage.Embed(row.IDs, pos, types); err == nil {
+			err = h.stage.encodeRow(m, h.stages == 1)
 		}
-		err = h.stage.encodeRow(m, h.stages == 1)
 		m.Spent = time.Since(began).Microseconds()
 		if err == nil && h.stages > 1 {
 			frame, err = m.encode(nil)

@@ -76,12 +76,24 @@ func (s *loaded) encodeRow(m *message, last bool) error {
 		m.payload = e.Hidden
 		return nil
 	}
+	return s.answer(m, e)
+}
+
+// answer makes a message the answer to its row.
+func (s *loaded) answer(m *message, e engine.Encoded) (err error) {
 	if m.Fills, err = s.fill(e.Masks, m.Want.Top); err != nil {
 		return err
 	}
 	var vector []float32
 	if how, normalize := m.Want.How(s.manifest); how != "" {
-		vector = engine.Pool(e.Hidden, s.manifest.Config.Hidden, how, normalize)
+		states := e.Hidden
+		if s.graph != nil && len(states) == 0 {
+			states = e.Pooled // the graph pools itself
+		}
+		if len(states) == 0 || s.manifest.Config.Hidden < 1 {
+			return fmt.Errorf("%w: the model has no vectors of tokens", engine.ErrStep)
+		}
+		vector = engine.Pool(states, s.manifest.Config.Hidden, how, normalize)
 	}
 	m.Kind, m.payload, m.Masks = kindEncoded, nil, nil
 	for i, part := range []struct {

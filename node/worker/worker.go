@@ -20,6 +20,7 @@ import (
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/engine"
 	"github.com/skein-project/skein/engine/ort"
+	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/model"
 	"github.com/skein-project/skein/shard"
 	"github.com/skein-project/skein/telemetry"
@@ -76,6 +77,7 @@ type worker struct {
 // loaded is a stage in memory.
 type loaded struct {
 	*engine.Stage
+	graph    *engine.Graph // of family model.Graph, which has no Stage
 	manifest *model.Manifest
 	blocks   string // for people
 	serving  shard.Serving
@@ -120,6 +122,7 @@ func start(ctx context.Context, s Setup, device *device, pipe *Pipe, tracer *tel
 	mux := wire.NewMux()
 	wire.HandleStream(mux, wire.Generate, w.generate)
 	wire.Handle(mux, wire.EncodeRows, w.encode)
+	wire.HandleTensors(mux, w.tensors)
 	wire.HandleFrames(mux, w.stream)
 	w.running.Go(func() {
 		if err := w.listener.Serve(ctx, mux); err != nil {
@@ -183,24 +186,42 @@ func (w *worker) loadStage(l Load, n *agent.Loaded) error {
 	}
 	spec := engine.StageSpec{Manifest: m, Span: key.Span, Serving: key.Serving, Backend: backend, Threads: w.setup.Device.Cores}
 	files := func(d blob.Digest) (string, error) { return filepath.Join(w.setup.Blobs, d.String()), nil }
-	var s *engine.Stage
+	s := &loaded{manifest: m, blocks: key.Span.String(), serving: key.Serving, owner: make(chan struct{}, 1)}
 	w.device.do(func() {
-		if s, err = engine.Load(w.runtime, spec, files); err == nil {
-			err = warm(s, m)
+		if m.Config.Arch == model.Graph {
+			s.graph, err = w.loadGraph(m, backend)
+		} else if s.Stage, err = engine.Load(w.runtime, spec, files); err == nil {
+			err = warm(s.Stage, m)
 		}
 		if err == nil {
-			n.Used = s.Used()
-		} else if s != nil {
-			s.Close()
+			n.Used = s.used()
+		} else if s.Stage != nil {
+			s.Stage.Close()
 		}
 	})
 	if err != nil {
 		return err
 	}
 	w.mu.Lock()
-	w.stages[l.Slot] = &loaded{Stage: s, manifest: m, blocks: key.Span.String(), serving: key.Serving, owner: make(chan struct{}, 1)}
+	w.stages[l.Slot] = s
 	w.mu.Unlock()
 	return nil
+}
+
+// used is the memory that the stage or the graph holds now.
+func (s *loaded) used() gpu.Bytes {
+	if s.graph != nil {
+		return s.graph.Used()
+	}
+	return s.Used()
+}
+
+// free gives the memory of the stage or the graph back.
+func (s *loaded) free() error {
+	if s.graph != nil {
+		return s.graph.Close()
+	}
+	return s.Close()
 }
 
 // warm runs one small step, so that the first request does not pay for what the runtime does once.
@@ -221,7 +242,7 @@ func (w *worker) unload(slot agent.Slot) {
 	w.mu.Unlock()
 	if s != nil {
 		w.device.do(func() {
-			if err := s.Close(); err != nil {
+			if err := s.free(); err != nil {
 				w.log.Warn("unload", "span", slot.Key.Span, "err", err)
 			}
 		})
