@@ -95,7 +95,12 @@ func Folder(files map[string]Source) (*Made, error) {
 func (r *reading) reader(names []string) ([]func() error, error) {
 	_, whole := r.files[wholeName]
 	_, index := r.files[indexName]
-	if !whole && !index && slices.ContainsFunc(names, isONNX) {
+	_, saved := r.files[savedName]
+	switch {
+	case whole || index:
+	case saved:
+		return []func() error{r.saved}, nil
+	case slices.ContainsFunc(names, isONNX):
 		graph, err := oneONNX(names)
 		return []func() error{func() error { return r.onnx(graph) }}, err
 	}
