@@ -29,6 +29,8 @@ const (
 	pathChat        = "/v1/chat/completions"
 	pathCompletions = "/v1/completions"
 	pathEmbeddings  = "/v1/embeddings"
+	pathRerank      = "/v1/rerank"
+	pathRerank2     = "/v2/rerank" // where clients of Cohere's second version ask
 	pathModels      = "/v1/models"
 	pathModel       = "/v1/models/{model}"
 	pathMetrics     = "/metrics"

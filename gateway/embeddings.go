@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
+	"slices"
 
+	"github.com/skein-project/skein/model"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -17,6 +19,11 @@ type embeddingRequest struct {
 	Encoding   string          `json:"encoding_format"`
 	Dimensions *int            `json:"dimensions"`
 	User       string          `json:"user"`
+
+	// Beside the API of OpenAI: how the vector of a text is made of those of its tokens, and whether it has length 1. Default: as the model
+	// declares.
+	Pooling   model.Pooling `json:"pooling"`
+	Normalize *bool         `json:"normalize"`
 }
 
 type embeddingJSON struct {
@@ -43,6 +50,9 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 	if req.Encoding != "" && req.Encoding != "float" && req.Encoding != "base64" {
 		return invalid("encoding_format", "encoding_format %.40q: want float or base64", req.Encoding)
 	}
+	if req.Pooling != "" && !slices.Contains([]model.Pooling{model.PoolCLS, model.PoolMean, model.PoolLast}, req.Pooling) {
+		return invalid("pooling", "pooling %.40q: want cls, mean or last", req.Pooling)
+	}
 	t, err := s.text(r.Context(), req.Model, req.User)
 	if err != nil {
 		return err
@@ -65,11 +75,12 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 	for _, row := range rows {
 		tokens += len(row.IDs)
 	}
-	vectors, err := s.embed(r.Context(), t, rows)
+	want := func(of *text) wire.EncodeWant { return of.vectors(req.Pooling, req.Normalize) }
+	vectors, err := s.embed(r.Context(), t, rows, want(t))
 	if err != nil {
 		return err
 	}
-	s.shadowEmbed(r.Context(), t, rowsOf, vectors)
+	s.shadowEmbed(r.Context(), t, rowsOf, want, vectors)
 	list := make([]embeddingJSON, len(vectors))
 	for i, v := range vectors {
 		list[i] = embeddingJSON{Object: "embedding", Index: i, Embedding: v}

@@ -17,7 +17,7 @@ import (
 // maxFloats bounds the hidden states in one answer of a worker: base64 takes 16 bytes for 3 numbers of 4.
 const maxFloats = wire.MaxMessage / 16 * 3 * 3 / 4
 
-// encode runs rows through an encoder and gives them back in order.
+// encode runs rows through an encoder, or a decoder whose hidden states are wanted, and gives them back in order.
 func (s *Server) encode(ctx context.Context, t *text, rows []wire.EncodeRow, want wire.EncodeWant) ([]wire.EncodedRow, error) {
 	if err := s.inputs(len(rows)); err != nil {
 		return nil, err
@@ -33,11 +33,16 @@ func (s *Server) encode(ctx context.Context, t *text, rows []wire.EncodeRow, wan
 		if err := t.known(r.IDs, "input"); err != nil {
 			return nil, err
 		}
-		floats += len(r.IDs) * t.manifest.Config.Hidden
+		if want.Hidden {
+			floats += len(r.IDs) * t.manifest.Config.Hidden
+		}
+		if want.Logits && !t.manifest.Can(model.Classify) {
+			floats += len(r.IDs) * max(len(t.manifest.Labels), model.AnswerEnds)
+		}
 		tokens += len(r.IDs)
 	}
-	if want.Hidden && floats > maxFloats {
-		return nil, invalid("input", "the hidden states of these inputs are %d numbers, at most %d go into one answer: send fewer inputs", floats, maxFloats)
+	if floats > maxFloats {
+		return nil, invalid("input", "what the model says of the tokens of these inputs is %d numbers, at most %d go into one answer: send fewer inputs", floats, maxFloats)
 	}
 	if err := s.admit(ctx, t, tokens, 0); err != nil {
 		return nil, err
@@ -78,9 +83,18 @@ func (s *Server) rows(t *text, texts []string, pairs []string) (rows []wire.Enco
 			return nil, 0, err
 		}
 		tokens += len(e.IDs)
-		rows = append(rows, wire.EncodeRow{IDs: e.IDs, Types: e.TypeIDs})
+		rows = append(rows, t.row(e))
 	}
 	return rows, tokens, nil
+}
+
+// row is an encoded text as the model takes it: with segments where it knows any.
+func (t *text) row(e token.Encoding) wire.EncodeRow {
+	r := wire.EncodeRow{IDs: e.IDs}
+	if t.manifest.Config.Types > 0 {
+		r.Types = e.TypeIDs
+	}
+	return r
 }
 
 // inputs checks the number of inputs of a request.
@@ -91,17 +105,35 @@ func (s *Server) inputs(n int) error {
 	return nil
 }
 
+// vectors says how vectors are wanted: as the model declares where pooling is "" and normalize nil.
+func (t *text) vectors(pooling model.Pooling, normalize *bool) wire.EncodeWant {
+	if pooling == "" && normalize == nil {
+		return wire.EncodeWant{Vector: true}
+	}
+	want := wire.EncodeWant{Pooling: pooling}
+	if pooling == "" {
+		want.Pooling, want.Normalize = t.manifest.Pooling, t.manifest.Normalize
+	}
+	if normalize != nil {
+		want.Normalize = *normalize
+	}
+	return want
+}
+
 // embed turns rows into vectors.
-func (s *Server) embed(ctx context.Context, t *text, rows []wire.EncodeRow) ([][]float32, error) {
+func (s *Server) embed(ctx context.Context, t *text, rows []wire.EncodeRow, want wire.EncodeWant) ([][]float32, error) {
 	if !t.manifest.Can(model.EmbedTask) {
 		return nil, &Error{Fault: FaultTask, Param: "model", Why: fmt.Sprintf("%s makes no vectors", t.version)}
 	}
-	encoded, err := s.encode(ctx, t, rows, wire.EncodeWant{Vector: true})
+	encoded, err := s.encode(ctx, t, rows, want)
 	if err != nil {
 		return nil, err
 	}
 	out := make([][]float32, len(encoded))
 	for i, e := range encoded {
+		if len(e.Vector) != t.manifest.Config.Hidden { // a node of an older program knows no other poolings than the model's
+			return nil, &Error{Fault: FaultUnavailable, Param: "model", Why: "the replica makes no such vectors yet: its node runs an older program"}
+		}
 		out[i] = e.Vector
 	}
 	return out, nil

@@ -116,13 +116,13 @@ func (s *Server) shadowGenerate(ctx context.Context, t *text, first Ask, given *
 }
 
 // shadowEmbed copies an embedding, whose vectors must point the same way.
-func (s *Server) shadowEmbed(ctx context.Context, t *text, again func(*text) ([]wire.EncodeRow, error), given [][]float32) {
+func (s *Server) shadowEmbed(ctx context.Context, t *text, again func(*text) ([]wire.EncodeRow, error), want func(*text) wire.EncodeWant, given [][]float32) {
 	s.shadowed(ctx, t.shadow, func(ctx context.Context, other *text) (equal, compared bool, err error) {
 		rows, err := again(other)
 		if err != nil {
 			return false, false, err
 		}
-		got, err := s.embed(ctx, other, rows)
+		got, err := s.embed(ctx, other, rows, want(other))
 		return slices.EqualFunc(got, given, func(a, b []float32) bool { return cosine(a, b) >= shadowCosine }), err == nil, err
 	})
 }
@@ -136,6 +136,14 @@ func (s *Server) shadowClassify(ctx context.Context, t *text, again func(*text) 
 		}
 		got, err := s.classify(ctx, other, rows)
 		return slices.EqualFunc(got, given, func(a, b []Label) bool { return len(a) > 0 && len(b) > 0 && a[0].Name == b[0].Name }), err == nil, err
+	})
+}
+
+// shadowTask copies a question of another kind. again asks another version; equal compares.
+func shadowTask[T any](ctx context.Context, s *Server, t *text, given T, again func(context.Context, *text) (T, error), equal func(a, b T) bool) {
+	s.shadowed(ctx, t.shadow, func(ctx context.Context, other *text) (same, compared bool, err error) {
+		got, err := again(ctx, other)
+		return err == nil && equal(got, given), err == nil, err
 	})
 }
 

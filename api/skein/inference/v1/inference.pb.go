@@ -77,6 +77,184 @@ func (FinishReason) EnumDescriptor() ([]byte, []int) {
 	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{0}
 }
 
+// Pooling says how one vector is made of those of a text's tokens.
+type Pooling int32
+
+const (
+	// As the model declares; the mean where it declares nothing.
+	Pooling_POOLING_UNSPECIFIED Pooling = 0
+	// That of the first token, which in BERT stands for the text.
+	Pooling_POOLING_CLS  Pooling = 1
+	Pooling_POOLING_MEAN Pooling = 2
+	// That of the last token, which in a decoder has seen all others.
+	Pooling_POOLING_LAST Pooling = 3
+)
+
+// Enum value maps for Pooling.
+var (
+	Pooling_name = map[int32]string{
+		0: "POOLING_UNSPECIFIED",
+		1: "POOLING_CLS",
+		2: "POOLING_MEAN",
+		3: "POOLING_LAST",
+	}
+	Pooling_value = map[string]int32{
+		"POOLING_UNSPECIFIED": 0,
+		"POOLING_CLS":         1,
+		"POOLING_MEAN":        2,
+		"POOLING_LAST":        3,
+	}
+)
+
+func (x Pooling) Enum() *Pooling {
+	p := new(Pooling)
+	*p = x
+	return p
+}
+
+func (x Pooling) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Pooling) Descriptor() protoreflect.EnumDescriptor {
+	return file_skein_inference_v1_inference_proto_enumTypes[1].Descriptor()
+}
+
+func (Pooling) Type() protoreflect.EnumType {
+	return &file_skein_inference_v1_inference_proto_enumTypes[1]
+}
+
+func (x Pooling) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Pooling.Descriptor instead.
+func (Pooling) EnumDescriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{1}
+}
+
+// OffsetUnit is what places in a text count.
+type OffsetUnit int32
+
+const (
+	// Characters.
+	OffsetUnit_OFFSET_UNIT_UNSPECIFIED OffsetUnit = 0
+	// Unicode code points, as Python counts.
+	OffsetUnit_OFFSET_UNIT_CHARACTER OffsetUnit = 1
+	// Bytes of UTF-8, as Go and Rust count.
+	OffsetUnit_OFFSET_UNIT_BYTE OffsetUnit = 2
+	// Code units of UTF-16, as JavaScript, Java and C# count.
+	OffsetUnit_OFFSET_UNIT_UTF16 OffsetUnit = 3
+)
+
+// Enum value maps for OffsetUnit.
+var (
+	OffsetUnit_name = map[int32]string{
+		0: "OFFSET_UNIT_UNSPECIFIED",
+		1: "OFFSET_UNIT_CHARACTER",
+		2: "OFFSET_UNIT_BYTE",
+		3: "OFFSET_UNIT_UTF16",
+	}
+	OffsetUnit_value = map[string]int32{
+		"OFFSET_UNIT_UNSPECIFIED": 0,
+		"OFFSET_UNIT_CHARACTER":   1,
+		"OFFSET_UNIT_BYTE":        2,
+		"OFFSET_UNIT_UTF16":       3,
+	}
+)
+
+func (x OffsetUnit) Enum() *OffsetUnit {
+	p := new(OffsetUnit)
+	*p = x
+	return p
+}
+
+func (x OffsetUnit) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OffsetUnit) Descriptor() protoreflect.EnumDescriptor {
+	return file_skein_inference_v1_inference_proto_enumTypes[2].Descriptor()
+}
+
+func (OffsetUnit) Type() protoreflect.EnumType {
+	return &file_skein_inference_v1_inference_proto_enumTypes[2]
+}
+
+func (x OffsetUnit) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OffsetUnit.Descriptor instead.
+func (OffsetUnit) EnumDescriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{2}
+}
+
+// Aggregation says how labels of tokens become spans.
+type Aggregation int32
+
+const (
+	// Simple.
+	Aggregation_AGGREGATION_UNSPECIFIED Aggregation = 0
+	// Each token by itself, under its whole label ("B-PER").
+	Aggregation_AGGREGATION_NONE Aggregation = 1
+	// Neighbours join as their labels say (BIO, BIOES, BMES, BILOU), under the type ("PER").
+	Aggregation_AGGREGATION_SIMPLE Aggregation = 2
+	// Each word takes the label of its first token, then words join.
+	Aggregation_AGGREGATION_FIRST Aggregation = 3
+	// Each word takes the label with the highest mean score, then words join.
+	Aggregation_AGGREGATION_AVERAGE Aggregation = 4
+	// Each word takes the label of the token with the highest score, then words join.
+	Aggregation_AGGREGATION_MAX Aggregation = 5
+)
+
+// Enum value maps for Aggregation.
+var (
+	Aggregation_name = map[int32]string{
+		0: "AGGREGATION_UNSPECIFIED",
+		1: "AGGREGATION_NONE",
+		2: "AGGREGATION_SIMPLE",
+		3: "AGGREGATION_FIRST",
+		4: "AGGREGATION_AVERAGE",
+		5: "AGGREGATION_MAX",
+	}
+	Aggregation_value = map[string]int32{
+		"AGGREGATION_UNSPECIFIED": 0,
+		"AGGREGATION_NONE":        1,
+		"AGGREGATION_SIMPLE":      2,
+		"AGGREGATION_FIRST":       3,
+		"AGGREGATION_AVERAGE":     4,
+		"AGGREGATION_MAX":         5,
+	}
+)
+
+func (x Aggregation) Enum() *Aggregation {
+	p := new(Aggregation)
+	*p = x
+	return p
+}
+
+func (x Aggregation) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Aggregation) Descriptor() protoreflect.EnumDescriptor {
+	return file_skein_inference_v1_inference_proto_enumTypes[3].Descriptor()
+}
+
+func (Aggregation) Type() protoreflect.EnumType {
+	return &file_skein_inference_v1_inference_proto_enumTypes[3]
+}
+
+func (x Aggregation) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Aggregation.Descriptor instead.
+func (Aggregation) EnumDescriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{3}
+}
+
 // Sampling says how tokens are chosen and when a generation ends. Fields left out take the model's defaults.
 type Sampling struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -709,11 +887,14 @@ func (x *GenerateResponse) GetModelVersion() string {
 	return ""
 }
 
-// EmbedRequest asks for a vector per text.
+// EmbedRequest asks for a vector per text. Every model that has hidden states makes them, decoders too.
 type EmbedRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Model         string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	Texts         []string               `protobuf:"bytes,2,rep,name=texts,proto3" json:"texts,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Model   string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Texts   []string               `protobuf:"bytes,2,rep,name=texts,proto3" json:"texts,omitempty"`
+	Pooling Pooling                `protobuf:"varint,3,opt,name=pooling,proto3,enum=skein.inference.v1.Pooling" json:"pooling,omitempty"`
+	// Vectors of length 1; default: as the model declares, no where a pooling is named.
+	Normalize     *bool `protobuf:"varint,4,opt,name=normalize,proto3,oneof" json:"normalize,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -760,6 +941,20 @@ func (x *EmbedRequest) GetTexts() []string {
 		return x.Texts
 	}
 	return nil
+}
+
+func (x *EmbedRequest) GetPooling() Pooling {
+	if x != nil {
+		return x.Pooling
+	}
+	return Pooling_POOLING_UNSPECIFIED
+}
+
+func (x *EmbedRequest) GetNormalize() bool {
+	if x != nil && x.Normalize != nil {
+		return *x.Normalize
+	}
+	return false
 }
 
 // Vector is a sentence vector.
@@ -868,6 +1063,1246 @@ func (x *EmbedResponse) GetModelVersion() string {
 	return ""
 }
 
+// EmbedTokensRequest asks for the last hidden states of texts.
+type EmbedTokensRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Model         string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Texts         []string               `protobuf:"bytes,2,rep,name=texts,proto3" json:"texts,omitempty"`
+	Offsets       OffsetUnit             `protobuf:"varint,3,opt,name=offsets,proto3,enum=skein.inference.v1.OffsetUnit" json:"offsets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmbedTokensRequest) Reset() {
+	*x = EmbedTokensRequest{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmbedTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmbedTokensRequest) ProtoMessage() {}
+
+func (x *EmbedTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmbedTokensRequest.ProtoReflect.Descriptor instead.
+func (*EmbedTokensRequest) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *EmbedTokensRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *EmbedTokensRequest) GetTexts() []string {
+	if x != nil {
+		return x.Texts
+	}
+	return nil
+}
+
+func (x *EmbedTokensRequest) GetOffsets() OffsetUnit {
+	if x != nil {
+		return x.Offsets
+	}
+	return OffsetUnit_OFFSET_UNIT_UNSPECIFIED
+}
+
+// TokenVector is a token with its vector. Tokens that the model's template adds have no place in the text: start = end = 0.
+type TokenVector struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            int32                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	Start         int32                  `protobuf:"varint,3,opt,name=start,proto3" json:"start,omitempty"`
+	End           int32                  `protobuf:"varint,4,opt,name=end,proto3" json:"end,omitempty"`
+	Values        []float32              `protobuf:"fixed32,5,rep,packed,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenVector) Reset() {
+	*x = TokenVector{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenVector) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenVector) ProtoMessage() {}
+
+func (x *TokenVector) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenVector.ProtoReflect.Descriptor instead.
+func (*TokenVector) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *TokenVector) GetId() int32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *TokenVector) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *TokenVector) GetStart() int32 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *TokenVector) GetEnd() int32 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+func (x *TokenVector) GetValues() []float32 {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+// TokenVectors are the tokens of a text in order.
+type TokenVectors struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tokens        []*TokenVector         `protobuf:"bytes,1,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenVectors) Reset() {
+	*x = TokenVectors{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenVectors) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenVectors) ProtoMessage() {}
+
+func (x *TokenVectors) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenVectors.ProtoReflect.Descriptor instead.
+func (*TokenVectors) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *TokenVectors) GetTokens() []*TokenVector {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+// EmbedTokensResponse holds the tokens in the order of the texts.
+type EmbedTokensResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*TokenVectors        `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	Usage         *Usage                 `protobuf:"bytes,2,opt,name=usage,proto3" json:"usage,omitempty"`
+	ModelVersion  string                 `protobuf:"bytes,3,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmbedTokensResponse) Reset() {
+	*x = EmbedTokensResponse{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmbedTokensResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmbedTokensResponse) ProtoMessage() {}
+
+func (x *EmbedTokensResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmbedTokensResponse.ProtoReflect.Descriptor instead.
+func (*EmbedTokensResponse) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *EmbedTokensResponse) GetResults() []*TokenVectors {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *EmbedTokensResponse) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+func (x *EmbedTokensResponse) GetModelVersion() string {
+	if x != nil {
+		return x.ModelVersion
+	}
+	return ""
+}
+
+// LabelTokensRequest asks for what a token classifier finds.
+type LabelTokensRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Model       string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Texts       []string               `protobuf:"bytes,2,rep,name=texts,proto3" json:"texts,omitempty"`
+	Aggregation Aggregation            `protobuf:"varint,3,opt,name=aggregation,proto3,enum=skein.inference.v1.Aggregation" json:"aggregation,omitempty"`
+	Offsets     OffsetUnit             `protobuf:"varint,4,opt,name=offsets,proto3,enum=skein.inference.v1.OffsetUnit" json:"offsets,omitempty"`
+	// Give what is labelled "O" too.
+	Outside       bool `protobuf:"varint,5,opt,name=outside,proto3" json:"outside,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LabelTokensRequest) Reset() {
+	*x = LabelTokensRequest{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LabelTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LabelTokensRequest) ProtoMessage() {}
+
+func (x *LabelTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LabelTokensRequest.ProtoReflect.Descriptor instead.
+func (*LabelTokensRequest) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *LabelTokensRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *LabelTokensRequest) GetTexts() []string {
+	if x != nil {
+		return x.Texts
+	}
+	return nil
+}
+
+func (x *LabelTokensRequest) GetAggregation() Aggregation {
+	if x != nil {
+		return x.Aggregation
+	}
+	return Aggregation_AGGREGATION_UNSPECIFIED
+}
+
+func (x *LabelTokensRequest) GetOffsets() OffsetUnit {
+	if x != nil {
+		return x.Offsets
+	}
+	return OffsetUnit_OFFSET_UNIT_UNSPECIFIED
+}
+
+func (x *LabelTokensRequest) GetOutside() bool {
+	if x != nil {
+		return x.Outside
+	}
+	return false
+}
+
+// Span is a part of a text.
+type Span struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Start int32                  `protobuf:"varint,1,opt,name=start,proto3" json:"start,omitempty"`
+	// Behind the last.
+	End  int32  `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// "" of models that mark words and nothing else.
+	Label string `protobuf:"bytes,4,opt,name=label,proto3" json:"label,omitempty"`
+	// Mean probability of its parts.
+	Score         float32 `protobuf:"fixed32,5,opt,name=score,proto3" json:"score,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Span) Reset() {
+	*x = Span{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Span) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Span) ProtoMessage() {}
+
+func (x *Span) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Span.ProtoReflect.Descriptor instead.
+func (*Span) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Span) GetStart() int32 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *Span) GetEnd() int32 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+func (x *Span) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Span) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *Span) GetScore() float32 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+// LabeledText holds the spans of a text in order.
+type LabeledText struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spans         []*Span                `protobuf:"bytes,1,rep,name=spans,proto3" json:"spans,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LabeledText) Reset() {
+	*x = LabeledText{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LabeledText) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LabeledText) ProtoMessage() {}
+
+func (x *LabeledText) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LabeledText.ProtoReflect.Descriptor instead.
+func (*LabeledText) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *LabeledText) GetSpans() []*Span {
+	if x != nil {
+		return x.Spans
+	}
+	return nil
+}
+
+// LabelTokensResponse holds the texts in order.
+type LabelTokensResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*LabeledText         `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	Usage         *Usage                 `protobuf:"bytes,2,opt,name=usage,proto3" json:"usage,omitempty"`
+	ModelVersion  string                 `protobuf:"bytes,3,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LabelTokensResponse) Reset() {
+	*x = LabelTokensResponse{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LabelTokensResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LabelTokensResponse) ProtoMessage() {}
+
+func (x *LabelTokensResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LabelTokensResponse.ProtoReflect.Descriptor instead.
+func (*LabelTokensResponse) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *LabelTokensResponse) GetResults() []*LabeledText {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *LabelTokensResponse) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+func (x *LabelTokensResponse) GetModelVersion() string {
+	if x != nil {
+		return x.ModelVersion
+	}
+	return ""
+}
+
+// FillMaskRequest asks for the tokens behind the masks of texts. A mask is written as the model's tokenizer spells it: "[MASK]", "<mask>".
+type FillMaskRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Model string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Texts []string               `protobuf:"bytes,2,rep,name=texts,proto3" json:"texts,omitempty"`
+	// So many tokens for each mask, at most 20; default 5.
+	Top           int32 `protobuf:"varint,3,opt,name=top,proto3" json:"top,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FillMaskRequest) Reset() {
+	*x = FillMaskRequest{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FillMaskRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FillMaskRequest) ProtoMessage() {}
+
+func (x *FillMaskRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FillMaskRequest.ProtoReflect.Descriptor instead.
+func (*FillMaskRequest) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *FillMaskRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *FillMaskRequest) GetTexts() []string {
+	if x != nil {
+		return x.Texts
+	}
+	return nil
+}
+
+func (x *FillMaskRequest) GetTop() int32 {
+	if x != nil {
+		return x.Top
+	}
+	return 0
+}
+
+// Fill is a token that a mask may stand for.
+type Fill struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    int32                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Text  string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// Probability.
+	Score float32 `protobuf:"fixed32,3,opt,name=score,proto3" json:"score,omitempty"`
+	// The text with this mask filled.
+	Sequence      string `protobuf:"bytes,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fill) Reset() {
+	*x = Fill{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fill) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fill) ProtoMessage() {}
+
+func (x *Fill) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fill.ProtoReflect.Descriptor instead.
+func (*Fill) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Fill) GetId() int32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Fill) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Fill) GetScore() float32 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+func (x *Fill) GetSequence() string {
+	if x != nil {
+		return x.Sequence
+	}
+	return ""
+}
+
+// Fills are the tokens for one mask, most likely first.
+type Fills struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Fills         []*Fill                `protobuf:"bytes,1,rep,name=fills,proto3" json:"fills,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fills) Reset() {
+	*x = Fills{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fills) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fills) ProtoMessage() {}
+
+func (x *Fills) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fills.ProtoReflect.Descriptor instead.
+func (*Fills) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Fills) GetFills() []*Fill {
+	if x != nil {
+		return x.Fills
+	}
+	return nil
+}
+
+// FilledText holds the masks of a text in order.
+type FilledText struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Masks         []*Fills               `protobuf:"bytes,1,rep,name=masks,proto3" json:"masks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilledText) Reset() {
+	*x = FilledText{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilledText) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilledText) ProtoMessage() {}
+
+func (x *FilledText) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilledText.ProtoReflect.Descriptor instead.
+func (*FilledText) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *FilledText) GetMasks() []*Fills {
+	if x != nil {
+		return x.Masks
+	}
+	return nil
+}
+
+// FillMaskResponse holds the texts in order.
+type FillMaskResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*FilledText          `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	Usage         *Usage                 `protobuf:"bytes,2,opt,name=usage,proto3" json:"usage,omitempty"`
+	ModelVersion  string                 `protobuf:"bytes,3,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FillMaskResponse) Reset() {
+	*x = FillMaskResponse{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FillMaskResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FillMaskResponse) ProtoMessage() {}
+
+func (x *FillMaskResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FillMaskResponse.ProtoReflect.Descriptor instead.
+func (*FillMaskResponse) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *FillMaskResponse) GetResults() []*FilledText {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *FillMaskResponse) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+func (x *FillMaskResponse) GetModelVersion() string {
+	if x != nil {
+		return x.ModelVersion
+	}
+	return ""
+}
+
+// AnswerRequest asks a question about a context, which may be longer than what the model reads at once.
+type AnswerRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Model    string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Question string                 `protobuf:"bytes,2,opt,name=question,proto3" json:"question,omitempty"`
+	Context  string                 `protobuf:"bytes,3,opt,name=context,proto3" json:"context,omitempty"`
+	// So many answers; default 1, at most 20.
+	Best int32 `protobuf:"varint,4,opt,name=best,proto3" json:"best,omitempty"`
+	// An answer has at most so many tokens; default 15.
+	MaxAnswerTokens int32 `protobuf:"varint,5,opt,name=max_answer_tokens,json=maxAnswerTokens,proto3" json:"max_answer_tokens,omitempty"`
+	// Question and a part of the context together have at most so many tokens; default: what the model reads, at most 384.
+	Window int32 `protobuf:"varint,6,opt,name=window,proto3" json:"window,omitempty"`
+	// Tokens that two parts of the context share; default 128, at most half of the window.
+	Overlap *int32 `protobuf:"varint,7,opt,name=overlap,proto3,oneof" json:"overlap,omitempty"`
+	// Answers may begin and end within words, as in languages that write none apart.
+	SplitWords    bool       `protobuf:"varint,8,opt,name=split_words,json=splitWords,proto3" json:"split_words,omitempty"`
+	Offsets       OffsetUnit `protobuf:"varint,9,opt,name=offsets,proto3,enum=skein.inference.v1.OffsetUnit" json:"offsets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnswerRequest) Reset() {
+	*x = AnswerRequest{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnswerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnswerRequest) ProtoMessage() {}
+
+func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnswerRequest.ProtoReflect.Descriptor instead.
+func (*AnswerRequest) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *AnswerRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *AnswerRequest) GetQuestion() string {
+	if x != nil {
+		return x.Question
+	}
+	return ""
+}
+
+func (x *AnswerRequest) GetContext() string {
+	if x != nil {
+		return x.Context
+	}
+	return ""
+}
+
+func (x *AnswerRequest) GetBest() int32 {
+	if x != nil {
+		return x.Best
+	}
+	return 0
+}
+
+func (x *AnswerRequest) GetMaxAnswerTokens() int32 {
+	if x != nil {
+		return x.MaxAnswerTokens
+	}
+	return 0
+}
+
+func (x *AnswerRequest) GetWindow() int32 {
+	if x != nil {
+		return x.Window
+	}
+	return 0
+}
+
+func (x *AnswerRequest) GetOverlap() int32 {
+	if x != nil && x.Overlap != nil {
+		return *x.Overlap
+	}
+	return 0
+}
+
+func (x *AnswerRequest) GetSplitWords() bool {
+	if x != nil {
+		return x.SplitWords
+	}
+	return false
+}
+
+func (x *AnswerRequest) GetOffsets() OffsetUnit {
+	if x != nil {
+		return x.Offsets
+	}
+	return OffsetUnit_OFFSET_UNIT_UNSPECIFIED
+}
+
+// FoundAnswer is a part of the context.
+type FoundAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Start int32                  `protobuf:"varint,1,opt,name=start,proto3" json:"start,omitempty"`
+	End   int32                  `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
+	Text  string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// Probability.
+	Score         float32 `protobuf:"fixed32,4,opt,name=score,proto3" json:"score,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FoundAnswer) Reset() {
+	*x = FoundAnswer{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FoundAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FoundAnswer) ProtoMessage() {}
+
+func (x *FoundAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FoundAnswer.ProtoReflect.Descriptor instead.
+func (*FoundAnswer) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *FoundAnswer) GetStart() int32 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *FoundAnswer) GetEnd() int32 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+func (x *FoundAnswer) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *FoundAnswer) GetScore() float32 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+// AnswerResponse holds the best answers, best first.
+type AnswerResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Answers []*FoundAnswer         `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	// Probability that the context holds no answer.
+	NoAnswerScore float32 `protobuf:"fixed32,2,opt,name=no_answer_score,json=noAnswerScore,proto3" json:"no_answer_score,omitempty"`
+	Usage         *Usage  `protobuf:"bytes,3,opt,name=usage,proto3" json:"usage,omitempty"`
+	ModelVersion  string  `protobuf:"bytes,4,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnswerResponse) Reset() {
+	*x = AnswerResponse{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnswerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnswerResponse) ProtoMessage() {}
+
+func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnswerResponse.ProtoReflect.Descriptor instead.
+func (*AnswerResponse) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *AnswerResponse) GetAnswers() []*FoundAnswer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+func (x *AnswerResponse) GetNoAnswerScore() float32 {
+	if x != nil {
+		return x.NoAnswerScore
+	}
+	return 0
+}
+
+func (x *AnswerResponse) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+func (x *AnswerResponse) GetModelVersion() string {
+	if x != nil {
+		return x.ModelVersion
+	}
+	return ""
+}
+
+// RerankRequest asks how well documents fit a query.
+type RerankRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Model     string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Query     string                 `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
+	Documents []string               `protobuf:"bytes,3,rep,name=documents,proto3" json:"documents,omitempty"`
+	// So many of the best; 0 = all.
+	Top int32 `protobuf:"varint,4,opt,name=top,proto3" json:"top,omitempty"`
+	// Documents are cut after so many tokens; 0 = one that does not fit into the model's context beside the query is refused.
+	MaxDocumentTokens int32 `protobuf:"varint,5,opt,name=max_document_tokens,json=maxDocumentTokens,proto3" json:"max_document_tokens,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *RerankRequest) Reset() {
+	*x = RerankRequest{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerankRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerankRequest) ProtoMessage() {}
+
+func (x *RerankRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerankRequest.ProtoReflect.Descriptor instead.
+func (*RerankRequest) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RerankRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *RerankRequest) GetQuery() string {
+	if x != nil {
+		return x.Query
+	}
+	return ""
+}
+
+func (x *RerankRequest) GetDocuments() []string {
+	if x != nil {
+		return x.Documents
+	}
+	return nil
+}
+
+func (x *RerankRequest) GetTop() int32 {
+	if x != nil {
+		return x.Top
+	}
+	return 0
+}
+
+func (x *RerankRequest) GetMaxDocumentTokens() int32 {
+	if x != nil {
+		return x.MaxDocumentTokens
+	}
+	return 0
+}
+
+// Ranking is a document's place.
+type Ranking struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the request.
+	Index         int32   `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Score         float32 `protobuf:"fixed32,2,opt,name=score,proto3" json:"score,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ranking) Reset() {
+	*x = Ranking{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ranking) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ranking) ProtoMessage() {}
+
+func (x *Ranking) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ranking.ProtoReflect.Descriptor instead.
+func (*Ranking) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Ranking) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Ranking) GetScore() float32 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+// RerankResponse holds the documents, best first.
+type RerankResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*Ranking             `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	Usage         *Usage                 `protobuf:"bytes,2,opt,name=usage,proto3" json:"usage,omitempty"`
+	ModelVersion  string                 `protobuf:"bytes,3,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RerankResponse) Reset() {
+	*x = RerankResponse{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RerankResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RerankResponse) ProtoMessage() {}
+
+func (x *RerankResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RerankResponse.ProtoReflect.Descriptor instead.
+func (*RerankResponse) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *RerankResponse) GetResults() []*Ranking {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *RerankResponse) GetUsage() *Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+func (x *RerankResponse) GetModelVersion() string {
+	if x != nil {
+		return x.ModelVersion
+	}
+	return ""
+}
+
 // ClassifyInput is a text, or a pair of texts.
 type ClassifyInput struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -879,7 +2314,7 @@ type ClassifyInput struct {
 
 func (x *ClassifyInput) Reset() {
 	*x = ClassifyInput{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[12]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +2326,7 @@ func (x *ClassifyInput) String() string {
 func (*ClassifyInput) ProtoMessage() {}
 
 func (x *ClassifyInput) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[12]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +2339,7 @@ func (x *ClassifyInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClassifyInput.ProtoReflect.Descriptor instead.
 func (*ClassifyInput) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{12}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ClassifyInput) GetText() string {
@@ -932,7 +2367,7 @@ type ClassifyRequest struct {
 
 func (x *ClassifyRequest) Reset() {
 	*x = ClassifyRequest{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[13]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -944,7 +2379,7 @@ func (x *ClassifyRequest) String() string {
 func (*ClassifyRequest) ProtoMessage() {}
 
 func (x *ClassifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[13]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -957,7 +2392,7 @@ func (x *ClassifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClassifyRequest.ProtoReflect.Descriptor instead.
 func (*ClassifyRequest) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{13}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ClassifyRequest) GetModel() string {
@@ -985,7 +2420,7 @@ type Label struct {
 
 func (x *Label) Reset() {
 	*x = Label{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[14]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +2432,7 @@ func (x *Label) String() string {
 func (*Label) ProtoMessage() {}
 
 func (x *Label) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[14]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +2445,7 @@ func (x *Label) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Label.ProtoReflect.Descriptor instead.
 func (*Label) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{14}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Label) GetName() string {
@@ -1037,7 +2472,7 @@ type Classification struct {
 
 func (x *Classification) Reset() {
 	*x = Classification{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[15]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +2484,7 @@ func (x *Classification) String() string {
 func (*Classification) ProtoMessage() {}
 
 func (x *Classification) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[15]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +2497,7 @@ func (x *Classification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Classification.ProtoReflect.Descriptor instead.
 func (*Classification) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{15}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Classification) GetLabels() []*Label {
@@ -1084,7 +2519,7 @@ type ClassifyResponse struct {
 
 func (x *ClassifyResponse) Reset() {
 	*x = ClassifyResponse{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[16]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +2531,7 @@ func (x *ClassifyResponse) String() string {
 func (*ClassifyResponse) ProtoMessage() {}
 
 func (x *ClassifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[16]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +2544,7 @@ func (x *ClassifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClassifyResponse.ProtoReflect.Descriptor instead.
 func (*ClassifyResponse) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{16}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ClassifyResponse) GetResults() []*Classification {
@@ -1145,7 +2580,7 @@ type TokenRow struct {
 
 func (x *TokenRow) Reset() {
 	*x = TokenRow{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[17]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +2592,7 @@ func (x *TokenRow) String() string {
 func (*TokenRow) ProtoMessage() {}
 
 func (x *TokenRow) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[17]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +2605,7 @@ func (x *TokenRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenRow.ProtoReflect.Descriptor instead.
 func (*TokenRow) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{17}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *TokenRow) GetIds() []int32 {
@@ -1198,7 +2633,7 @@ type InferRequest struct {
 
 func (x *InferRequest) Reset() {
 	*x = InferRequest{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[18]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1210,7 +2645,7 @@ func (x *InferRequest) String() string {
 func (*InferRequest) ProtoMessage() {}
 
 func (x *InferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[18]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1223,7 +2658,7 @@ func (x *InferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InferRequest.ProtoReflect.Descriptor instead.
 func (*InferRequest) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{18}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *InferRequest) GetModel() string {
@@ -1252,7 +2687,7 @@ type Tensor struct {
 
 func (x *Tensor) Reset() {
 	*x = Tensor{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[19]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +2699,7 @@ func (x *Tensor) String() string {
 func (*Tensor) ProtoMessage() {}
 
 func (x *Tensor) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[19]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +2712,7 @@ func (x *Tensor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tensor.ProtoReflect.Descriptor instead.
 func (*Tensor) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{19}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Tensor) GetName() string {
@@ -1311,7 +2746,7 @@ type InferRow struct {
 
 func (x *InferRow) Reset() {
 	*x = InferRow{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[20]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1323,7 +2758,7 @@ func (x *InferRow) String() string {
 func (*InferRow) ProtoMessage() {}
 
 func (x *InferRow) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[20]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1336,7 +2771,7 @@ func (x *InferRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InferRow.ProtoReflect.Descriptor instead.
 func (*InferRow) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{20}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *InferRow) GetTensors() []*Tensor {
@@ -1357,7 +2792,7 @@ type InferResponse struct {
 
 func (x *InferResponse) Reset() {
 	*x = InferResponse{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[21]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +2804,7 @@ func (x *InferResponse) String() string {
 func (*InferResponse) ProtoMessage() {}
 
 func (x *InferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[21]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +2817,7 @@ func (x *InferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InferResponse.ProtoReflect.Descriptor instead.
 func (*InferResponse) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{21}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *InferResponse) GetRows() []*InferRow {
@@ -1408,7 +2843,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[22]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +2855,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[22]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +2868,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{22}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{41}
 }
 
 // Model is a name that can be called.
@@ -1453,7 +2888,7 @@ type Model struct {
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[23]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1465,7 +2900,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[23]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1478,7 +2913,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{23}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Model) GetName() string {
@@ -1526,7 +2961,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[24]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +2973,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[24]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +2986,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{24}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListModelsResponse) GetModels() []*Model {
@@ -1615,14 +3050,106 @@ const file_skein_inference_v1_inference_proto_rawDesc = "" +
 	"\x06tokens\x18\x02 \x03(\v2\x19.skein.inference.v1.TokenR\x06tokens\x12E\n" +
 	"\rfinish_reason\x18\x03 \x01(\x0e2 .skein.inference.v1.FinishReasonR\ffinishReason\x12/\n" +
 	"\x05usage\x18\x04 \x01(\v2\x19.skein.inference.v1.UsageR\x05usage\x12#\n" +
-	"\rmodel_version\x18\x05 \x01(\tR\fmodelVersion\":\n" +
+	"\rmodel_version\x18\x05 \x01(\tR\fmodelVersion\"\xa2\x01\n" +
 	"\fEmbedRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
-	"\x05texts\x18\x02 \x03(\tR\x05texts\" \n" +
+	"\x05texts\x18\x02 \x03(\tR\x05texts\x125\n" +
+	"\apooling\x18\x03 \x01(\x0e2\x1b.skein.inference.v1.PoolingR\apooling\x12!\n" +
+	"\tnormalize\x18\x04 \x01(\bH\x00R\tnormalize\x88\x01\x01B\f\n" +
+	"\n" +
+	"_normalize\" \n" +
 	"\x06Vector\x12\x16\n" +
 	"\x06values\x18\x01 \x03(\x02R\x06values\"\x9b\x01\n" +
 	"\rEmbedResponse\x124\n" +
 	"\avectors\x18\x01 \x03(\v2\x1a.skein.inference.v1.VectorR\avectors\x12/\n" +
+	"\x05usage\x18\x02 \x01(\v2\x19.skein.inference.v1.UsageR\x05usage\x12#\n" +
+	"\rmodel_version\x18\x03 \x01(\tR\fmodelVersion\"z\n" +
+	"\x12EmbedTokensRequest\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
+	"\x05texts\x18\x02 \x03(\tR\x05texts\x128\n" +
+	"\aoffsets\x18\x03 \x01(\x0e2\x1e.skein.inference.v1.OffsetUnitR\aoffsets\"q\n" +
+	"\vTokenVector\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12\x14\n" +
+	"\x05start\x18\x03 \x01(\x05R\x05start\x12\x10\n" +
+	"\x03end\x18\x04 \x01(\x05R\x03end\x12\x16\n" +
+	"\x06values\x18\x05 \x03(\x02R\x06values\"G\n" +
+	"\fTokenVectors\x127\n" +
+	"\x06tokens\x18\x01 \x03(\v2\x1f.skein.inference.v1.TokenVectorR\x06tokens\"\xa7\x01\n" +
+	"\x13EmbedTokensResponse\x12:\n" +
+	"\aresults\x18\x01 \x03(\v2 .skein.inference.v1.TokenVectorsR\aresults\x12/\n" +
+	"\x05usage\x18\x02 \x01(\v2\x19.skein.inference.v1.UsageR\x05usage\x12#\n" +
+	"\rmodel_version\x18\x03 \x01(\tR\fmodelVersion\"\xd7\x01\n" +
+	"\x12LabelTokensRequest\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
+	"\x05texts\x18\x02 \x03(\tR\x05texts\x12A\n" +
+	"\vaggregation\x18\x03 \x01(\x0e2\x1f.skein.inference.v1.AggregationR\vaggregation\x128\n" +
+	"\aoffsets\x18\x04 \x01(\x0e2\x1e.skein.inference.v1.OffsetUnitR\aoffsets\x12\x18\n" +
+	"\aoutside\x18\x05 \x01(\bR\aoutside\"n\n" +
+	"\x04Span\x12\x14\n" +
+	"\x05start\x18\x01 \x01(\x05R\x05start\x12\x10\n" +
+	"\x03end\x18\x02 \x01(\x05R\x03end\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x14\n" +
+	"\x05label\x18\x04 \x01(\tR\x05label\x12\x14\n" +
+	"\x05score\x18\x05 \x01(\x02R\x05score\"=\n" +
+	"\vLabeledText\x12.\n" +
+	"\x05spans\x18\x01 \x03(\v2\x18.skein.inference.v1.SpanR\x05spans\"\xa6\x01\n" +
+	"\x13LabelTokensResponse\x129\n" +
+	"\aresults\x18\x01 \x03(\v2\x1f.skein.inference.v1.LabeledTextR\aresults\x12/\n" +
+	"\x05usage\x18\x02 \x01(\v2\x19.skein.inference.v1.UsageR\x05usage\x12#\n" +
+	"\rmodel_version\x18\x03 \x01(\tR\fmodelVersion\"O\n" +
+	"\x0fFillMaskRequest\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
+	"\x05texts\x18\x02 \x03(\tR\x05texts\x12\x10\n" +
+	"\x03top\x18\x03 \x01(\x05R\x03top\"\\\n" +
+	"\x04Fill\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12\x14\n" +
+	"\x05score\x18\x03 \x01(\x02R\x05score\x12\x1a\n" +
+	"\bsequence\x18\x04 \x01(\tR\bsequence\"7\n" +
+	"\x05Fills\x12.\n" +
+	"\x05fills\x18\x01 \x03(\v2\x18.skein.inference.v1.FillR\x05fills\"=\n" +
+	"\n" +
+	"FilledText\x12/\n" +
+	"\x05masks\x18\x01 \x03(\v2\x19.skein.inference.v1.FillsR\x05masks\"\xa2\x01\n" +
+	"\x10FillMaskResponse\x128\n" +
+	"\aresults\x18\x01 \x03(\v2\x1e.skein.inference.v1.FilledTextR\aresults\x12/\n" +
+	"\x05usage\x18\x02 \x01(\v2\x19.skein.inference.v1.UsageR\x05usage\x12#\n" +
+	"\rmodel_version\x18\x03 \x01(\tR\fmodelVersion\"\xb9\x02\n" +
+	"\rAnswerRequest\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x1a\n" +
+	"\bquestion\x18\x02 \x01(\tR\bquestion\x12\x18\n" +
+	"\acontext\x18\x03 \x01(\tR\acontext\x12\x12\n" +
+	"\x04best\x18\x04 \x01(\x05R\x04best\x12*\n" +
+	"\x11max_answer_tokens\x18\x05 \x01(\x05R\x0fmaxAnswerTokens\x12\x16\n" +
+	"\x06window\x18\x06 \x01(\x05R\x06window\x12\x1d\n" +
+	"\aoverlap\x18\a \x01(\x05H\x00R\aoverlap\x88\x01\x01\x12\x1f\n" +
+	"\vsplit_words\x18\b \x01(\bR\n" +
+	"splitWords\x128\n" +
+	"\aoffsets\x18\t \x01(\x0e2\x1e.skein.inference.v1.OffsetUnitR\aoffsetsB\n" +
+	"\n" +
+	"\b_overlap\"_\n" +
+	"\vFoundAnswer\x12\x14\n" +
+	"\x05start\x18\x01 \x01(\x05R\x05start\x12\x10\n" +
+	"\x03end\x18\x02 \x01(\x05R\x03end\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x14\n" +
+	"\x05score\x18\x04 \x01(\x02R\x05score\"\xc9\x01\n" +
+	"\x0eAnswerResponse\x129\n" +
+	"\aanswers\x18\x01 \x03(\v2\x1f.skein.inference.v1.FoundAnswerR\aanswers\x12&\n" +
+	"\x0fno_answer_score\x18\x02 \x01(\x02R\rnoAnswerScore\x12/\n" +
+	"\x05usage\x18\x03 \x01(\v2\x19.skein.inference.v1.UsageR\x05usage\x12#\n" +
+	"\rmodel_version\x18\x04 \x01(\tR\fmodelVersion\"\x9b\x01\n" +
+	"\rRerankRequest\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x14\n" +
+	"\x05query\x18\x02 \x01(\tR\x05query\x12\x1c\n" +
+	"\tdocuments\x18\x03 \x03(\tR\tdocuments\x12\x10\n" +
+	"\x03top\x18\x04 \x01(\x05R\x03top\x12.\n" +
+	"\x13max_document_tokens\x18\x05 \x01(\x05R\x11maxDocumentTokens\"5\n" +
+	"\aRanking\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x14\n" +
+	"\x05score\x18\x02 \x01(\x02R\x05score\"\x9d\x01\n" +
+	"\x0eRerankResponse\x125\n" +
+	"\aresults\x18\x01 \x03(\v2\x1b.skein.inference.v1.RankingR\aresults\x12/\n" +
 	"\x05usage\x18\x02 \x01(\v2\x19.skein.inference.v1.UsageR\x05usage\x12#\n" +
 	"\rmodel_version\x18\x03 \x01(\tR\fmodelVersion\"7\n" +
 	"\rClassifyInput\x12\x12\n" +
@@ -1667,11 +3194,34 @@ const file_skein_inference_v1_inference_proto_rawDesc = "" +
 	"\fFinishReason\x12\x1d\n" +
 	"\x19FINISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12FINISH_REASON_STOP\x10\x01\x12\x18\n" +
-	"\x14FINISH_REASON_LENGTH\x10\x022\xb0\x04\n" +
+	"\x14FINISH_REASON_LENGTH\x10\x02*W\n" +
+	"\aPooling\x12\x17\n" +
+	"\x13POOLING_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vPOOLING_CLS\x10\x01\x12\x10\n" +
+	"\fPOOLING_MEAN\x10\x02\x12\x10\n" +
+	"\fPOOLING_LAST\x10\x03*q\n" +
+	"\n" +
+	"OffsetUnit\x12\x1b\n" +
+	"\x17OFFSET_UNIT_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15OFFSET_UNIT_CHARACTER\x10\x01\x12\x14\n" +
+	"\x10OFFSET_UNIT_BYTE\x10\x02\x12\x15\n" +
+	"\x11OFFSET_UNIT_UTF16\x10\x03*\x9d\x01\n" +
+	"\vAggregation\x12\x1b\n" +
+	"\x17AGGREGATION_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10AGGREGATION_NONE\x10\x01\x12\x16\n" +
+	"\x12AGGREGATION_SIMPLE\x10\x02\x12\x15\n" +
+	"\x11AGGREGATION_FIRST\x10\x03\x12\x17\n" +
+	"\x13AGGREGATION_AVERAGE\x10\x04\x12\x13\n" +
+	"\x0fAGGREGATION_MAX\x10\x052\x87\b\n" +
 	"\x10InferenceService\x12]\n" +
 	"\bGenerate\x12#.skein.inference.v1.GenerateRequest\x1a$.skein.inference.v1.GenerateResponse\"\x04\x88\xb5\x18\x020\x01\x12U\n" +
 	"\x04Chat\x12\x1f.skein.inference.v1.ChatRequest\x1a$.skein.inference.v1.GenerateResponse\"\x04\x88\xb5\x18\x020\x01\x12R\n" +
-	"\x05Embed\x12 .skein.inference.v1.EmbedRequest\x1a!.skein.inference.v1.EmbedResponse\"\x04\x88\xb5\x18\x02\x12[\n" +
+	"\x05Embed\x12 .skein.inference.v1.EmbedRequest\x1a!.skein.inference.v1.EmbedResponse\"\x04\x88\xb5\x18\x02\x12d\n" +
+	"\vEmbedTokens\x12&.skein.inference.v1.EmbedTokensRequest\x1a'.skein.inference.v1.EmbedTokensResponse\"\x04\x88\xb5\x18\x02\x12d\n" +
+	"\vLabelTokens\x12&.skein.inference.v1.LabelTokensRequest\x1a'.skein.inference.v1.LabelTokensResponse\"\x04\x88\xb5\x18\x02\x12[\n" +
+	"\bFillMask\x12#.skein.inference.v1.FillMaskRequest\x1a$.skein.inference.v1.FillMaskResponse\"\x04\x88\xb5\x18\x02\x12U\n" +
+	"\x06Answer\x12!.skein.inference.v1.AnswerRequest\x1a\".skein.inference.v1.AnswerResponse\"\x04\x88\xb5\x18\x02\x12U\n" +
+	"\x06Rerank\x12!.skein.inference.v1.RerankRequest\x1a\".skein.inference.v1.RerankResponse\"\x04\x88\xb5\x18\x02\x12[\n" +
 	"\bClassify\x12#.skein.inference.v1.ClassifyRequest\x1a$.skein.inference.v1.ClassifyResponse\"\x04\x88\xb5\x18\x02\x12R\n" +
 	"\x05Infer\x12 .skein.inference.v1.InferRequest\x1a!.skein.inference.v1.InferResponse\"\x04\x88\xb5\x18\x02\x12a\n" +
 	"\n" +
@@ -1689,72 +3239,123 @@ func file_skein_inference_v1_inference_proto_rawDescGZIP() []byte {
 	return file_skein_inference_v1_inference_proto_rawDescData
 }
 
-var file_skein_inference_v1_inference_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_skein_inference_v1_inference_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_skein_inference_v1_inference_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_skein_inference_v1_inference_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_skein_inference_v1_inference_proto_goTypes = []any{
-	(FinishReason)(0),          // 0: skein.inference.v1.FinishReason
-	(*Sampling)(nil),           // 1: skein.inference.v1.Sampling
-	(*TokenIds)(nil),           // 2: skein.inference.v1.TokenIds
-	(*GenerateRequest)(nil),    // 3: skein.inference.v1.GenerateRequest
-	(*Message)(nil),            // 4: skein.inference.v1.Message
-	(*ChatRequest)(nil),        // 5: skein.inference.v1.ChatRequest
-	(*TokenLogprob)(nil),       // 6: skein.inference.v1.TokenLogprob
-	(*Token)(nil),              // 7: skein.inference.v1.Token
-	(*Usage)(nil),              // 8: skein.inference.v1.Usage
-	(*GenerateResponse)(nil),   // 9: skein.inference.v1.GenerateResponse
-	(*EmbedRequest)(nil),       // 10: skein.inference.v1.EmbedRequest
-	(*Vector)(nil),             // 11: skein.inference.v1.Vector
-	(*EmbedResponse)(nil),      // 12: skein.inference.v1.EmbedResponse
-	(*ClassifyInput)(nil),      // 13: skein.inference.v1.ClassifyInput
-	(*ClassifyRequest)(nil),    // 14: skein.inference.v1.ClassifyRequest
-	(*Label)(nil),              // 15: skein.inference.v1.Label
-	(*Classification)(nil),     // 16: skein.inference.v1.Classification
-	(*ClassifyResponse)(nil),   // 17: skein.inference.v1.ClassifyResponse
-	(*TokenRow)(nil),           // 18: skein.inference.v1.TokenRow
-	(*InferRequest)(nil),       // 19: skein.inference.v1.InferRequest
-	(*Tensor)(nil),             // 20: skein.inference.v1.Tensor
-	(*InferRow)(nil),           // 21: skein.inference.v1.InferRow
-	(*InferResponse)(nil),      // 22: skein.inference.v1.InferResponse
-	(*ListModelsRequest)(nil),  // 23: skein.inference.v1.ListModelsRequest
-	(*Model)(nil),              // 24: skein.inference.v1.Model
-	(*ListModelsResponse)(nil), // 25: skein.inference.v1.ListModelsResponse
+	(FinishReason)(0),           // 0: skein.inference.v1.FinishReason
+	(Pooling)(0),                // 1: skein.inference.v1.Pooling
+	(OffsetUnit)(0),             // 2: skein.inference.v1.OffsetUnit
+	(Aggregation)(0),            // 3: skein.inference.v1.Aggregation
+	(*Sampling)(nil),            // 4: skein.inference.v1.Sampling
+	(*TokenIds)(nil),            // 5: skein.inference.v1.TokenIds
+	(*GenerateRequest)(nil),     // 6: skein.inference.v1.GenerateRequest
+	(*Message)(nil),             // 7: skein.inference.v1.Message
+	(*ChatRequest)(nil),         // 8: skein.inference.v1.ChatRequest
+	(*TokenLogprob)(nil),        // 9: skein.inference.v1.TokenLogprob
+	(*Token)(nil),               // 10: skein.inference.v1.Token
+	(*Usage)(nil),               // 11: skein.inference.v1.Usage
+	(*GenerateResponse)(nil),    // 12: skein.inference.v1.GenerateResponse
+	(*EmbedRequest)(nil),        // 13: skein.inference.v1.EmbedRequest
+	(*Vector)(nil),              // 14: skein.inference.v1.Vector
+	(*EmbedResponse)(nil),       // 15: skein.inference.v1.EmbedResponse
+	(*EmbedTokensRequest)(nil),  // 16: skein.inference.v1.EmbedTokensRequest
+	(*TokenVector)(nil),         // 17: skein.inference.v1.TokenVector
+	(*TokenVectors)(nil),        // 18: skein.inference.v1.TokenVectors
+	(*EmbedTokensResponse)(nil), // 19: skein.inference.v1.EmbedTokensResponse
+	(*LabelTokensRequest)(nil),  // 20: skein.inference.v1.LabelTokensRequest
+	(*Span)(nil),                // 21: skein.inference.v1.Span
+	(*LabeledText)(nil),         // 22: skein.inference.v1.LabeledText
+	(*LabelTokensResponse)(nil), // 23: skein.inference.v1.LabelTokensResponse
+	(*FillMaskRequest)(nil),     // 24: skein.inference.v1.FillMaskRequest
+	(*Fill)(nil),                // 25: skein.inference.v1.Fill
+	(*Fills)(nil),               // 26: skein.inference.v1.Fills
+	(*FilledText)(nil),          // 27: skein.inference.v1.FilledText
+	(*FillMaskResponse)(nil),    // 28: skein.inference.v1.FillMaskResponse
+	(*AnswerRequest)(nil),       // 29: skein.inference.v1.AnswerRequest
+	(*FoundAnswer)(nil),         // 30: skein.inference.v1.FoundAnswer
+	(*AnswerResponse)(nil),      // 31: skein.inference.v1.AnswerResponse
+	(*RerankRequest)(nil),       // 32: skein.inference.v1.RerankRequest
+	(*Ranking)(nil),             // 33: skein.inference.v1.Ranking
+	(*RerankResponse)(nil),      // 34: skein.inference.v1.RerankResponse
+	(*ClassifyInput)(nil),       // 35: skein.inference.v1.ClassifyInput
+	(*ClassifyRequest)(nil),     // 36: skein.inference.v1.ClassifyRequest
+	(*Label)(nil),               // 37: skein.inference.v1.Label
+	(*Classification)(nil),      // 38: skein.inference.v1.Classification
+	(*ClassifyResponse)(nil),    // 39: skein.inference.v1.ClassifyResponse
+	(*TokenRow)(nil),            // 40: skein.inference.v1.TokenRow
+	(*InferRequest)(nil),        // 41: skein.inference.v1.InferRequest
+	(*Tensor)(nil),              // 42: skein.inference.v1.Tensor
+	(*InferRow)(nil),            // 43: skein.inference.v1.InferRow
+	(*InferResponse)(nil),       // 44: skein.inference.v1.InferResponse
+	(*ListModelsRequest)(nil),   // 45: skein.inference.v1.ListModelsRequest
+	(*Model)(nil),               // 46: skein.inference.v1.Model
+	(*ListModelsResponse)(nil),  // 47: skein.inference.v1.ListModelsResponse
 }
 var file_skein_inference_v1_inference_proto_depIdxs = []int32{
-	2,  // 0: skein.inference.v1.GenerateRequest.tokens:type_name -> skein.inference.v1.TokenIds
-	1,  // 1: skein.inference.v1.GenerateRequest.sampling:type_name -> skein.inference.v1.Sampling
-	4,  // 2: skein.inference.v1.ChatRequest.messages:type_name -> skein.inference.v1.Message
-	1,  // 3: skein.inference.v1.ChatRequest.sampling:type_name -> skein.inference.v1.Sampling
-	6,  // 4: skein.inference.v1.Token.top:type_name -> skein.inference.v1.TokenLogprob
-	7,  // 5: skein.inference.v1.GenerateResponse.tokens:type_name -> skein.inference.v1.Token
+	5,  // 0: skein.inference.v1.GenerateRequest.tokens:type_name -> skein.inference.v1.TokenIds
+	4,  // 1: skein.inference.v1.GenerateRequest.sampling:type_name -> skein.inference.v1.Sampling
+	7,  // 2: skein.inference.v1.ChatRequest.messages:type_name -> skein.inference.v1.Message
+	4,  // 3: skein.inference.v1.ChatRequest.sampling:type_name -> skein.inference.v1.Sampling
+	9,  // 4: skein.inference.v1.Token.top:type_name -> skein.inference.v1.TokenLogprob
+	10, // 5: skein.inference.v1.GenerateResponse.tokens:type_name -> skein.inference.v1.Token
 	0,  // 6: skein.inference.v1.GenerateResponse.finish_reason:type_name -> skein.inference.v1.FinishReason
-	8,  // 7: skein.inference.v1.GenerateResponse.usage:type_name -> skein.inference.v1.Usage
-	11, // 8: skein.inference.v1.EmbedResponse.vectors:type_name -> skein.inference.v1.Vector
-	8,  // 9: skein.inference.v1.EmbedResponse.usage:type_name -> skein.inference.v1.Usage
-	13, // 10: skein.inference.v1.ClassifyRequest.inputs:type_name -> skein.inference.v1.ClassifyInput
-	15, // 11: skein.inference.v1.Classification.labels:type_name -> skein.inference.v1.Label
-	16, // 12: skein.inference.v1.ClassifyResponse.results:type_name -> skein.inference.v1.Classification
-	8,  // 13: skein.inference.v1.ClassifyResponse.usage:type_name -> skein.inference.v1.Usage
-	18, // 14: skein.inference.v1.InferRequest.rows:type_name -> skein.inference.v1.TokenRow
-	20, // 15: skein.inference.v1.InferRow.tensors:type_name -> skein.inference.v1.Tensor
-	21, // 16: skein.inference.v1.InferResponse.rows:type_name -> skein.inference.v1.InferRow
-	24, // 17: skein.inference.v1.ListModelsResponse.models:type_name -> skein.inference.v1.Model
-	3,  // 18: skein.inference.v1.InferenceService.Generate:input_type -> skein.inference.v1.GenerateRequest
-	5,  // 19: skein.inference.v1.InferenceService.Chat:input_type -> skein.inference.v1.ChatRequest
-	10, // 20: skein.inference.v1.InferenceService.Embed:input_type -> skein.inference.v1.EmbedRequest
-	14, // 21: skein.inference.v1.InferenceService.Classify:input_type -> skein.inference.v1.ClassifyRequest
-	19, // 22: skein.inference.v1.InferenceService.Infer:input_type -> skein.inference.v1.InferRequest
-	23, // 23: skein.inference.v1.InferenceService.ListModels:input_type -> skein.inference.v1.ListModelsRequest
-	9,  // 24: skein.inference.v1.InferenceService.Generate:output_type -> skein.inference.v1.GenerateResponse
-	9,  // 25: skein.inference.v1.InferenceService.Chat:output_type -> skein.inference.v1.GenerateResponse
-	12, // 26: skein.inference.v1.InferenceService.Embed:output_type -> skein.inference.v1.EmbedResponse
-	17, // 27: skein.inference.v1.InferenceService.Classify:output_type -> skein.inference.v1.ClassifyResponse
-	22, // 28: skein.inference.v1.InferenceService.Infer:output_type -> skein.inference.v1.InferResponse
-	25, // 29: skein.inference.v1.InferenceService.ListModels:output_type -> skein.inference.v1.ListModelsResponse
-	24, // [24:30] is the sub-list for method output_type
-	18, // [18:24] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	11, // 7: skein.inference.v1.GenerateResponse.usage:type_name -> skein.inference.v1.Usage
+	1,  // 8: skein.inference.v1.EmbedRequest.pooling:type_name -> skein.inference.v1.Pooling
+	14, // 9: skein.inference.v1.EmbedResponse.vectors:type_name -> skein.inference.v1.Vector
+	11, // 10: skein.inference.v1.EmbedResponse.usage:type_name -> skein.inference.v1.Usage
+	2,  // 11: skein.inference.v1.EmbedTokensRequest.offsets:type_name -> skein.inference.v1.OffsetUnit
+	17, // 12: skein.inference.v1.TokenVectors.tokens:type_name -> skein.inference.v1.TokenVector
+	18, // 13: skein.inference.v1.EmbedTokensResponse.results:type_name -> skein.inference.v1.TokenVectors
+	11, // 14: skein.inference.v1.EmbedTokensResponse.usage:type_name -> skein.inference.v1.Usage
+	3,  // 15: skein.inference.v1.LabelTokensRequest.aggregation:type_name -> skein.inference.v1.Aggregation
+	2,  // 16: skein.inference.v1.LabelTokensRequest.offsets:type_name -> skein.inference.v1.OffsetUnit
+	21, // 17: skein.inference.v1.LabeledText.spans:type_name -> skein.inference.v1.Span
+	22, // 18: skein.inference.v1.LabelTokensResponse.results:type_name -> skein.inference.v1.LabeledText
+	11, // 19: skein.inference.v1.LabelTokensResponse.usage:type_name -> skein.inference.v1.Usage
+	25, // 20: skein.inference.v1.Fills.fills:type_name -> skein.inference.v1.Fill
+	26, // 21: skein.inference.v1.FilledText.masks:type_name -> skein.inference.v1.Fills
+	27, // 22: skein.inference.v1.FillMaskResponse.results:type_name -> skein.inference.v1.FilledText
+	11, // 23: skein.inference.v1.FillMaskResponse.usage:type_name -> skein.inference.v1.Usage
+	2,  // 24: skein.inference.v1.AnswerRequest.offsets:type_name -> skein.inference.v1.OffsetUnit
+	30, // 25: skein.inference.v1.AnswerResponse.answers:type_name -> skein.inference.v1.FoundAnswer
+	11, // 26: skein.inference.v1.AnswerResponse.usage:type_name -> skein.inference.v1.Usage
+	33, // 27: skein.inference.v1.RerankResponse.results:type_name -> skein.inference.v1.Ranking
+	11, // 28: skein.inference.v1.RerankResponse.usage:type_name -> skein.inference.v1.Usage
+	35, // 29: skein.inference.v1.ClassifyRequest.inputs:type_name -> skein.inference.v1.ClassifyInput
+	37, // 30: skein.inference.v1.Classification.labels:type_name -> skein.inference.v1.Label
+	38, // 31: skein.inference.v1.ClassifyResponse.results:type_name -> skein.inference.v1.Classification
+	11, // 32: skein.inference.v1.ClassifyResponse.usage:type_name -> skein.inference.v1.Usage
+	40, // 33: skein.inference.v1.InferRequest.rows:type_name -> skein.inference.v1.TokenRow
+	42, // 34: skein.inference.v1.InferRow.tensors:type_name -> skein.inference.v1.Tensor
+	43, // 35: skein.inference.v1.InferResponse.rows:type_name -> skein.inference.v1.InferRow
+	46, // 36: skein.inference.v1.ListModelsResponse.models:type_name -> skein.inference.v1.Model
+	6,  // 37: skein.inference.v1.InferenceService.Generate:input_type -> skein.inference.v1.GenerateRequest
+	8,  // 38: skein.inference.v1.InferenceService.Chat:input_type -> skein.inference.v1.ChatRequest
+	13, // 39: skein.inference.v1.InferenceService.Embed:input_type -> skein.inference.v1.EmbedRequest
+	16, // 40: skein.inference.v1.InferenceService.EmbedTokens:input_type -> skein.inference.v1.EmbedTokensRequest
+	20, // 41: skein.inference.v1.InferenceService.LabelTokens:input_type -> skein.inference.v1.LabelTokensRequest
+	24, // 42: skein.inference.v1.InferenceService.FillMask:input_type -> skein.inference.v1.FillMaskRequest
+	29, // 43: skein.inference.v1.InferenceService.Answer:input_type -> skein.inference.v1.AnswerRequest
+	32, // 44: skein.inference.v1.InferenceService.Rerank:input_type -> skein.inference.v1.RerankRequest
+	36, // 45: skein.inference.v1.InferenceService.Classify:input_type -> skein.inference.v1.ClassifyRequest
+	41, // 46: skein.inference.v1.InferenceService.Infer:input_type -> skein.inference.v1.InferRequest
+	45, // 47: skein.inference.v1.InferenceService.ListModels:input_type -> skein.inference.v1.ListModelsRequest
+	12, // 48: skein.inference.v1.InferenceService.Generate:output_type -> skein.inference.v1.GenerateResponse
+	12, // 49: skein.inference.v1.InferenceService.Chat:output_type -> skein.inference.v1.GenerateResponse
+	15, // 50: skein.inference.v1.InferenceService.Embed:output_type -> skein.inference.v1.EmbedResponse
+	19, // 51: skein.inference.v1.InferenceService.EmbedTokens:output_type -> skein.inference.v1.EmbedTokensResponse
+	23, // 52: skein.inference.v1.InferenceService.LabelTokens:output_type -> skein.inference.v1.LabelTokensResponse
+	28, // 53: skein.inference.v1.InferenceService.FillMask:output_type -> skein.inference.v1.FillMaskResponse
+	31, // 54: skein.inference.v1.InferenceService.Answer:output_type -> skein.inference.v1.AnswerResponse
+	34, // 55: skein.inference.v1.InferenceService.Rerank:output_type -> skein.inference.v1.RerankResponse
+	39, // 56: skein.inference.v1.InferenceService.Classify:output_type -> skein.inference.v1.ClassifyResponse
+	44, // 57: skein.inference.v1.InferenceService.Infer:output_type -> skein.inference.v1.InferResponse
+	47, // 58: skein.inference.v1.InferenceService.ListModels:output_type -> skein.inference.v1.ListModelsResponse
+	48, // [48:59] is the sub-list for method output_type
+	37, // [37:48] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_skein_inference_v1_inference_proto_init() }
@@ -1768,13 +3369,15 @@ func file_skein_inference_v1_inference_proto_init() {
 		(*GenerateRequest_Tokens)(nil),
 	}
 	file_skein_inference_v1_inference_proto_msgTypes[6].OneofWrappers = []any{}
+	file_skein_inference_v1_inference_proto_msgTypes[9].OneofWrappers = []any{}
+	file_skein_inference_v1_inference_proto_msgTypes[25].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skein_inference_v1_inference_proto_rawDesc), len(file_skein_inference_v1_inference_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   25,
+			NumEnums:      4,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -41,6 +41,19 @@ const (
 	InferenceServiceChatProcedure = "/skein.inference.v1.InferenceService/Chat"
 	// InferenceServiceEmbedProcedure is the fully-qualified name of the InferenceService's Embed RPC.
 	InferenceServiceEmbedProcedure = "/skein.inference.v1.InferenceService/Embed"
+	// InferenceServiceEmbedTokensProcedure is the fully-qualified name of the InferenceService's
+	// EmbedTokens RPC.
+	InferenceServiceEmbedTokensProcedure = "/skein.inference.v1.InferenceService/EmbedTokens"
+	// InferenceServiceLabelTokensProcedure is the fully-qualified name of the InferenceService's
+	// LabelTokens RPC.
+	InferenceServiceLabelTokensProcedure = "/skein.inference.v1.InferenceService/LabelTokens"
+	// InferenceServiceFillMaskProcedure is the fully-qualified name of the InferenceService's FillMask
+	// RPC.
+	InferenceServiceFillMaskProcedure = "/skein.inference.v1.InferenceService/FillMask"
+	// InferenceServiceAnswerProcedure is the fully-qualified name of the InferenceService's Answer RPC.
+	InferenceServiceAnswerProcedure = "/skein.inference.v1.InferenceService/Answer"
+	// InferenceServiceRerankProcedure is the fully-qualified name of the InferenceService's Rerank RPC.
+	InferenceServiceRerankProcedure = "/skein.inference.v1.InferenceService/Rerank"
 	// InferenceServiceClassifyProcedure is the fully-qualified name of the InferenceService's Classify
 	// RPC.
 	InferenceServiceClassifyProcedure = "/skein.inference.v1.InferenceService/Classify"
@@ -59,6 +72,16 @@ type InferenceServiceClient interface {
 	Chat(context.Context, *connect.Request[v1.ChatRequest]) (*connect.ServerStreamForClient[v1.GenerateResponse], error)
 	// Embed turns texts into vectors.
 	Embed(context.Context, *connect.Request[v1.EmbedRequest]) (*connect.Response[v1.EmbedResponse], error)
+	// EmbedTokens turns each token of texts into a vector.
+	EmbedTokens(context.Context, *connect.Request[v1.EmbedTokensRequest]) (*connect.Response[v1.EmbedTokensResponse], error)
+	// LabelTokens finds the words or the spans of texts that the model labels.
+	LabelTokens(context.Context, *connect.Request[v1.LabelTokensRequest]) (*connect.Response[v1.LabelTokensResponse], error)
+	// FillMask finds the most likely tokens for the masks of texts.
+	FillMask(context.Context, *connect.Request[v1.FillMaskRequest]) (*connect.Response[v1.FillMaskResponse], error)
+	// Answer finds the span of a context that answers a question.
+	Answer(context.Context, *connect.Request[v1.AnswerRequest]) (*connect.Response[v1.AnswerResponse], error)
+	// Rerank scores how well each document fits a query.
+	Rerank(context.Context, *connect.Request[v1.RerankRequest]) (*connect.Response[v1.RerankResponse], error)
 	// Classify gives every label of the model a score.
 	Classify(context.Context, *connect.Request[v1.ClassifyRequest]) (*connect.Response[v1.ClassifyResponse], error)
 	// Infer runs an encoder on token ids and gives its raw tensors.
@@ -96,6 +119,36 @@ func NewInferenceServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			connect.WithSchema(inferenceServiceMethods.ByName("Embed")),
 			connect.WithClientOptions(opts...),
 		),
+		embedTokens: connect.NewClient[v1.EmbedTokensRequest, v1.EmbedTokensResponse](
+			httpClient,
+			baseURL+InferenceServiceEmbedTokensProcedure,
+			connect.WithSchema(inferenceServiceMethods.ByName("EmbedTokens")),
+			connect.WithClientOptions(opts...),
+		),
+		labelTokens: connect.NewClient[v1.LabelTokensRequest, v1.LabelTokensResponse](
+			httpClient,
+			baseURL+InferenceServiceLabelTokensProcedure,
+			connect.WithSchema(inferenceServiceMethods.ByName("LabelTokens")),
+			connect.WithClientOptions(opts...),
+		),
+		fillMask: connect.NewClient[v1.FillMaskRequest, v1.FillMaskResponse](
+			httpClient,
+			baseURL+InferenceServiceFillMaskProcedure,
+			connect.WithSchema(inferenceServiceMethods.ByName("FillMask")),
+			connect.WithClientOptions(opts...),
+		),
+		answer: connect.NewClient[v1.AnswerRequest, v1.AnswerResponse](
+			httpClient,
+			baseURL+InferenceServiceAnswerProcedure,
+			connect.WithSchema(inferenceServiceMethods.ByName("Answer")),
+			connect.WithClientOptions(opts...),
+		),
+		rerank: connect.NewClient[v1.RerankRequest, v1.RerankResponse](
+			httpClient,
+			baseURL+InferenceServiceRerankProcedure,
+			connect.WithSchema(inferenceServiceMethods.ByName("Rerank")),
+			connect.WithClientOptions(opts...),
+		),
 		classify: connect.NewClient[v1.ClassifyRequest, v1.ClassifyResponse](
 			httpClient,
 			baseURL+InferenceServiceClassifyProcedure,
@@ -119,12 +172,17 @@ func NewInferenceServiceClient(httpClient connect.HTTPClient, baseURL string, op
 
 // inferenceServiceClient implements InferenceServiceClient.
 type inferenceServiceClient struct {
-	generate   *connect.Client[v1.GenerateRequest, v1.GenerateResponse]
-	chat       *connect.Client[v1.ChatRequest, v1.GenerateResponse]
-	embed      *connect.Client[v1.EmbedRequest, v1.EmbedResponse]
-	classify   *connect.Client[v1.ClassifyRequest, v1.ClassifyResponse]
-	infer      *connect.Client[v1.InferRequest, v1.InferResponse]
-	listModels *connect.Client[v1.ListModelsRequest, v1.ListModelsResponse]
+	generate    *connect.Client[v1.GenerateRequest, v1.GenerateResponse]
+	chat        *connect.Client[v1.ChatRequest, v1.GenerateResponse]
+	embed       *connect.Client[v1.EmbedRequest, v1.EmbedResponse]
+	embedTokens *connect.Client[v1.EmbedTokensRequest, v1.EmbedTokensResponse]
+	labelTokens *connect.Client[v1.LabelTokensRequest, v1.LabelTokensResponse]
+	fillMask    *connect.Client[v1.FillMaskRequest, v1.FillMaskResponse]
+	answer      *connect.Client[v1.AnswerRequest, v1.AnswerResponse]
+	rerank      *connect.Client[v1.RerankRequest, v1.RerankResponse]
+	classify    *connect.Client[v1.ClassifyRequest, v1.ClassifyResponse]
+	infer       *connect.Client[v1.InferRequest, v1.InferResponse]
+	listModels  *connect.Client[v1.ListModelsRequest, v1.ListModelsResponse]
 }
 
 // Generate calls skein.inference.v1.InferenceService.Generate.
@@ -140,6 +198,31 @@ func (c *inferenceServiceClient) Chat(ctx context.Context, req *connect.Request[
 // Embed calls skein.inference.v1.InferenceService.Embed.
 func (c *inferenceServiceClient) Embed(ctx context.Context, req *connect.Request[v1.EmbedRequest]) (*connect.Response[v1.EmbedResponse], error) {
 	return c.embed.CallUnary(ctx, req)
+}
+
+// EmbedTokens calls skein.inference.v1.InferenceService.EmbedTokens.
+func (c *inferenceServiceClient) EmbedTokens(ctx context.Context, req *connect.Request[v1.EmbedTokensRequest]) (*connect.Response[v1.EmbedTokensResponse], error) {
+	return c.embedTokens.CallUnary(ctx, req)
+}
+
+// LabelTokens calls skein.inference.v1.InferenceService.LabelTokens.
+func (c *inferenceServiceClient) LabelTokens(ctx context.Context, req *connect.Request[v1.LabelTokensRequest]) (*connect.Response[v1.LabelTokensResponse], error) {
+	return c.labelTokens.CallUnary(ctx, req)
+}
+
+// FillMask calls skein.inference.v1.InferenceService.FillMask.
+func (c *inferenceServiceClient) FillMask(ctx context.Context, req *connect.Request[v1.FillMaskRequest]) (*connect.Response[v1.FillMaskResponse], error) {
+	return c.fillMask.CallUnary(ctx, req)
+}
+
+// Answer calls skein.inference.v1.InferenceService.Answer.
+func (c *inferenceServiceClient) Answer(ctx context.Context, req *connect.Request[v1.AnswerRequest]) (*connect.Response[v1.AnswerResponse], error) {
+	return c.answer.CallUnary(ctx, req)
+}
+
+// Rerank calls skein.inference.v1.InferenceService.Rerank.
+func (c *inferenceServiceClient) Rerank(ctx context.Context, req *connect.Request[v1.RerankRequest]) (*connect.Response[v1.RerankResponse], error) {
+	return c.rerank.CallUnary(ctx, req)
 }
 
 // Classify calls skein.inference.v1.InferenceService.Classify.
@@ -165,6 +248,16 @@ type InferenceServiceHandler interface {
 	Chat(context.Context, *connect.Request[v1.ChatRequest], *connect.ServerStream[v1.GenerateResponse]) error
 	// Embed turns texts into vectors.
 	Embed(context.Context, *connect.Request[v1.EmbedRequest]) (*connect.Response[v1.EmbedResponse], error)
+	// EmbedTokens turns each token of texts into a vector.
+	EmbedTokens(context.Context, *connect.Request[v1.EmbedTokensRequest]) (*connect.Response[v1.EmbedTokensResponse], error)
+	// LabelTokens finds the words or the spans of texts that the model labels.
+	LabelTokens(context.Context, *connect.Request[v1.LabelTokensRequest]) (*connect.Response[v1.LabelTokensResponse], error)
+	// FillMask finds the most likely tokens for the masks of texts.
+	FillMask(context.Context, *connect.Request[v1.FillMaskRequest]) (*connect.Response[v1.FillMaskResponse], error)
+	// Answer finds the span of a context that answers a question.
+	Answer(context.Context, *connect.Request[v1.AnswerRequest]) (*connect.Response[v1.AnswerResponse], error)
+	// Rerank scores how well each document fits a query.
+	Rerank(context.Context, *connect.Request[v1.RerankRequest]) (*connect.Response[v1.RerankResponse], error)
 	// Classify gives every label of the model a score.
 	Classify(context.Context, *connect.Request[v1.ClassifyRequest]) (*connect.Response[v1.ClassifyResponse], error)
 	// Infer runs an encoder on token ids and gives its raw tensors.
@@ -198,6 +291,36 @@ func NewInferenceServiceHandler(svc InferenceServiceHandler, opts ...connect.Han
 		connect.WithSchema(inferenceServiceMethods.ByName("Embed")),
 		connect.WithHandlerOptions(opts...),
 	)
+	inferenceServiceEmbedTokensHandler := connect.NewUnaryHandler(
+		InferenceServiceEmbedTokensProcedure,
+		svc.EmbedTokens,
+		connect.WithSchema(inferenceServiceMethods.ByName("EmbedTokens")),
+		connect.WithHandlerOptions(opts...),
+	)
+	inferenceServiceLabelTokensHandler := connect.NewUnaryHandler(
+		InferenceServiceLabelTokensProcedure,
+		svc.LabelTokens,
+		connect.WithSchema(inferenceServiceMethods.ByName("LabelTokens")),
+		connect.WithHandlerOptions(opts...),
+	)
+	inferenceServiceFillMaskHandler := connect.NewUnaryHandler(
+		InferenceServiceFillMaskProcedure,
+		svc.FillMask,
+		connect.WithSchema(inferenceServiceMethods.ByName("FillMask")),
+		connect.WithHandlerOptions(opts...),
+	)
+	inferenceServiceAnswerHandler := connect.NewUnaryHandler(
+		InferenceServiceAnswerProcedure,
+		svc.Answer,
+		connect.WithSchema(inferenceServiceMethods.ByName("Answer")),
+		connect.WithHandlerOptions(opts...),
+	)
+	inferenceServiceRerankHandler := connect.NewUnaryHandler(
+		InferenceServiceRerankProcedure,
+		svc.Rerank,
+		connect.WithSchema(inferenceServiceMethods.ByName("Rerank")),
+		connect.WithHandlerOptions(opts...),
+	)
 	inferenceServiceClassifyHandler := connect.NewUnaryHandler(
 		InferenceServiceClassifyProcedure,
 		svc.Classify,
@@ -224,6 +347,16 @@ func NewInferenceServiceHandler(svc InferenceServiceHandler, opts ...connect.Han
 			inferenceServiceChatHandler.ServeHTTP(w, r)
 		case InferenceServiceEmbedProcedure:
 			inferenceServiceEmbedHandler.ServeHTTP(w, r)
+		case InferenceServiceEmbedTokensProcedure:
+			inferenceServiceEmbedTokensHandler.ServeHTTP(w, r)
+		case InferenceServiceLabelTokensProcedure:
+			inferenceServiceLabelTokensHandler.ServeHTTP(w, r)
+		case InferenceServiceFillMaskProcedure:
+			inferenceServiceFillMaskHandler.ServeHTTP(w, r)
+		case InferenceServiceAnswerProcedure:
+			inferenceServiceAnswerHandler.ServeHTTP(w, r)
+		case InferenceServiceRerankProcedure:
+			inferenceServiceRerankHandler.ServeHTTP(w, r)
 		case InferenceServiceClassifyProcedure:
 			inferenceServiceClassifyHandler.ServeHTTP(w, r)
 		case InferenceServiceInferProcedure:
@@ -249,6 +382,26 @@ func (UnimplementedInferenceServiceHandler) Chat(context.Context, *connect.Reque
 
 func (UnimplementedInferenceServiceHandler) Embed(context.Context, *connect.Request[v1.EmbedRequest]) (*connect.Response[v1.EmbedResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skein.inference.v1.InferenceService.Embed is not implemented"))
+}
+
+func (UnimplementedInferenceServiceHandler) EmbedTokens(context.Context, *connect.Request[v1.EmbedTokensRequest]) (*connect.Response[v1.EmbedTokensResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skein.inference.v1.InferenceService.EmbedTokens is not implemented"))
+}
+
+func (UnimplementedInferenceServiceHandler) LabelTokens(context.Context, *connect.Request[v1.LabelTokensRequest]) (*connect.Response[v1.LabelTokensResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skein.inference.v1.InferenceService.LabelTokens is not implemented"))
+}
+
+func (UnimplementedInferenceServiceHandler) FillMask(context.Context, *connect.Request[v1.FillMaskRequest]) (*connect.Response[v1.FillMaskResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skein.inference.v1.InferenceService.FillMask is not implemented"))
+}
+
+func (UnimplementedInferenceServiceHandler) Answer(context.Context, *connect.Request[v1.AnswerRequest]) (*connect.Response[v1.AnswerResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skein.inference.v1.InferenceService.Answer is not implemented"))
+}
+
+func (UnimplementedInferenceServiceHandler) Rerank(context.Context, *connect.Request[v1.RerankRequest]) (*connect.Response[v1.RerankResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skein.inference.v1.InferenceService.Rerank is not implemented"))
 }
 
 func (UnimplementedInferenceServiceHandler) Classify(context.Context, *connect.Request[v1.ClassifyRequest]) (*connect.Response[v1.ClassifyResponse], error) {
