@@ -20,7 +20,7 @@ func (s State) Desired(node NodeID, reported Endpoints) Desired {
 		if !ok { // Apply keeps a version while a replica of it is left
 			panic(fmt.Sprintf("cluster: replica %s without its version", r.ReplicaID))
 		}
-		chain, sources := s.chain(r, reported), s.sources(v)
+		chain, sources, sharers := s.chain(r, reported), s.sources(v), s.sharers(r, node)
 		for i, at := range r.Stages {
 			if at.Node != node {
 				continue
@@ -35,6 +35,7 @@ func (s State) Desired(node NodeID, reported Endpoints) Desired {
 				Chain:   slices.Clone(chain),
 				Drain:   r.Status == Stopping,
 				Sources: slices.Clone(sources),
+				Sharers: slices.Clone(sharers),
 			})
 		}
 	}
@@ -63,6 +64,20 @@ func (s State) sources(v Version) []string {
 		}
 	}
 	return addrs
+}
+
+// sharers lists the stages on other nodes that have bytes in common with those of a replica, as far as the state knows; all of them find the same.
+func (s State) sharers(r Replica, node NodeID) (list []Sharer) {
+	block := r.Ordinal / ShareOf
+	first := ReplicaID{Version: r.Version, Ordinal: block*ShareOf - 1}
+	for o := range prefix(s.replicas, first, func(id ReplicaID) bool { return id.Version == r.Version && id.Ordinal/ShareOf == block }) {
+		for _, at := range o.Stages {
+			if n, ok := s.nodes.Get(at.Node); ok && at.Node != node && n.Status != NodeLost && o.Status != Stopping {
+				list = append(list, Sharer{Addr: n.Addr, Span: at.Span})
+			}
+		}
+	}
+	return list
 }
 
 // ErrUnknownModel says that a client named neither an alias nor a version.

@@ -30,7 +30,17 @@ type Assignment struct {
 	Chain   []string     `json:"chain"`           // endpoints of all stages of the replica, "" where not known yet
 	Drain   bool         `json:"drain,omitempty"` // finish what runs, take nothing new, then unload
 	Sources []string     `json:"sources"`         // addresses of members that hold the version's blobs
+	Sharers []Sharer     `json:"sharers,omitempty"`
 }
+
+// Sharer is a stage of the same version on another node, which fetches some of the same bytes at about this time, or has them.
+type Sharer struct {
+	Addr string     `json:"addr"`
+	Span shard.Span `json:"span"`
+}
+
+// ShareOf is how many replicas of a version, by ordinal, share the work of fetching it: every one of them asks all others.
+const ShareOf = 32
 
 // Desired is the leader's answer to a report: everything the node should hold.
 type Desired struct {

@@ -15,13 +15,14 @@ const (
 )
 
 // addPeers puts other nodes that hold all bytes of a stage before the coordinators, so that bytes that one node has
-// need not leave those again. Nodes that begin at the same moment all fetch from coordinators.
+// need not leave those again. Nodes that begin at the same moment are each other's sharers.
 func (f *fleet) addPeers(node cluster.NodeID, d *cluster.Desired, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range d.Assignments {
 		a := &d.Assignments[i]
 		if held(f.reports[node].Held, a.Key) {
+			a.Sharers = nil
 			continue // nothing is to be fetched; and who else has it changes all the time
 		}
 		var peers []string

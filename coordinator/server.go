@@ -170,7 +170,7 @@ func (s *Server) newMux() *wire.Mux {
 	wire.Handle(m, wire.Lacking, s.lacking)
 	wire.HandleStream(m, wire.AuditLines, s.auditLines)
 	wire.Handle(m, wire.Observe, s.observe)
-	wire.HandleBlobs(m, s.blobs)
+	wire.HandleBlobs(m, s.blobs, &s.watch.served)
 	return m
 }
 

@@ -16,6 +16,7 @@ type watch struct {
 	leaderChanges, placements, refusals atomic.Int64
 	pending                             atomic.Int64 // proposals of the scheduler that are not answered
 	fetched                             atomic.Int64 // bytes of blobs
+	served                              atomic.Int64 // bytes of blobs, to others
 	apply, step                         *telemetry.Histogram
 	leader                              cluster.NodeID // the last one; owned by the goroutine of lead
 	standing                            map[scheduler.Note]bool
@@ -59,6 +60,7 @@ func (w *watch) stepped(began time.Time, out scheduler.Output) {
 func (s *Server) Collect(sheet *telemetry.Sheet) {
 	telemetry.Member(sheet, s.cfg.Dir, s.creds.Ends())
 	sheet.Count(telemetry.BlobsFetched, float64(s.watch.fetched.Load()))
+	sheet.Count(telemetry.BlobsServed, float64(s.watch.served.Load()))
 	s.collectRaft(sheet)
 	sheet.Count(telemetry.SchedulerSteps, float64(s.watch.step.Tally().Total()))
 	sheet.Histogram(telemetry.SchedulerStep, s.watch.step.Tally())

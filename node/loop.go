@@ -184,8 +184,9 @@ func (s *Server) fetch(ctx context.Context, f agent.Fetch) agent.Fetched {
 		}
 		stop := s.progress(ctx, f.Key, &here, &total)
 		defer stop()
+		from := wire.Sources{Self: s.cfg.Listen, Whole: f.Sources, Peers: s.crowd.of(f.Key, m)}
 		for _, d := range order {
-			if err := wire.Fetch(ctx, s.dialer, f.Sources, d, wanted[d], s.blobs, func(n int64) { here.Add(n); s.fetched.Add(n) }); err != nil {
+			if err := wire.FetchAmong(ctx, s.dialer, from, d, wanted[d], s.blobs, func(n int64) { here.Add(n); s.fetched.Add(n) }); err != nil {
 				return err
 			}
 		}

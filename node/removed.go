@@ -43,6 +43,7 @@ func (s *Server) heed(d cluster.Desired) {
 	if err := s.heads.keep(d.Head); err != nil {
 		s.log.Warn("the audit log's end is not kept here", "err", err)
 	}
+	s.crowd.set(d)
 	if !s.removed.news(d) {
 		return
 	}

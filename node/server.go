@@ -52,8 +52,10 @@ type Server struct {
 	fetches   map[cluster.StageKey]context.CancelFunc
 	used      map[agent.Slot]gpu.Bytes
 	fetched   atomic.Int64 // bytes of blobs, since the start
+	served    atomic.Int64 // bytes of blobs to others, since the start
 	crowded   chan int64   // bytes that a fetch found no room for; capacity 1
 	removed   removed
+	crowd     *crowd
 	heads     *heads
 	running   sync.WaitGroup
 	stop      context.CancelFunc
@@ -72,7 +74,7 @@ func Start(cfg Config, probe Probe, log *slog.Logger) (*Server, error) {
 	rand.Read(b[:])
 	s := &Server{cfg: cfg, log: log, member: member, session: binary.LittleEndian.Uint64(b[:]), probe: probe,
 		processes: map[gpu.DeviceID]*process{}, workers: make(chan workerEvent, 64), desired: make(chan cluster.Desired, 1),
-		ended: make(chan agent.Input, 64), fetches: map[cluster.StageKey]context.CancelFunc{}, used: map[agent.Slot]gpu.Bytes{}, crowded: make(chan int64, 1), heads: openHeads(cfg.Dir)}
+		ended: make(chan agent.Input, 64), fetches: map[cluster.StageKey]context.CancelFunc{}, used: map[agent.Slot]gpu.Bytes{}, crowded: make(chan int64, 1), heads: openHeads(cfg.Dir), crowd: newCrowd()}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.closeParts())
 	}
@@ -82,7 +84,7 @@ func Start(cfg Config, probe Probe, log *slog.Logger) (*Server, error) {
 	wire.Handle(mux, wire.Ping, func(context.Context, *wire.Empty) (*wire.Pong, error) {
 		return &wire.Pong{ID: member.ID, Session: s.session}, nil
 	})
-	wire.HandleBlobs(mux, s.blobs)
+	wire.HandleBlobs(mux, s.blobs, &s.served)
 	s.running.Go(func() {
 		if err := s.listener.Serve(ctx, mux); err != nil {
 			log.Error("node stopped listening", "err", err)

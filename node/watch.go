@@ -10,6 +10,7 @@ import (
 func (s *Server) Collect(sheet *telemetry.Sheet) {
 	telemetry.Member(sheet, s.cfg.Dir, s.creds.Ends())
 	sheet.Count(telemetry.BlobsFetched, float64(s.fetched.Load()))
+	sheet.Count(telemetry.BlobsServed, float64(s.served.Load()))
 	if r, ok := s.link.newest(); ok {
 		telemetry.GPUs(sheet, s.cfg.Name, r.Devices, r.Readings)
 		for _, status := range []cluster.HeldStatus{cluster.HeldFetching, cluster.HeldLoading, cluster.HeldReady, cluster.HeldFailed, cluster.HeldLeaving} {

@@ -79,6 +79,7 @@ const (
 const (
 	BuildInfo       Name = "skein_build_info"
 	BlobsFetched    Name = "skein_blobs_fetched_bytes_total"
+	BlobsServed     Name = "skein_blobs_served_bytes_total"
 	DiskFree        Name = "skein_disk_free_bytes"
 	DiskFreeRatio   Name = "skein_disk_free_ratio"
 	CertificateLeft Name = "skein_certificate_left_seconds"
@@ -200,6 +201,7 @@ var Metrics = []Metric{
 	{StagesHeld, Gauge, "Stages that this node holds, by their status.", []string{"status"}, nil, inNodes, fromSkein},
 
 	{BlobsFetched, Counter, "Bytes of models fetched from other members.", nil, nil, "coordinators, nodes", fromSkein},
+	{BlobsServed, Counter, "Bytes of models that other members fetched from this one.", nil, nil, "coordinators, nodes", fromSkein},
 	{DiskFree, Gauge, "Bytes that are free on the disk of the data directory.", nil, nil, inAll, fromSkein},
 	{DiskFreeRatio, Gauge, "Free share of the file system of the data directory, 0 to 1.", nil, nil, inAll, fromSkein},
 	{CertificateLeft, Gauge, "Seconds until this member's certificate ends.", nil, nil, inAll, fromSkein},

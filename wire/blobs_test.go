@@ -2,6 +2,7 @@ package wire
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func TestBlobs(t *testing.T) {
 	x := blob.Of(data)
 	lie := blob.Of([]byte("what is asked for"))
 	m := NewMux()
-	HandleBlobs(m, source{x.Digest(): data, lie.Digest(): []byte("what is sent here")})
+	HandleBlobs(m, source{x.Digest(): data, lie.Digest(): []byte("what is sent here")}, new(atomic.Int64))
 	_, addr := serve(t, papers(t, ca, member(cluster.RoleCoordinator), time.Now()), m)
 	d := NewDialer(papers(t, ca, member(cluster.RoleNode), time.Now()))
 	defer d.Close()

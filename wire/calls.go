@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -143,8 +144,8 @@ type BlobSource interface {
 	ReadChunk(d blob.Digest, chunk int) ([]byte, error)
 }
 
-// HandleBlobs lets other members read from a source.
-func HandleBlobs(m *Mux, src BlobSource) {
+// HandleBlobs lets other members read from a source, and counts the bytes of chunks that it gave.
+func HandleBlobs(m *Mux, src BlobSource, served *atomic.Int64) {
 	Handle(m, BlobIndex, func(_ context.Context, r *BlobRequest) (*blob.Index, error) {
 		x, err := src.Index(r.Digest)
 		return &x, notHere(err)
@@ -165,7 +166,8 @@ func HandleBlobs(m *Mux, src BlobSource) {
 			return
 		}
 		w.Header().Set("Content-Type", "application/octet-stream")
-		w.Write(b)
+		n, _ := w.Write(b) // who asked is told by the missing bytes
+		served.Add(int64(n))
 	}))
 }
 
@@ -210,7 +212,11 @@ func FetchChunk(ctx context.Context, d *Dialer, addr string, x blob.Index, chunk
 		return nil, fmt.Errorf("fetch chunk %d of %s: %w", chunk, x.Digest().Short(), err)
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
+	switch res.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound:
+		return nil, fmt.Errorf("%w: chunk %d of %s at %s", blob.ErrUnknown, chunk, x.Digest().Short(), addr)
+	default:
 		return nil, fmt.Errorf("fetch chunk %d of %s from %s: %s", chunk, x.Digest().Short(), addr, res.Status)
 	}
 	b := make([]byte, x.ChunkLen(chunk))

@@ -28,14 +28,36 @@ type BlobSink interface {
 	Flush(d blob.Digest) error
 }
 
+// Sharer is a member that fetches parts of the same blobs at this time, or has them.
+type Sharer struct {
+	Addr  string
+	Wants func(d blob.Digest, chunk int) bool
+}
+
+// Sources are where the bytes of blobs may come from.
+type Sources struct {
+	Self  string   // address of the member that asks, as its peers know it
+	Whole []string // addresses of members that have everything, the best first
+	// Peers are those who share the work now, and a channel that is closed when there are others; nil = nobody does.
+	Peers func() ([]Sharer, <-chan struct{})
+	// Patience is how long nothing is done but waiting for peers, beside a quarter of the time until then; default 3 s.
+	Patience time.Duration
+}
+
 // Fetch brings the chunks that ranges of one blob touch into a sink, from whichever source has them. Every chunk is verified before it
 // is written. progress, if not nil, is told of bytes as they come, from several goroutines. Without refs the whole blob is fetched.
 func Fetch(ctx context.Context, d *Dialer, sources []string, digest blob.Digest, refs []blob.Ref, sink BlobSink, progress func(bytes int64)) error {
-	x, err := FetchIndexAny(ctx, d, sources, digest)
+	return FetchAmong(ctx, d, Sources{Whole: sources}, digest, refs, sink, progress)
+}
+
+// FetchAmong is Fetch by one of several members that begin at about the same time. Each chunk is brought by the one whose turn it is (blob.Order), from
+// a source that has everything, and the others take it from there: so these give each byte about once, however many fetch. A peer that fails is asked no
+// more. For one that is slow nobody waits longer than Patience and a quarter of the time that its own part took.
+func FetchAmong(ctx context.Context, d *Dialer, from Sources, digest blob.Digest, refs []blob.Ref, sink BlobSink, progress func(bytes int64)) error {
+	x, err := FetchIndexAny(ctx, d, from.Whole, digest)
 	if err != nil {
 		return err
 	}
-	from := &ranking{addrs: slices.Clone(sources)}
 	if len(refs) == 0 {
 		refs = []blob.Ref{{Digest: digest, Len: x.Size}}
 	}
@@ -43,41 +65,7 @@ func Fetch(ctx context.Context, d *Dialer, sources []string, digest blob.Digest,
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, fetchParallel)
-	for _, chunk := range missing {
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-		}
-		if ctx.Err() != nil {
-			break
-		}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			b, err := anySource(from.now(), func(addr string) ([]byte, error) {
-				b, err := FetchChunk(ctx, d, addr, x, chunk)
-				if err != nil {
-					from.demote(addr)
-				}
-				return b, err
-			})
-			if err == nil {
-				err = sink.WriteChunk(digest, chunk, b)
-			}
-			if err != nil {
-				cancel(err)
-				return
-			}
-			if progress != nil {
-				progress(int64(len(b)))
-			}
-		})
-	}
-	wg.Wait()
-	if err := context.Cause(ctx); err != nil {
+	if err := newSwarm(d, from, x, missing, sink, progress).run(ctx); err != nil {
 		return fmt.Errorf("fetch %s: %w", digest.Short(), err)
 	}
 	return sink.Flush(digest)

@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -313,7 +314,7 @@ func (asked) ReadChunk(d blob.Digest, _ int) ([]byte, error) {
 func TestDigestsThatArePaths(t *testing.T) {
 	ca := authority(t)
 	m := NewMux()
-	HandleBlobs(m, asked{})
+	HandleBlobs(m, asked{}, new(atomic.Int64))
 	_, addr := serve(t, papers(t, ca, member(cluster.RoleCoordinator), time.Now()), m)
 	d := NewDialer(papers(t, ca, member(cluster.RoleNode), time.Now()))
 	defer d.Close()
