@@ -12,16 +12,23 @@ import (
 // maxKnown is the number of elements up to which whole numbers are followed through the graph.
 const maxKnown = 256
 
+// maxTogether is the number of elements of all tensors that generators make of constants.
+const maxTogether = 2 * MaxElements
+
+// generators make a large tensor of a small one.
+var generators = []string{"ConstantOfShape", "EyeLike", "Expand", "OneHot", "Range", "Tile"}
+
 // demand follows what constants alone decide: small tensors of whole numbers, and the shapes that come of them. The runtime computes such
 // nodes when it loads the graph, before any request, so an Expand to 65537² would take the worker's memory at once.
 type demand struct {
 	numbers map[string][]int64 // of one dimension, or a scalar
 	shapes  map[string][]int64
+	inputs  map[string]bool // values that depend on inputs of the graph
 }
 
 // checkDemand refuses tensors of more than MaxElements that constants demand, and what would train.
 func checkDemand(g *Graph) error {
-	d := demand{numbers: map[string][]int64{}, shapes: map[string][]int64{}}
+	d := demand{numbers: map[string][]int64{}, shapes: map[string][]int64{}, inputs: map[string]bool{}}
 	for i := range g.Initializers {
 		t := &g.Initializers[i]
 		d.shapes[t.Name] = t.Shape
@@ -32,12 +39,17 @@ func checkDemand(g *Graph) error {
 		}
 	}
 	for _, p := range g.Inputs {
+		d.inputs[p.Name] = true
 		if !slices.Contains(p.Shape, model.Free) {
 			d.shapes[p.Name] = p.Shape
 		}
 	}
+	var sum int64
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
+		for _, name := range n.Outputs {
+			d.inputs[name] = !d.folds(n)
+		}
 		if n.Op == "Dropout" && len(n.Inputs) > 2 && n.Inputs[2] != "" && !slices.Equal(d.numbers[n.Inputs[2]], []int64{0}) {
 			return Refused{n.what(i), "its training mode is not a constant false: training is not supported"}
 		}
@@ -46,8 +58,14 @@ func checkDemand(g *Graph) error {
 			d.fold(n)
 			continue
 		}
-		if e := model.Elements(shape); e < 0 || e > MaxElements {
+		e := model.Elements(shape)
+		if e < 0 || e > MaxElements {
 			return Refused{n.what(i), fmt.Sprintf("constants demand a tensor of shape %.100s, more than %d elements", fmt.Sprint(shape), MaxElements)}
+		}
+		if d.folds(n) && slices.Contains(generators, n.Op) {
+			if sum += e; sum > maxTogether {
+				return Refused{n.what(i), fmt.Sprintf("constants demand more than %d elements together", maxTogether)}
+			}
 		}
 		if len(n.Outputs) > 0 {
 			d.shapes[n.Outputs[0]] = shape
@@ -55,6 +73,11 @@ func checkDemand(g *Graph) error {
 		d.fold(n)
 	}
 	return nil
+}
+
+// folds says whether a node depends on constants only: the runtime computes it when it loads the graph, and keeps what comes out.
+func (d *demand) folds(n *Node) bool {
+	return !slices.ContainsFunc(n.Inputs, func(name string) bool { return d.inputs[name] })
 }
 
 // in is the name of an input, "" where it is left out.
