@@ -61,7 +61,7 @@ func (c *call) leave(how string) {
 		if c.answer == 0 {
 			used.prompt = 0
 		}
-	case FaultInvalid.String(), FaultTask.String(), FaultContext.String(): // no replica could do it
+	case FaultInvalid.String(), FaultTask.String(), FaultContext.String(), FaultUnsupported.String(): // no replica could do it
 		used.prompt = 0
 	}
 	c.s.ledger.release(c.held, c.who, used, c.s.live.Now().Cluster().Feature >= 2)

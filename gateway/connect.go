@@ -125,6 +125,8 @@ func (s *Server) connectError(err error) error {
 		code = connect.CodeResourceExhausted
 	case FaultTimeout:
 		code = connect.CodeDeadlineExceeded
+	case FaultUnsupported:
+		code = connect.CodeUnimplemented
 	}
 	out := connect.NewError(code, e)
 	if e.Retry > 0 {

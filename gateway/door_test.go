@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -92,21 +94,19 @@ func TestEveryPathNeedsSomething(t *testing.T) {
 	s, mux := watched(t, slog.New(slog.DiscardHandler))
 	level2(t, s)
 	change(t, s, cluster.PutKey{Key: cluster.Key{ID: "sk-viewer", Hash: wire.SecretHash("viewer-secret"), Roles: []access.Role{access.Viewer}}})
-	for path := range Needs() {
-		method := http.MethodPost
-		if path == pathModels || path == pathModel || path == pathMetrics {
-			method = http.MethodGet
-		}
-		at := strings.ReplaceAll(path, "{model}", "sums")
+	methods := map[string]string{pathMetrics: http.MethodGet}
+	for _, e := range routes() {
+		methods[e.path] = e.method
+	}
+	for path, need := range Needs() {
+		method := cmp.Or(methods[path], http.MethodPost)
+		at := regexp.MustCompile(`\{\w+\}`).ReplaceAllString(path, "sums")
 		if w := ask(mux, method, at, "", `{}`); w.Code != http.StatusUnauthorized {
 			t.Errorf("%s without a key: %d", path, w.Code)
 		}
-		want := http.StatusForbidden
-		if path == pathMetrics {
-			want = http.StatusOK
-		}
-		if w := ask(mux, method, at, "viewer-secret", `{}`); w.Code != want {
-			t.Errorf("%s with a viewer's key: %d, want %d: %s", path, w.Code, want, w.Body)
+		may := access.Allows([]access.Role{access.Viewer}, need)
+		if w := ask(mux, method, at, "viewer-secret", `{}`); (w.Code == http.StatusForbidden) == may || path == pathMetrics && w.Code != http.StatusOK {
+			t.Errorf("%s with a viewer's key: %d, allowed %v: %s", path, w.Code, may, w.Body)
 		}
 	}
 	for _, path := range []string{"/v1/files", "/v1/", "/skein.inference.v1.InferenceService/New"} {

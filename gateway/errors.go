@@ -33,6 +33,7 @@ const (
 	FaultPermission        // the key is valid and may not do this
 	FaultLimit             // a limit is reached that soon allows more
 	FaultQuota             // a limit is reached that counts days, months or the whole life
+	FaultUnsupported       // the protocol knows this, and Skein does not do it
 )
 
 // String is the fault's name in metrics, traces and logs.
@@ -45,7 +46,7 @@ func (f Fault) String() string {
 
 var faultNames = map[Fault]string{FaultInternal: "internal", FaultInvalid: "invalid", FaultContext: "context", FaultKey: "key", FaultModel: "model", FaultTask: "task",
 	FaultBusy: "busy", FaultUnavailable: "unavailable", FaultCanceled: "canceled", FaultTooLarge: "too_large", FaultTimeout: "timeout",
-	FaultPermission: "permission", FaultLimit: "limit", FaultQuota: "quota"}
+	FaultPermission: "permission", FaultLimit: "limit", FaultQuota: "quota", FaultUnsupported: "unsupported"}
 
 // Error is what a client is told.
 type Error struct {

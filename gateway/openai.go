@@ -146,6 +146,8 @@ func statusOf(err error, e *Error) int {
 		return http.StatusRequestEntityTooLarge
 	case FaultTimeout:
 		return http.StatusGatewayTimeout
+	case FaultUnsupported:
+		return http.StatusNotImplemented
 	}
 	return http.StatusInternalServerError
 }

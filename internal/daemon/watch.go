@@ -46,7 +46,7 @@ func (w Watch) level() (slog.Level, error) {
 // Gateway completes the configuration of a gateway that is watched so.
 func (w Watch) Gateway(c gateway.Config, tracer *telemetry.Tracer) (gateway.Config, error) {
 	var err error
-	c.Tracer = tracer
+	c.Tracer, c.Software = tracer, version.Version
 	c.RequestLog, err = w.level()
 	return c, err
 }
