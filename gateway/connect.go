@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -26,21 +27,33 @@ var _ inferencev1connect.InferenceServiceHandler = inference{}
 func (s *Server) registerConnect(mux *http.ServeMux) {
 	path, h := inferencev1connect.NewInferenceServiceHandler(inference{s},
 		connect.WithReadMaxBytes(int(s.cfg.MaxBody)), connect.WithInterceptors(explainer{s}), connect.WithCompressMinBytes(4<<10))
-	refuse := connect.NewErrorWriter()
+	writer := connect.NewErrorWriter()
 	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 		r, c := s.begin(r, requestID(r.Header.Get(requestIDHeader)), operationOf(r.URL.Path))
 		defer c.end()
 		c.header = w.Header()
 		w.Header().Set(requestIDHeader, c.id)
-		err := s.enter(r, c, r.URL.Path)
-		c.fail(err)
-		if err != nil { // before anything of the body is read
-			if err := refuse.Write(w, r, s.connectError(err)); err != nil {
+		refuse := func(w http.ResponseWriter, err error) {
+			if err := writer.Write(w, r, s.connectError(err)); err != nil {
 				s.log.Debug("a refusal was not taken", "err", err)
 			}
+		}
+		if err := s.enter(r, c, r.URL.Path); err != nil { // before anything of the body is read
+			c.fail(err)
+			refuse(w, err)
 			return
 		}
-		h.ServeHTTP(w, r)
+		if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
+			if name := r.Header.Get(viewHeader); name != "" && name != viewNone {
+				err := invalid("", "%s: a view is of whole answers in JSON, and this call is %.80q", viewHeader, kind)
+				c.fail(err)
+				refuse(w, err)
+				return
+			}
+			h.ServeHTTP(w, r)
+			return
+		}
+		s.shapes(w, r, c, refuse, func(w http.ResponseWriter) { h.ServeHTTP(w, r) })
 	})
 }
 
@@ -57,16 +70,6 @@ func operationOf(path string) string {
 		return telemetry.OpClassify
 	case inferencev1connect.InferenceServiceInferProcedure:
 		return opInfer
-	case inferencev1connect.InferenceServiceEmbedTokensProcedure:
-		return telemetry.OpEmbeddings
-	case inferencev1connect.InferenceServiceLabelTokensProcedure:
-		return opLabel
-	case inferencev1connect.InferenceServiceFillMaskProcedure:
-		return opFill
-	case inferencev1connect.InferenceServiceAnswerProcedure:
-		return opAnswer
-	case inferencev1connect.InferenceServiceRerankProcedure:
-		return opRerank
 	case inferencev1connect.InferenceServiceListModelsProcedure:
 		return opModels
 	}
@@ -125,8 +128,6 @@ func (s *Server) connectError(err error) error {
 		code = connect.CodeResourceExhausted
 	case FaultTimeout:
 		code = connect.CodeDeadlineExceeded
-	case FaultUnsupported:
-		code = connect.CodeUnimplemented
 	}
 	out := connect.NewError(code, e)
 	if e.Retry > 0 {
@@ -270,19 +271,14 @@ func (i inference) Embed(ctx context.Context, r *connect.Request[inferencev1.Emb
 	if err != nil {
 		return nil, err
 	}
-	pooling, err := poolingOf(r.Msg.Pooling)
-	if err != nil {
-		return nil, err
-	}
-	want := func(of *text) wire.EncodeWant { return of.vectors(pooling, r.Msg.Normalize) }
-	vectors, err := i.s.embed(ctx, t, rows, want(t))
+	vectors, err := i.s.embed(ctx, t, rows)
 	if err != nil {
 		return nil, err
 	}
 	i.s.shadowEmbed(ctx, t, func(other *text) ([]wire.EncodeRow, error) {
 		rows, _, err := i.s.rows(other, r.Msg.Texts, nil)
 		return rows, err
-	}, want, vectors)
+	}, vectors)
 	res := &inferencev1.EmbedResponse{Usage: usage(n, 0), ModelVersion: t.version.String()}
 	for _, v := range vectors {
 		res.Vectors = append(res.Vectors, &inferencev1.Vector{Values: v})

@@ -32,13 +32,11 @@ type Config struct {
 	MaxChoices int           // answers that one request may ask for (n); default 8
 	Shadows    int           // copies of requests that run on shadow versions at once; more are dropped; default 8
 	MaxWaiting int           // requests that wait for their turn at the full replicas of one version; default 1024
-	MaxTensors int64         // bytes of a request of the Open Inference Protocol; default 80 MiB
 	LeaseWait  time.Duration // how long a request waits for its share of a limit that this gateway holds nothing of; default 2 s
 
 	MaxStaleness   time.Duration `yaml:"max_staleness" help:"without contact to the coordinators for so long, calls are refused (default 1m)"`               // default 60 s
 	TrustedProxies []string      `yaml:"trusted_proxies" help:"networks (CIDR) of proxies whose X-Forwarded-For says where a call comes from; default none"` // default none
 
-	Software   string            // version of the program, as the Open Inference Protocol tells it; default none
 	Tracer     *telemetry.Tracer // of the process; default nil: no traces
 	RequestLog slog.Level        // of the line that is logged per request; LogOff = none; default info
 }
@@ -68,9 +66,6 @@ func (c Config) withDefaults() Config {
 	if c.MaxWaiting == 0 {
 		c.MaxWaiting = 1024
 	}
-	if c.MaxTensors == 0 {
-		c.MaxTensors = 80 << 20
-	}
 	if c.LeaseWait == 0 {
 		c.LeaseWait = 2 * time.Second
 	}
@@ -85,7 +80,7 @@ func (c Config) withDefaults() Config {
 
 // Validate checks that no limit is negative and that networks are networks.
 func (c Config) Validate() error {
-	if c.MaxBody < 0 || c.MaxPrompt < 0 || c.Patience < 0 || c.Attempts < 0 || c.MaxStops < 0 || c.MaxInputs < 0 || c.MaxChoices < 0 || c.MaxStaleness < 0 || c.Shadows < 0 || c.MaxTensors < 0 {
+	if c.MaxBody < 0 || c.MaxPrompt < 0 || c.Patience < 0 || c.Attempts < 0 || c.MaxStops < 0 || c.MaxInputs < 0 || c.MaxChoices < 0 || c.MaxStaleness < 0 || c.Shadows < 0 {
 		return fmt.Errorf("gateway config: a limit is negative: %+v", c)
 	}
 	_, err := c.proxies()
@@ -127,6 +122,7 @@ type Server struct {
 	books  *books
 	tables tables
 	texts  texts
+	views  views
 	load   load
 
 	shadows chan struct{} // holds one of each copy that runs
@@ -151,7 +147,6 @@ func New(cfg Config, state *live.State, library Library, dialer *wire.Dialer, lo
 func (s *Server) Register(mux *http.ServeMux) {
 	s.registerConnect(mux)
 	s.registerRoutes(mux)
-	s.registerOIP(mux)
 }
 
 // tables keeps the route table of the newest state. It is derived again only where the state routes differently: settlements are entries too,

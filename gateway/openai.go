@@ -21,10 +21,6 @@ const requestIDHeader = "x-request-id"
 // Operations beside those of telemetry.
 const (
 	opInfer  = "infer"
-	opLabel  = "label_tokens"
-	opFill   = "fill_mask"
-	opAnswer = "answer"
-	opRerank = "rerank"
 	opModels = "models"
 	opOther  = "other"
 )
@@ -43,17 +39,24 @@ func (s *Server) entry(f form, maxBody int64, operation, path string, h func(htt
 		defer c.end()
 		c.header = w.Header()
 		w.Header().Set(requestIDHeader, c.id)
-		out := &answer{ResponseWriter: w, form: f, explain: s.explain, began: c.began}
-		err := s.enter(r, c, path)
-		if err == nil {
-			c.reach()
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-			err = because(r.Context(), h(out, r))
+		answerOn := func(w http.ResponseWriter) *answer {
+			return &answer{ResponseWriter: w, form: f, explain: s.explain, began: c.began}
 		}
-		if err != nil {
+		refuse := func(w http.ResponseWriter, err error) { answerOn(w).fail(err) }
+		if err := s.enter(r, c, path); err != nil {
 			c.fail(err)
-			out.fail(err)
+			refuse(w, err)
+			return
 		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		s.shapes(w, r, c, refuse, func(w http.ResponseWriter) {
+			c.reach()
+			out := answerOn(w)
+			if err := because(r.Context(), h(out, r)); err != nil {
+				c.fail(err)
+				out.fail(err)
+			}
+		})
 	}
 }
 
@@ -146,8 +149,6 @@ func statusOf(err error, e *Error) int {
 		return http.StatusRequestEntityTooLarge
 	case FaultTimeout:
 		return http.StatusGatewayTimeout
-	case FaultUnsupported:
-		return http.StatusNotImplemented
 	}
 	return http.StatusInternalServerError
 }
