@@ -14,7 +14,6 @@ import (
 
 	inferencev1 "github.com/skein-project/skein/api/skein/inference/v1"
 	"github.com/skein-project/skein/api/skein/inference/v1/inferencev1connect"
-	"github.com/skein-project/skein/model"
 	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
@@ -26,7 +25,7 @@ var _ inferencev1connect.InferenceServiceHandler = inference{}
 
 func (s *Server) registerConnect(mux *http.ServeMux) {
 	path, h := inferencev1connect.NewInferenceServiceHandler(inference{s},
-		connect.WithReadMaxBytes(int(s.cfg.MaxBody)), connect.WithInterceptors(explainer{s}), connect.WithCompressMinBytes(4<<10))
+		connect.WithReadMaxBytes(int(s.cfg.MaxBody)), connect.WithConditionalHandlerOptions(s.largeTensors), connect.WithInterceptors(explainer{s}), connect.WithCompressMinBytes(4<<10))
 	writer := connect.NewErrorWriter()
 	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 		r, c := s.begin(r, requestID(r.Header.Get(requestIDHeader)), operationOf(r.URL.Path))
@@ -315,41 +314,6 @@ func (i inference) Classify(ctx context.Context, r *connect.Request[inferencev1.
 			c.Labels = append(c.Labels, &inferencev1.Label{Name: l.Name, Score: l.Score})
 		}
 		res.Results = append(res.Results, c)
-	}
-	return connect.NewResponse(res), nil
-}
-
-// Infer implements skein.inference.v1.
-func (i inference) Infer(ctx context.Context, r *connect.Request[inferencev1.InferRequest]) (*connect.Response[inferencev1.InferResponse], error) {
-	t, err := i.s.text(ctx, r.Msg.Model, "")
-	if err != nil {
-		return nil, err
-	}
-	if t.manifest.Config.Arch.Decoder() {
-		return nil, &Error{Fault: FaultTask, Param: "model", Why: "raw tensors are given by encoders only"}
-	}
-	var rows []wire.EncodeRow
-	for _, row := range r.Msg.Rows {
-		rows = append(rows, wire.EncodeRow{IDs: row.Ids, Types: row.Types})
-	}
-	want := wire.EncodeWant{Hidden: true, Vector: t.manifest.Can(model.EmbedTask), Logits: t.manifest.Can(model.Classify)}
-	encoded, err := i.s.encode(ctx, t, rows, want)
-	if err != nil {
-		return nil, err
-	}
-	res := &inferencev1.InferResponse{ModelVersion: t.version.String()}
-	hidden := int64(t.manifest.Config.Hidden)
-	for j, e := range encoded {
-		out := &inferencev1.InferRow{}
-		add := func(name string, values []float32, shape ...int64) {
-			if len(values) > 0 {
-				out.Tensors = append(out.Tensors, &inferencev1.Tensor{Name: name, Shape: shape, Values: values})
-			}
-		}
-		add("hidden", e.Hidden, int64(len(rows[j].IDs)), hidden)
-		add("pooled", e.Vector, hidden)
-		add("logits", e.Logits, int64(len(e.Logits)))
-		res.Rows = append(res.Rows, out)
 	}
 	return connect.NewResponse(res), nil
 }

@@ -87,6 +87,9 @@ func (s *Server) infer(ctx context.Context, t *text, in []tensor.Tensor, outputs
 	if err := fits(&sig, in, outputs); err != nil {
 		return nil, err
 	}
+	if t.manifest.Graph != nil {
+		return s.inferGraph(ctx, t, in, outputs)
+	}
 	return s.inferEncoder(ctx, t, in, outputs)
 }
 

@@ -2568,30 +2568,33 @@ func (x *ClassifyResponse) GetModelVersion() string {
 	return ""
 }
 
-// TokenRow is one input sequence of an encoder.
-type TokenRow struct {
+// Tensor is a dense array in row-major order.
+type Tensor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Ids   []int32                `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
-	// Segment ids; empty = all 0.
-	Types         []int32 `protobuf:"varint,2,rep,packed,name=types,proto3" json:"types,omitempty"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// "F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL" (one byte, 0 or 1) or "BYTES".
+	Dtype string  `protobuf:"bytes,2,opt,name=dtype,proto3" json:"dtype,omitempty"`
+	Shape []int64 `protobuf:"varint,3,rep,packed,name=shape,proto3" json:"shape,omitempty"`
+	// Elements, little-endian, without gaps; of BYTES each is its length (4 bytes) and that many bytes.
+	Data          []byte `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *TokenRow) Reset() {
-	*x = TokenRow{}
+func (x *Tensor) Reset() {
+	*x = Tensor{}
 	mi := &file_skein_inference_v1_inference_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *TokenRow) String() string {
+func (x *Tensor) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*TokenRow) ProtoMessage() {}
+func (*Tensor) ProtoMessage() {}
 
-func (x *TokenRow) ProtoReflect() protoreflect.Message {
+func (x *Tensor) ProtoReflect() protoreflect.Message {
 	mi := &file_skein_inference_v1_inference_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -2603,30 +2606,47 @@ func (x *TokenRow) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use TokenRow.ProtoReflect.Descriptor instead.
-func (*TokenRow) Descriptor() ([]byte, []int) {
+// Deprecated: Use Tensor.ProtoReflect.Descriptor instead.
+func (*Tensor) Descriptor() ([]byte, []int) {
 	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{36}
 }
 
-func (x *TokenRow) GetIds() []int32 {
+func (x *Tensor) GetName() string {
 	if x != nil {
-		return x.Ids
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Tensor) GetDtype() string {
+	if x != nil {
+		return x.Dtype
+	}
+	return ""
+}
+
+func (x *Tensor) GetShape() []int64 {
+	if x != nil {
+		return x.Shape
 	}
 	return nil
 }
 
-func (x *TokenRow) GetTypes() []int32 {
+func (x *Tensor) GetData() []byte {
 	if x != nil {
-		return x.Types
+		return x.Data
 	}
 	return nil
 }
 
-// InferRequest asks for the raw tensors of an encoder.
+// InferRequest asks for outputs of a model.
 type InferRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Model         string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	Rows          []*TokenRow            `protobuf:"bytes,2,rep,name=rows,proto3" json:"rows,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Model string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// Each input that the model needs, once; in the order of the client.
+	Inputs []*Tensor `protobuf:"bytes,2,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	// Names of the outputs that are wanted, in this order; none = all.
+	Outputs       []string `protobuf:"bytes,3,rep,name=outputs,proto3" json:"outputs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2668,123 +2688,24 @@ func (x *InferRequest) GetModel() string {
 	return ""
 }
 
-func (x *InferRequest) GetRows() []*TokenRow {
+func (x *InferRequest) GetInputs() []*Tensor {
 	if x != nil {
-		return x.Rows
+		return x.Inputs
 	}
 	return nil
 }
 
-// Tensor is a dense float32 tensor in row-major order.
-type Tensor struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Shape         []int64                `protobuf:"varint,2,rep,packed,name=shape,proto3" json:"shape,omitempty"`
-	Values        []float32              `protobuf:"fixed32,3,rep,packed,name=values,proto3" json:"values,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Tensor) Reset() {
-	*x = Tensor{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[38]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Tensor) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Tensor) ProtoMessage() {}
-
-func (x *Tensor) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[38]
+func (x *InferRequest) GetOutputs() []string {
 	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Tensor.ProtoReflect.Descriptor instead.
-func (*Tensor) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{38}
-}
-
-func (x *Tensor) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *Tensor) GetShape() []int64 {
-	if x != nil {
-		return x.Shape
+		return x.Outputs
 	}
 	return nil
 }
 
-func (x *Tensor) GetValues() []float32 {
-	if x != nil {
-		return x.Values
-	}
-	return nil
-}
-
-// InferRow holds the tensors of one input row: "hidden" [tokens, hidden], "pooled" [hidden] and "logits" [labels] where the model has them.
-type InferRow struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tensors       []*Tensor              `protobuf:"bytes,1,rep,name=tensors,proto3" json:"tensors,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *InferRow) Reset() {
-	*x = InferRow{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[39]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *InferRow) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*InferRow) ProtoMessage() {}
-
-func (x *InferRow) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[39]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use InferRow.ProtoReflect.Descriptor instead.
-func (*InferRow) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{39}
-}
-
-func (x *InferRow) GetTensors() []*Tensor {
-	if x != nil {
-		return x.Tensors
-	}
-	return nil
-}
-
-// InferResponse holds the rows in order.
+// InferResponse holds the outputs.
 type InferResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Rows          []*InferRow            `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	Outputs       []*Tensor              `protobuf:"bytes,1,rep,name=outputs,proto3" json:"outputs,omitempty"`
 	ModelVersion  string                 `protobuf:"bytes,2,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2792,7 +2713,7 @@ type InferResponse struct {
 
 func (x *InferResponse) Reset() {
 	*x = InferResponse{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[40]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2804,7 +2725,7 @@ func (x *InferResponse) String() string {
 func (*InferResponse) ProtoMessage() {}
 
 func (x *InferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[40]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2817,12 +2738,12 @@ func (x *InferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InferResponse.ProtoReflect.Descriptor instead.
 func (*InferResponse) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{40}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{38}
 }
 
-func (x *InferResponse) GetRows() []*InferRow {
+func (x *InferResponse) GetOutputs() []*Tensor {
 	if x != nil {
-		return x.Rows
+		return x.Outputs
 	}
 	return nil
 }
@@ -2843,7 +2764,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[41]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2855,7 +2776,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[41]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2868,7 +2789,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{41}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{39}
 }
 
 // Model is a name that can be called.
@@ -2888,7 +2809,7 @@ type Model struct {
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[42]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2900,7 +2821,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[42]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2913,7 +2834,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{42}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Model) GetName() string {
@@ -2961,7 +2882,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[43]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2973,7 +2894,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[43]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2986,7 +2907,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{43}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListModelsResponse) GetModels() []*Model {
@@ -3166,21 +3087,18 @@ const file_skein_inference_v1_inference_proto_rawDesc = "" +
 	"\x10ClassifyResponse\x12<\n" +
 	"\aresults\x18\x01 \x03(\v2\".skein.inference.v1.ClassificationR\aresults\x12/\n" +
 	"\x05usage\x18\x02 \x01(\v2\x19.skein.inference.v1.UsageR\x05usage\x12#\n" +
-	"\rmodel_version\x18\x03 \x01(\tR\fmodelVersion\"2\n" +
-	"\bTokenRow\x12\x10\n" +
-	"\x03ids\x18\x01 \x03(\x05R\x03ids\x12\x14\n" +
-	"\x05types\x18\x02 \x03(\x05R\x05types\"V\n" +
-	"\fInferRequest\x12\x14\n" +
-	"\x05model\x18\x01 \x01(\tR\x05model\x120\n" +
-	"\x04rows\x18\x02 \x03(\v2\x1c.skein.inference.v1.TokenRowR\x04rows\"J\n" +
+	"\rmodel_version\x18\x03 \x01(\tR\fmodelVersion\"\\\n" +
 	"\x06Tensor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05shape\x18\x02 \x03(\x03R\x05shape\x12\x16\n" +
-	"\x06values\x18\x03 \x03(\x02R\x06values\"@\n" +
-	"\bInferRow\x124\n" +
-	"\atensors\x18\x01 \x03(\v2\x1a.skein.inference.v1.TensorR\atensors\"f\n" +
-	"\rInferResponse\x120\n" +
-	"\x04rows\x18\x01 \x03(\v2\x1c.skein.inference.v1.InferRowR\x04rows\x12#\n" +
+	"\x05dtype\x18\x02 \x01(\tR\x05dtype\x12\x14\n" +
+	"\x05shape\x18\x03 \x03(\x03R\x05shape\x12\x12\n" +
+	"\x04data\x18\x04 \x01(\fR\x04data\"r\n" +
+	"\fInferRequest\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x122\n" +
+	"\x06inputs\x18\x02 \x03(\v2\x1a.skein.inference.v1.TensorR\x06inputs\x12\x18\n" +
+	"\aoutputs\x18\x03 \x03(\tR\aoutputs\"j\n" +
+	"\rInferResponse\x124\n" +
+	"\aoutputs\x18\x01 \x03(\v2\x1a.skein.inference.v1.TensorR\aoutputs\x12#\n" +
 	"\rmodel_version\x18\x02 \x01(\tR\fmodelVersion\"\x13\n" +
 	"\x11ListModelsRequest\"{\n" +
 	"\x05Model\x12\x12\n" +
@@ -3240,7 +3158,7 @@ func file_skein_inference_v1_inference_proto_rawDescGZIP() []byte {
 }
 
 var file_skein_inference_v1_inference_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_skein_inference_v1_inference_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_skein_inference_v1_inference_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_skein_inference_v1_inference_proto_goTypes = []any{
 	(FinishReason)(0),           // 0: skein.inference.v1.FinishReason
 	(Pooling)(0),                // 1: skein.inference.v1.Pooling
@@ -3282,14 +3200,12 @@ var file_skein_inference_v1_inference_proto_goTypes = []any{
 	(*Label)(nil),               // 37: skein.inference.v1.Label
 	(*Classification)(nil),      // 38: skein.inference.v1.Classification
 	(*ClassifyResponse)(nil),    // 39: skein.inference.v1.ClassifyResponse
-	(*TokenRow)(nil),            // 40: skein.inference.v1.TokenRow
+	(*Tensor)(nil),              // 40: skein.inference.v1.Tensor
 	(*InferRequest)(nil),        // 41: skein.inference.v1.InferRequest
-	(*Tensor)(nil),              // 42: skein.inference.v1.Tensor
-	(*InferRow)(nil),            // 43: skein.inference.v1.InferRow
-	(*InferResponse)(nil),       // 44: skein.inference.v1.InferResponse
-	(*ListModelsRequest)(nil),   // 45: skein.inference.v1.ListModelsRequest
-	(*Model)(nil),               // 46: skein.inference.v1.Model
-	(*ListModelsResponse)(nil),  // 47: skein.inference.v1.ListModelsResponse
+	(*InferResponse)(nil),       // 42: skein.inference.v1.InferResponse
+	(*ListModelsRequest)(nil),   // 43: skein.inference.v1.ListModelsRequest
+	(*Model)(nil),               // 44: skein.inference.v1.Model
+	(*ListModelsResponse)(nil),  // 45: skein.inference.v1.ListModelsResponse
 }
 var file_skein_inference_v1_inference_proto_depIdxs = []int32{
 	5,  // 0: skein.inference.v1.GenerateRequest.tokens:type_name -> skein.inference.v1.TokenIds
@@ -3325,37 +3241,36 @@ var file_skein_inference_v1_inference_proto_depIdxs = []int32{
 	37, // 30: skein.inference.v1.Classification.labels:type_name -> skein.inference.v1.Label
 	38, // 31: skein.inference.v1.ClassifyResponse.results:type_name -> skein.inference.v1.Classification
 	11, // 32: skein.inference.v1.ClassifyResponse.usage:type_name -> skein.inference.v1.Usage
-	40, // 33: skein.inference.v1.InferRequest.rows:type_name -> skein.inference.v1.TokenRow
-	42, // 34: skein.inference.v1.InferRow.tensors:type_name -> skein.inference.v1.Tensor
-	43, // 35: skein.inference.v1.InferResponse.rows:type_name -> skein.inference.v1.InferRow
-	46, // 36: skein.inference.v1.ListModelsResponse.models:type_name -> skein.inference.v1.Model
-	6,  // 37: skein.inference.v1.InferenceService.Generate:input_type -> skein.inference.v1.GenerateRequest
-	8,  // 38: skein.inference.v1.InferenceService.Chat:input_type -> skein.inference.v1.ChatRequest
-	13, // 39: skein.inference.v1.InferenceService.Embed:input_type -> skein.inference.v1.EmbedRequest
-	16, // 40: skein.inference.v1.InferenceService.EmbedTokens:input_type -> skein.inference.v1.EmbedTokensRequest
-	20, // 41: skein.inference.v1.InferenceService.LabelTokens:input_type -> skein.inference.v1.LabelTokensRequest
-	24, // 42: skein.inference.v1.InferenceService.FillMask:input_type -> skein.inference.v1.FillMaskRequest
-	29, // 43: skein.inference.v1.InferenceService.Answer:input_type -> skein.inference.v1.AnswerRequest
-	32, // 44: skein.inference.v1.InferenceService.Rerank:input_type -> skein.inference.v1.RerankRequest
-	36, // 45: skein.inference.v1.InferenceService.Classify:input_type -> skein.inference.v1.ClassifyRequest
-	41, // 46: skein.inference.v1.InferenceService.Infer:input_type -> skein.inference.v1.InferRequest
-	45, // 47: skein.inference.v1.InferenceService.ListModels:input_type -> skein.inference.v1.ListModelsRequest
-	12, // 48: skein.inference.v1.InferenceService.Generate:output_type -> skein.inference.v1.GenerateResponse
-	12, // 49: skein.inference.v1.InferenceService.Chat:output_type -> skein.inference.v1.GenerateResponse
-	15, // 50: skein.inference.v1.InferenceService.Embed:output_type -> skein.inference.v1.EmbedResponse
-	19, // 51: skein.inference.v1.InferenceService.EmbedTokens:output_type -> skein.inference.v1.EmbedTokensResponse
-	23, // 52: skein.inference.v1.InferenceService.LabelTokens:output_type -> skein.inference.v1.LabelTokensResponse
-	28, // 53: skein.inference.v1.InferenceService.FillMask:output_type -> skein.inference.v1.FillMaskResponse
-	31, // 54: skein.inference.v1.InferenceService.Answer:output_type -> skein.inference.v1.AnswerResponse
-	34, // 55: skein.inference.v1.InferenceService.Rerank:output_type -> skein.inference.v1.RerankResponse
-	39, // 56: skein.inference.v1.InferenceService.Classify:output_type -> skein.inference.v1.ClassifyResponse
-	44, // 57: skein.inference.v1.InferenceService.Infer:output_type -> skein.inference.v1.InferResponse
-	47, // 58: skein.inference.v1.InferenceService.ListModels:output_type -> skein.inference.v1.ListModelsResponse
-	48, // [48:59] is the sub-list for method output_type
-	37, // [37:48] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	40, // 33: skein.inference.v1.InferRequest.inputs:type_name -> skein.inference.v1.Tensor
+	40, // 34: skein.inference.v1.InferResponse.outputs:type_name -> skein.inference.v1.Tensor
+	44, // 35: skein.inference.v1.ListModelsResponse.models:type_name -> skein.inference.v1.Model
+	6,  // 36: skein.inference.v1.InferenceService.Generate:input_type -> skein.inference.v1.GenerateRequest
+	8,  // 37: skein.inference.v1.InferenceService.Chat:input_type -> skein.inference.v1.ChatRequest
+	13, // 38: skein.inference.v1.InferenceService.Embed:input_type -> skein.inference.v1.EmbedRequest
+	16, // 39: skein.inference.v1.InferenceService.EmbedTokens:input_type -> skein.inference.v1.EmbedTokensRequest
+	20, // 40: skein.inference.v1.InferenceService.LabelTokens:input_type -> skein.inference.v1.LabelTokensRequest
+	24, // 41: skein.inference.v1.InferenceService.FillMask:input_type -> skein.inference.v1.FillMaskRequest
+	29, // 42: skein.inference.v1.InferenceService.Answer:input_type -> skein.inference.v1.AnswerRequest
+	32, // 43: skein.inference.v1.InferenceService.Rerank:input_type -> skein.inference.v1.RerankRequest
+	36, // 44: skein.inference.v1.InferenceService.Classify:input_type -> skein.inference.v1.ClassifyRequest
+	41, // 45: skein.inference.v1.InferenceService.Infer:input_type -> skein.inference.v1.InferRequest
+	43, // 46: skein.inference.v1.InferenceService.ListModels:input_type -> skein.inference.v1.ListModelsRequest
+	12, // 47: skein.inference.v1.InferenceService.Generate:output_type -> skein.inference.v1.GenerateResponse
+	12, // 48: skein.inference.v1.InferenceService.Chat:output_type -> skein.inference.v1.GenerateResponse
+	15, // 49: skein.inference.v1.InferenceService.Embed:output_type -> skein.inference.v1.EmbedResponse
+	19, // 50: skein.inference.v1.InferenceService.EmbedTokens:output_type -> skein.inference.v1.EmbedTokensResponse
+	23, // 51: skein.inference.v1.InferenceService.LabelTokens:output_type -> skein.inference.v1.LabelTokensResponse
+	28, // 52: skein.inference.v1.InferenceService.FillMask:output_type -> skein.inference.v1.FillMaskResponse
+	31, // 53: skein.inference.v1.InferenceService.Answer:output_type -> skein.inference.v1.AnswerResponse
+	34, // 54: skein.inference.v1.InferenceService.Rerank:output_type -> skein.inference.v1.RerankResponse
+	39, // 55: skein.inference.v1.InferenceService.Classify:output_type -> skein.inference.v1.ClassifyResponse
+	42, // 56: skein.inference.v1.InferenceService.Infer:output_type -> skein.inference.v1.InferResponse
+	45, // 57: skein.inference.v1.InferenceService.ListModels:output_type -> skein.inference.v1.ListModelsResponse
+	47, // [47:58] is the sub-list for method output_type
+	36, // [36:47] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_skein_inference_v1_inference_proto_init() }
@@ -3377,7 +3292,7 @@ func file_skein_inference_v1_inference_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skein_inference_v1_inference_proto_rawDesc), len(file_skein_inference_v1_inference_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   44,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
