@@ -84,7 +84,8 @@ type InferenceServiceClient interface {
 	Rerank(context.Context, *connect.Request[v1.RerankRequest]) (*connect.Response[v1.RerankResponse], error)
 	// Classify gives every label of the model a score.
 	Classify(context.Context, *connect.Request[v1.ClassifyRequest]) (*connect.Response[v1.ClassifyResponse], error)
-	// Infer runs an encoder on token ids and gives its raw tensors.
+	// Infer runs a model on tensors and gives tensors: a graph by its own ports, an encoder by those of tokens (input_ids, attention_mask,
+	// token_type_ids; last_hidden_state, pooled, logits, sentence_embedding).
 	Infer(context.Context, *connect.Request[v1.InferRequest]) (*connect.Response[v1.InferResponse], error)
 	// ListModels lists what can be called now.
 	ListModels(context.Context, *connect.Request[v1.ListModelsRequest]) (*connect.Response[v1.ListModelsResponse], error)
@@ -260,7 +261,8 @@ type InferenceServiceHandler interface {
 	Rerank(context.Context, *connect.Request[v1.RerankRequest]) (*connect.Response[v1.RerankResponse], error)
 	// Classify gives every label of the model a score.
 	Classify(context.Context, *connect.Request[v1.ClassifyRequest]) (*connect.Response[v1.ClassifyResponse], error)
-	// Infer runs an encoder on token ids and gives its raw tensors.
+	// Infer runs a model on tensors and gives tensors: a graph by its own ports, an encoder by those of tokens (input_ids, attention_mask,
+	// token_type_ids; last_hidden_state, pooled, logits, sentence_embedding).
 	Infer(context.Context, *connect.Request[v1.InferRequest]) (*connect.Response[v1.InferResponse], error)
 	// ListModels lists what can be called now.
 	ListModels(context.Context, *connect.Request[v1.ListModelsRequest]) (*connect.Response[v1.ListModelsResponse], error)
