@@ -27,12 +27,14 @@ func (h nodes) ListNodes(context.Context, *connect.Request[adminv1.ListNodesRequ
 		if n.Drain != nil {
 			v.Why += "; to be drained when it is back"
 		}
+		v.Quarantine = quarantineView(s.Quarantine(cluster.QuarantineID{Node: n.ID}))
 		report, age, ok := h.c.Report(n.ID)
 		if ok {
 			v.ReportAgeMs = age.Milliseconds()
 		}
 		for _, d := range n.Devices {
 			dv := &adminv1.DeviceView{Id: string(d.ID), Kind: string(d.Kind), Name: d.Name, Memory: int64(d.Memory), Reserved: int64(s.Reserved(d.ID)), Health: string(gpu.Unknown)}
+			dv.Quarantine = quarantineView(s.Quarantined(n.ID, d.ID))
 			for _, r := range report.Readings {
 				if r.ID == d.ID {
 					dv.Used, dv.Percent, dv.Health, dv.Why = int64(r.Used), int32(r.Percent), string(r.Health), r.Why
@@ -48,6 +50,9 @@ func (h nodes) ListNodes(context.Context, *connect.Request[adminv1.ListNodesRequ
 			}
 		}
 		res.Nodes = append(res.Nodes, v)
+	}
+	for q := range s.Quarantines() {
+		res.Quarantines = append(res.Quarantines, quarantineView(q, true))
 	}
 	return connect.NewResponse(res), nil
 }

@@ -70,6 +70,7 @@ func (a *app) nodes() *cobra.Command {
 			return err
 		}
 		return a.show(cmd, res.Msg, "NODE STATUS DEVICE KIND MEMORY RESERVED USED BUSY HEALTH STAGES REPORTED SOFTWARE", func(row func(...any)) {
+			shown := map[string]bool{}
 			for _, n := range res.Msg.Nodes {
 				reported := "never"
 				if n.ReportAgeMs >= 0 {
@@ -79,15 +80,40 @@ func (a *app) nodes() *cobra.Command {
 				if n.Why != "" {
 					status += ": " + oneLine(n.Why)
 				}
+				if n.Quarantine != nil {
+					status += "; " + barred(n.Quarantine)
+				}
 				if len(n.Devices) == 0 {
 					row(n.Name, status, "", "", "", "", "", "", "", n.Stages, reported, n.Software)
 				}
 				for _, d := range n.Devices {
-					row(n.Name, status, d.Id, d.Kind, size(d.Memory), size(d.Reserved), size(d.Used), fmt.Sprintf("%d %%", d.Percent), strings.TrimSuffix(d.Health+": "+d.Why, ": "), n.Stages, reported, n.Software)
+					health := strings.TrimSuffix(d.Health+": "+d.Why, ": ")
+					if d.Quarantine.GetDevice() != "" {
+						health += "; " + barred(d.Quarantine)
+					}
+					shown[d.Id] = true
+					row(n.Name, status, d.Id, d.Kind, size(d.Memory), size(d.Reserved), size(d.Used), fmt.Sprintf("%d %%", d.Percent), health, n.Stages, reported, n.Software)
+				}
+			}
+			for _, q := range res.Msg.Quarantines {
+				if q.Device != "" && !shown[q.Device] {
+					row("none", "", q.Device, "", "", "", "", "", barred(q))
 				}
 			}
 		})
 	}}
+}
+
+// barred says of a quarantine who, when and why.
+func barred(q *adminv1.QuarantineView) string {
+	text := "under quarantine by " + oneLine(q.By) + " since " + when(q.SinceMs)
+	if q.UntilMs != 0 {
+		text += " until " + when(q.UntilMs)
+	}
+	if q.Why != "" {
+		text += ": " + oneLine(q.Why)
+	}
+	return text
 }
 
 // roles are what can join, with the program that does.
@@ -166,6 +192,31 @@ func (a *app) resume() *cobra.Command {
 		_, err = c.Nodes.Resume(cmd.Context(), connect.NewRequest(&adminv1.ResumeRequest{Node: args[0]}))
 		return err
 	}}
+}
+
+func (a *app) quarantine() *cobra.Command {
+	var req adminv1.QuarantineRequest
+	var lasts time.Duration
+	c := &cobra.Command{Use: "quarantine DEVICE|NODE", Short: "Keep new work off a device or a node that is not trusted; what it serves moves elsewhere",
+		Long: "Keep new work off a device, or a node with all its devices, that is not trusted. What it serves moves elsewhere as soon as others serve instead.\n\n" +
+			"It stays so over restarts, and a device on whichever node it is, until somebody lifts it or its time is over. Alerts do the same by their action quarantine.",
+		Args: cobra.ExactArgs(1), RunE: a.with(func(cmd *cobra.Command, c *client.Client, args []string) error {
+			if req.Subject, req.TtlSeconds = args[0], int64(lasts/time.Second); lasts != 0 && req.TtlSeconds < 1 {
+				return usage("--for %s: want at least 1s", lasts)
+			}
+			_, err := c.Nodes.Quarantine(cmd.Context(), connect.NewRequest(&req))
+			return err
+		})}
+	c.Flags().StringVar(&req.Why, "why", "", "the reason, for others")
+	c.Flags().DurationVar(&lasts, "for", 0, "how long it lasts; 0 = until it is lifted")
+	return c
+}
+
+func (a *app) lift() *cobra.Command {
+	return &cobra.Command{Use: "lift DEVICE|NODE", Short: "End the quarantine of a device or a node", Args: cobra.ExactArgs(1), RunE: a.with(func(cmd *cobra.Command, c *client.Client, args []string) error {
+		_, err := c.Nodes.Lift(cmd.Context(), connect.NewRequest(&adminv1.LiftRequest{Subject: args[0]}))
+		return err
+	})}
 }
 
 func (a *app) remove() *cobra.Command {

@@ -68,8 +68,8 @@ func (a *app) root() *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: "models", Title: "Models:"}, &cobra.Group{ID: "fleet", Title: "The fleet:"}, &cobra.Group{ID: "tenants", Title: "Who uses it:"}, &cobra.Group{ID: "ask", Title: "Asking:"})
 	for group, commands := range map[string][]*cobra.Command{
 		"models":  {a.push(), a.pull(), a.download(), a.models(), a.serve(), a.unserve(), a.alias(), a.rollback(), a.rollout(), a.promote(), a.ps(), a.placement(), a.why(), a.replay()},
-		"fleet":   {a.dev(), a.status(), a.nodes(), a.join(), a.drain(), a.resume(), a.remove(), a.backup(), a.restore(), a.alerts(), a.series()},
-		"tenants": {a.tenants(), a.keys(), a.limits(), a.usageCommand(), a.prices(), a.views(), a.audit(), a.people(), a.login(), a.logout(), a.whoami()},
+		"fleet":   {a.dev(), a.status(), a.nodes(), a.join(), a.drain(), a.resume(), a.quarantine(), a.lift(), a.remove(), a.backup(), a.restore(), a.alerts(), a.series()},
+		"tenants": {a.tenants(), a.keys(), a.limits(), a.usageCommand(), a.prices(), a.results(), a.views(), a.audit(), a.people(), a.login(), a.logout(), a.whoami()},
 		"ask":     {a.chat(), a.generate(), a.embed(), a.classify()},
 	} {
 		for _, c := range commands {

@@ -116,6 +116,12 @@ func TestCommands(t *testing.T) {
 	s.says([]string{"drain", at.Node, "--why", "new fans"})
 	s.says([]string{"nodes"}, "draining", "new fans")
 	s.says([]string{"resume", at.Node})
+	s.says([]string{"quarantine", other.Devices[0].Id, "--why", "sparks", "--for", "24h"})
+	s.says([]string{"nodes"}, "under quarantine by key ", "sparks", "until ")
+	s.says([]string{"why", "device"}, "under quarantine", "sparks")
+	s.refuses(exitUsage, "at least 1s", "quarantine", at.Node, "--for", "1ms")
+	s.says([]string{"lift", other.Devices[0].Id})
+	s.refuses(exitRefused, "does not exist", "lift", other.Devices[0].Id)
 	s.says([]string{"join", "--role", "node"}, "skein-node", "skein1.node.")
 
 	key := strings.TrimSpace(s.says([]string{"keys", "create", "clerk"}))

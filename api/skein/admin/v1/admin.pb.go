@@ -2288,24 +2288,114 @@ func (*ListNodesRequest) Descriptor() ([]byte, []int) {
 	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
+// QuarantineView is a quarantine.
+type QuarantineView struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the device, or "".
+	Device string `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	// Id of the node, or "".
+	Node    string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	By      string `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	Why     string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	SinceMs int64  `protobuf:"varint,5,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	// 0 = until it is lifted.
+	UntilMs       int64 `protobuf:"varint,6,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuarantineView) Reset() {
+	*x = QuarantineView{}
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuarantineView) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuarantineView) ProtoMessage() {}
+
+func (x *QuarantineView) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuarantineView.ProtoReflect.Descriptor instead.
+func (*QuarantineView) Descriptor() ([]byte, []int) {
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *QuarantineView) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *QuarantineView) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *QuarantineView) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *QuarantineView) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *QuarantineView) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *QuarantineView) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
 type DeviceView struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	Memory        int64                  `protobuf:"varint,4,opt,name=memory,proto3" json:"memory,omitempty"`
-	Reserved      int64                  `protobuf:"varint,5,opt,name=reserved,proto3" json:"reserved,omitempty"`
-	Used          int64                  `protobuf:"varint,6,opt,name=used,proto3" json:"used,omitempty"`
-	Percent       int32                  `protobuf:"varint,7,opt,name=percent,proto3" json:"percent,omitempty"`
-	Health        string                 `protobuf:"bytes,8,opt,name=health,proto3" json:"health,omitempty"`
-	Why           string                 `protobuf:"bytes,9,opt,name=why,proto3" json:"why,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Id       string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Kind     string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Name     string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Memory   int64                  `protobuf:"varint,4,opt,name=memory,proto3" json:"memory,omitempty"`
+	Reserved int64                  `protobuf:"varint,5,opt,name=reserved,proto3" json:"reserved,omitempty"`
+	Used     int64                  `protobuf:"varint,6,opt,name=used,proto3" json:"used,omitempty"`
+	Percent  int32                  `protobuf:"varint,7,opt,name=percent,proto3" json:"percent,omitempty"`
+	Health   string                 `protobuf:"bytes,8,opt,name=health,proto3" json:"health,omitempty"`
+	Why      string                 `protobuf:"bytes,9,opt,name=why,proto3" json:"why,omitempty"`
+	// Its own or its node's.
+	Quarantine    *QuarantineView `protobuf:"bytes,10,opt,name=quarantine,proto3" json:"quarantine,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeviceView) Reset() {
 	*x = DeviceView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2317,7 +2407,7 @@ func (x *DeviceView) String() string {
 func (*DeviceView) ProtoMessage() {}
 
 func (x *DeviceView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2330,7 +2420,7 @@ func (x *DeviceView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceView.ProtoReflect.Descriptor instead.
 func (*DeviceView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DeviceView) GetId() string {
@@ -2396,6 +2486,13 @@ func (x *DeviceView) GetWhy() string {
 	return ""
 }
 
+func (x *DeviceView) GetQuarantine() *QuarantineView {
+	if x != nil {
+		return x.Quarantine
+	}
+	return nil
+}
+
 type NodeView struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2406,15 +2503,16 @@ type NodeView struct {
 	Devices []*DeviceView          `protobuf:"bytes,6,rep,name=devices,proto3" json:"devices,omitempty"`
 	Stages  int32                  `protobuf:"varint,7,opt,name=stages,proto3" json:"stages,omitempty"`
 	// Milliseconds since the last report; −1 = none yet.
-	ReportAgeMs   int64  `protobuf:"varint,8,opt,name=report_age_ms,json=reportAgeMs,proto3" json:"report_age_ms,omitempty"`
-	Software      string `protobuf:"bytes,9,opt,name=software,proto3" json:"software,omitempty"`
+	ReportAgeMs   int64           `protobuf:"varint,8,opt,name=report_age_ms,json=reportAgeMs,proto3" json:"report_age_ms,omitempty"`
+	Software      string          `protobuf:"bytes,9,opt,name=software,proto3" json:"software,omitempty"`
+	Quarantine    *QuarantineView `protobuf:"bytes,10,opt,name=quarantine,proto3" json:"quarantine,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeView) Reset() {
 	*x = NodeView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2426,7 +2524,7 @@ func (x *NodeView) String() string {
 func (*NodeView) ProtoMessage() {}
 
 func (x *NodeView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2439,7 +2537,7 @@ func (x *NodeView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeView.ProtoReflect.Descriptor instead.
 func (*NodeView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *NodeView) GetId() string {
@@ -2505,16 +2603,25 @@ func (x *NodeView) GetSoftware() string {
 	return ""
 }
 
+func (x *NodeView) GetQuarantine() *QuarantineView {
+	if x != nil {
+		return x.Quarantine
+	}
+	return nil
+}
+
 type ListNodesResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Nodes         []*NodeView            `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Nodes []*NodeView            `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// All of them, also of devices that no node has at the moment.
+	Quarantines   []*QuarantineView `protobuf:"bytes,2,rep,name=quarantines,proto3" json:"quarantines,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListNodesResponse) Reset() {
 	*x = ListNodesResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2526,7 +2633,7 @@ func (x *ListNodesResponse) String() string {
 func (*ListNodesResponse) ProtoMessage() {}
 
 func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2539,12 +2646,19 @@ func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
 func (*ListNodesResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListNodesResponse) GetNodes() []*NodeView {
 	if x != nil {
 		return x.Nodes
+	}
+	return nil
+}
+
+func (x *ListNodesResponse) GetQuarantines() []*QuarantineView {
+	if x != nil {
+		return x.Quarantines
 	}
 	return nil
 }
@@ -2560,7 +2674,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[42]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2572,7 +2686,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[42]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2585,7 +2699,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DrainRequest) GetNode() string {
@@ -2610,7 +2724,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[43]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2622,7 +2736,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[43]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2635,7 +2749,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 type ResumeRequest struct {
@@ -2647,7 +2761,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[44]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2659,7 +2773,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[44]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2672,7 +2786,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ResumeRequest) GetNode() string {
@@ -2690,7 +2804,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[45]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2702,7 +2816,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[45]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2715,7 +2829,186 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{46}
+}
+
+type QuarantineRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of a device, or id or name of a node.
+	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	Why     string `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	// 0 = until it is lifted.
+	TtlSeconds    int64 `protobuf:"varint,3,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuarantineRequest) Reset() {
+	*x = QuarantineRequest{}
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuarantineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuarantineRequest) ProtoMessage() {}
+
+func (x *QuarantineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuarantineRequest.ProtoReflect.Descriptor instead.
+func (*QuarantineRequest) Descriptor() ([]byte, []int) {
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *QuarantineRequest) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *QuarantineRequest) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *QuarantineRequest) GetTtlSeconds() int64 {
+	if x != nil {
+		return x.TtlSeconds
+	}
+	return 0
+}
+
+type QuarantineResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuarantineResponse) Reset() {
+	*x = QuarantineResponse{}
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuarantineResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuarantineResponse) ProtoMessage() {}
+
+func (x *QuarantineResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuarantineResponse.ProtoReflect.Descriptor instead.
+func (*QuarantineResponse) Descriptor() ([]byte, []int) {
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{48}
+}
+
+type LiftRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of a device, or id or name of a node.
+	Subject       string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LiftRequest) Reset() {
+	*x = LiftRequest{}
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LiftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LiftRequest) ProtoMessage() {}
+
+func (x *LiftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LiftRequest.ProtoReflect.Descriptor instead.
+func (*LiftRequest) Descriptor() ([]byte, []int) {
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *LiftRequest) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+type LiftResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LiftResponse) Reset() {
+	*x = LiftResponse{}
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LiftResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LiftResponse) ProtoMessage() {}
+
+func (x *LiftResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LiftResponse.ProtoReflect.Descriptor instead.
+func (*LiftResponse) Descriptor() ([]byte, []int) {
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 type RemoveNodeRequest struct {
@@ -2727,7 +3020,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[46]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2739,7 +3032,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[46]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2752,7 +3045,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -2770,7 +3063,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[47]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2782,7 +3075,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[47]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2795,7 +3088,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 type CreateJoinTokenRequest struct {
@@ -2810,7 +3103,7 @@ type CreateJoinTokenRequest struct {
 
 func (x *CreateJoinTokenRequest) Reset() {
 	*x = CreateJoinTokenRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[48]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2822,7 +3115,7 @@ func (x *CreateJoinTokenRequest) String() string {
 func (*CreateJoinTokenRequest) ProtoMessage() {}
 
 func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[48]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2835,7 +3128,7 @@ func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CreateJoinTokenRequest) GetRole() string {
@@ -2863,7 +3156,7 @@ type CreateJoinTokenResponse struct {
 
 func (x *CreateJoinTokenResponse) Reset() {
 	*x = CreateJoinTokenResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[49]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2875,7 +3168,7 @@ func (x *CreateJoinTokenResponse) String() string {
 func (*CreateJoinTokenResponse) ProtoMessage() {}
 
 func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[49]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2888,7 +3181,7 @@ func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CreateJoinTokenResponse) GetToken() string {
@@ -2913,7 +3206,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[50]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2925,7 +3218,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[50]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2938,7 +3231,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{55}
 }
 
 type MemberView struct {
@@ -2961,7 +3254,7 @@ type MemberView struct {
 
 func (x *MemberView) Reset() {
 	*x = MemberView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[51]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2973,7 +3266,7 @@ func (x *MemberView) String() string {
 func (*MemberView) ProtoMessage() {}
 
 func (x *MemberView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[51]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2986,7 +3279,7 @@ func (x *MemberView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberView.ProtoReflect.Descriptor instead.
 func (*MemberView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{51}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *MemberView) GetId() string {
@@ -3066,7 +3359,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[52]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3078,7 +3371,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[52]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3091,7 +3384,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{52}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *GetStatusResponse) GetCluster() string {
@@ -3150,7 +3443,7 @@ type CreateKeyRequest struct {
 
 func (x *CreateKeyRequest) Reset() {
 	*x = CreateKeyRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[53]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3162,7 +3455,7 @@ func (x *CreateKeyRequest) String() string {
 func (*CreateKeyRequest) ProtoMessage() {}
 
 func (x *CreateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[53]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3175,7 +3468,7 @@ func (x *CreateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateKeyRequest.ProtoReflect.Descriptor instead.
 func (*CreateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{53}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *CreateKeyRequest) GetName() string {
@@ -3238,7 +3531,7 @@ type CreateKeyResponse struct {
 
 func (x *CreateKeyResponse) Reset() {
 	*x = CreateKeyResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[54]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3250,7 +3543,7 @@ func (x *CreateKeyResponse) String() string {
 func (*CreateKeyResponse) ProtoMessage() {}
 
 func (x *CreateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[54]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3263,7 +3556,7 @@ func (x *CreateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateKeyResponse.ProtoReflect.Descriptor instead.
 func (*CreateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{54}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *CreateKeyResponse) GetId() string {
@@ -3288,7 +3581,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[55]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3300,7 +3593,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[55]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3313,7 +3606,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{55}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{60}
 }
 
 type KeyView struct {
@@ -3339,7 +3632,7 @@ type KeyView struct {
 
 func (x *KeyView) Reset() {
 	*x = KeyView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[56]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3351,7 +3644,7 @@ func (x *KeyView) String() string {
 func (*KeyView) ProtoMessage() {}
 
 func (x *KeyView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[56]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3364,7 +3657,7 @@ func (x *KeyView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyView.ProtoReflect.Descriptor instead.
 func (*KeyView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{56}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *KeyView) GetId() string {
@@ -3460,7 +3753,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3472,7 +3765,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3485,7 +3778,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{57}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ListKeysResponse) GetKeys() []*KeyView {
@@ -3506,7 +3799,7 @@ type RotateKeyRequest struct {
 
 func (x *RotateKeyRequest) Reset() {
 	*x = RotateKeyRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3518,7 +3811,7 @@ func (x *RotateKeyRequest) String() string {
 func (*RotateKeyRequest) ProtoMessage() {}
 
 func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3531,7 +3824,7 @@ func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{58}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RotateKeyRequest) GetId() string {
@@ -3559,7 +3852,7 @@ type RotateKeyResponse struct {
 
 func (x *RotateKeyResponse) Reset() {
 	*x = RotateKeyResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[59]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3571,7 +3864,7 @@ func (x *RotateKeyResponse) String() string {
 func (*RotateKeyResponse) ProtoMessage() {}
 
 func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[59]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3584,7 +3877,7 @@ func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{59}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RotateKeyResponse) GetId() string {
@@ -3610,7 +3903,7 @@ type RevokeKeyRequest struct {
 
 func (x *RevokeKeyRequest) Reset() {
 	*x = RevokeKeyRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[60]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3622,7 +3915,7 @@ func (x *RevokeKeyRequest) String() string {
 func (*RevokeKeyRequest) ProtoMessage() {}
 
 func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[60]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3635,7 +3928,7 @@ func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{60}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *RevokeKeyRequest) GetId() string {
@@ -3653,7 +3946,7 @@ type RevokeKeyResponse struct {
 
 func (x *RevokeKeyResponse) Reset() {
 	*x = RevokeKeyResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[61]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3665,7 +3958,7 @@ func (x *RevokeKeyResponse) String() string {
 func (*RevokeKeyResponse) ProtoMessage() {}
 
 func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[61]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3678,7 +3971,7 @@ func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyResponse.ProtoReflect.Descriptor instead.
 func (*RevokeKeyResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{61}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{66}
 }
 
 var File_skein_admin_v1_admin_proto protoreflect.FileDescriptor
@@ -3839,7 +4132,14 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\x13GetRecordingRequest\"*\n" +
 	"\x14GetRecordingResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"\x12\n" +
-	"\x10ListNodesRequest\"\xd0\x01\n" +
+	"\x10ListNodesRequest\"\x94\x01\n" +
+	"\x0eQuarantineView\x12\x16\n" +
+	"\x06device\x18\x01 \x01(\tR\x06device\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x10\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\x12\x19\n" +
+	"\bsince_ms\x18\x05 \x01(\x03R\asinceMs\x12\x19\n" +
+	"\buntil_ms\x18\x06 \x01(\x03R\auntilMs\"\x90\x02\n" +
 	"\n" +
 	"DeviceView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
@@ -3850,7 +4150,11 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\x04used\x18\x06 \x01(\x03R\x04used\x12\x18\n" +
 	"\apercent\x18\a \x01(\x05R\apercent\x12\x16\n" +
 	"\x06health\x18\b \x01(\tR\x06health\x12\x10\n" +
-	"\x03why\x18\t \x01(\tR\x03why\"\xfa\x01\n" +
+	"\x03why\x18\t \x01(\tR\x03why\x12>\n" +
+	"\n" +
+	"quarantine\x18\n" +
+	" \x01(\v2\x1e.skein.admin.v1.QuarantineViewR\n" +
+	"quarantine\"\xba\x02\n" +
 	"\bNodeView\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -3860,16 +4164,30 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\adevices\x18\x06 \x03(\v2\x1a.skein.admin.v1.DeviceViewR\adevices\x12\x16\n" +
 	"\x06stages\x18\a \x01(\x05R\x06stages\x12\"\n" +
 	"\rreport_age_ms\x18\b \x01(\x03R\vreportAgeMs\x12\x1a\n" +
-	"\bsoftware\x18\t \x01(\tR\bsoftware\"C\n" +
+	"\bsoftware\x18\t \x01(\tR\bsoftware\x12>\n" +
+	"\n" +
+	"quarantine\x18\n" +
+	" \x01(\v2\x1e.skein.admin.v1.QuarantineViewR\n" +
+	"quarantine\"\x85\x01\n" +
 	"\x11ListNodesResponse\x12.\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x18.skein.admin.v1.NodeViewR\x05nodes\"4\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x18.skein.admin.v1.NodeViewR\x05nodes\x12@\n" +
+	"\vquarantines\x18\x02 \x03(\v2\x1e.skein.admin.v1.QuarantineViewR\vquarantines\"4\n" +
 	"\fDrainRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"\x0f\n" +
 	"\rDrainResponse\"#\n" +
 	"\rResumeRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"\x10\n" +
-	"\x0eResumeResponse\"'\n" +
+	"\x0eResumeResponse\"`\n" +
+	"\x11QuarantineRequest\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\x12\x1f\n" +
+	"\vttl_seconds\x18\x03 \x01(\x03R\n" +
+	"ttlSeconds\"\x14\n" +
+	"\x12QuarantineResponse\"'\n" +
+	"\vLiftRequest\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\"\x0e\n" +
+	"\fLiftResponse\"'\n" +
 	"\x11RemoveNodeRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"\x14\n" +
 	"\x12RemoveNodeResponse\"M\n" +
@@ -3958,11 +4276,14 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\x03Pin\x12\x1a.skein.admin.v1.PinRequest\x1a\x1b.skein.admin.v1.PinResponse\"\x04\x88\xb5\x18\a\x12J\n" +
 	"\x05Avoid\x12\x1c.skein.admin.v1.AvoidRequest\x1a\x1d.skein.admin.v1.AvoidResponse\"\x04\x88\xb5\x18\a\x12D\n" +
 	"\x03Why\x12\x1a.skein.admin.v1.WhyRequest\x1a\x1b.skein.admin.v1.WhyResponse\"\x04\x88\xb5\x18\x05\x12a\n" +
-	"\fGetRecording\x12#.skein.admin.v1.GetRecordingRequest\x1a$.skein.admin.v1.GetRecordingResponse\"\x04\x88\xb5\x18\x1c0\x012\xc5\x03\n" +
+	"\fGetRecording\x12#.skein.admin.v1.GetRecordingRequest\x1a$.skein.admin.v1.GetRecordingResponse\"\x04\x88\xb5\x18\x1c0\x012\xe9\x04\n" +
 	"\vNodeService\x12V\n" +
 	"\tListNodes\x12 .skein.admin.v1.ListNodesRequest\x1a!.skein.admin.v1.ListNodesResponse\"\x04\x88\xb5\x18\b\x12J\n" +
 	"\x05Drain\x12\x1c.skein.admin.v1.DrainRequest\x1a\x1d.skein.admin.v1.DrainResponse\"\x04\x88\xb5\x18\t\x12M\n" +
 	"\x06Resume\x12\x1d.skein.admin.v1.ResumeRequest\x1a\x1e.skein.admin.v1.ResumeResponse\"\x04\x88\xb5\x18\t\x12Y\n" +
+	"\n" +
+	"Quarantine\x12!.skein.admin.v1.QuarantineRequest\x1a\".skein.admin.v1.QuarantineResponse\"\x04\x88\xb5\x18\t\x12G\n" +
+	"\x04Lift\x12\x1b.skein.admin.v1.LiftRequest\x1a\x1c.skein.admin.v1.LiftResponse\"\x04\x88\xb5\x18\t\x12Y\n" +
 	"\n" +
 	"RemoveNode\x12!.skein.admin.v1.RemoveNodeRequest\x1a\".skein.admin.v1.RemoveNodeResponse\"\x04\x88\xb5\x18\t\x12h\n" +
 	"\x0fCreateJoinToken\x12&.skein.admin.v1.CreateJoinTokenRequest\x1a'.skein.admin.v1.CreateJoinTokenResponse\"\x04\x88\xb5\x18\v2\xc5\x03\n" +
@@ -3986,7 +4307,7 @@ func file_skein_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_skein_admin_v1_admin_proto_rawDescData
 }
 
-var file_skein_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
+var file_skein_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
 var file_skein_admin_v1_admin_proto_goTypes = []any{
 	(*BeginBlobRequest)(nil),        // 0: skein.admin.v1.BeginBlobRequest
 	(*BeginBlobResponse)(nil),       // 1: skein.admin.v1.BeginBlobResponse
@@ -4027,41 +4348,46 @@ var file_skein_admin_v1_admin_proto_goTypes = []any{
 	(*GetRecordingRequest)(nil),     // 36: skein.admin.v1.GetRecordingRequest
 	(*GetRecordingResponse)(nil),    // 37: skein.admin.v1.GetRecordingResponse
 	(*ListNodesRequest)(nil),        // 38: skein.admin.v1.ListNodesRequest
-	(*DeviceView)(nil),              // 39: skein.admin.v1.DeviceView
-	(*NodeView)(nil),                // 40: skein.admin.v1.NodeView
-	(*ListNodesResponse)(nil),       // 41: skein.admin.v1.ListNodesResponse
-	(*DrainRequest)(nil),            // 42: skein.admin.v1.DrainRequest
-	(*DrainResponse)(nil),           // 43: skein.admin.v1.DrainResponse
-	(*ResumeRequest)(nil),           // 44: skein.admin.v1.ResumeRequest
-	(*ResumeResponse)(nil),          // 45: skein.admin.v1.ResumeResponse
-	(*RemoveNodeRequest)(nil),       // 46: skein.admin.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),      // 47: skein.admin.v1.RemoveNodeResponse
-	(*CreateJoinTokenRequest)(nil),  // 48: skein.admin.v1.CreateJoinTokenRequest
-	(*CreateJoinTokenResponse)(nil), // 49: skein.admin.v1.CreateJoinTokenResponse
-	(*GetStatusRequest)(nil),        // 50: skein.admin.v1.GetStatusRequest
-	(*MemberView)(nil),              // 51: skein.admin.v1.MemberView
-	(*GetStatusResponse)(nil),       // 52: skein.admin.v1.GetStatusResponse
-	(*CreateKeyRequest)(nil),        // 53: skein.admin.v1.CreateKeyRequest
-	(*CreateKeyResponse)(nil),       // 54: skein.admin.v1.CreateKeyResponse
-	(*ListKeysRequest)(nil),         // 55: skein.admin.v1.ListKeysRequest
-	(*KeyView)(nil),                 // 56: skein.admin.v1.KeyView
-	(*ListKeysResponse)(nil),        // 57: skein.admin.v1.ListKeysResponse
-	(*RotateKeyRequest)(nil),        // 58: skein.admin.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),       // 59: skein.admin.v1.RotateKeyResponse
-	(*RevokeKeyRequest)(nil),        // 60: skein.admin.v1.RevokeKeyRequest
-	(*RevokeKeyResponse)(nil),       // 61: skein.admin.v1.RevokeKeyResponse
-	nil,                             // 62: skein.admin.v1.PublishRequest.FilesEntry
-	(*Traits)(nil),                  // 63: skein.admin.v1.Traits
-	(*Rollout)(nil),                 // 64: skein.admin.v1.Rollout
-	(*ModelRecord)(nil),             // 65: skein.admin.v1.ModelRecord
+	(*QuarantineView)(nil),          // 39: skein.admin.v1.QuarantineView
+	(*DeviceView)(nil),              // 40: skein.admin.v1.DeviceView
+	(*NodeView)(nil),                // 41: skein.admin.v1.NodeView
+	(*ListNodesResponse)(nil),       // 42: skein.admin.v1.ListNodesResponse
+	(*DrainRequest)(nil),            // 43: skein.admin.v1.DrainRequest
+	(*DrainResponse)(nil),           // 44: skein.admin.v1.DrainResponse
+	(*ResumeRequest)(nil),           // 45: skein.admin.v1.ResumeRequest
+	(*ResumeResponse)(nil),          // 46: skein.admin.v1.ResumeResponse
+	(*QuarantineRequest)(nil),       // 47: skein.admin.v1.QuarantineRequest
+	(*QuarantineResponse)(nil),      // 48: skein.admin.v1.QuarantineResponse
+	(*LiftRequest)(nil),             // 49: skein.admin.v1.LiftRequest
+	(*LiftResponse)(nil),            // 50: skein.admin.v1.LiftResponse
+	(*RemoveNodeRequest)(nil),       // 51: skein.admin.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),      // 52: skein.admin.v1.RemoveNodeResponse
+	(*CreateJoinTokenRequest)(nil),  // 53: skein.admin.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil), // 54: skein.admin.v1.CreateJoinTokenResponse
+	(*GetStatusRequest)(nil),        // 55: skein.admin.v1.GetStatusRequest
+	(*MemberView)(nil),              // 56: skein.admin.v1.MemberView
+	(*GetStatusResponse)(nil),       // 57: skein.admin.v1.GetStatusResponse
+	(*CreateKeyRequest)(nil),        // 58: skein.admin.v1.CreateKeyRequest
+	(*CreateKeyResponse)(nil),       // 59: skein.admin.v1.CreateKeyResponse
+	(*ListKeysRequest)(nil),         // 60: skein.admin.v1.ListKeysRequest
+	(*KeyView)(nil),                 // 61: skein.admin.v1.KeyView
+	(*ListKeysResponse)(nil),        // 62: skein.admin.v1.ListKeysResponse
+	(*RotateKeyRequest)(nil),        // 63: skein.admin.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),       // 64: skein.admin.v1.RotateKeyResponse
+	(*RevokeKeyRequest)(nil),        // 65: skein.admin.v1.RevokeKeyRequest
+	(*RevokeKeyResponse)(nil),       // 66: skein.admin.v1.RevokeKeyResponse
+	nil,                             // 67: skein.admin.v1.PublishRequest.FilesEntry
+	(*Traits)(nil),                  // 68: skein.admin.v1.Traits
+	(*Rollout)(nil),                 // 69: skein.admin.v1.Rollout
+	(*ModelRecord)(nil),             // 70: skein.admin.v1.ModelRecord
 }
 var file_skein_admin_v1_admin_proto_depIdxs = []int32{
-	62, // 0: skein.admin.v1.PublishRequest.files:type_name -> skein.admin.v1.PublishRequest.FilesEntry
-	63, // 1: skein.admin.v1.Version.traits:type_name -> skein.admin.v1.Traits
-	64, // 2: skein.admin.v1.Alias.rollout:type_name -> skein.admin.v1.Rollout
+	67, // 0: skein.admin.v1.PublishRequest.files:type_name -> skein.admin.v1.PublishRequest.FilesEntry
+	68, // 1: skein.admin.v1.Version.traits:type_name -> skein.admin.v1.Traits
+	69, // 2: skein.admin.v1.Alias.rollout:type_name -> skein.admin.v1.Rollout
 	7,  // 3: skein.admin.v1.ListModelsResponse.versions:type_name -> skein.admin.v1.Version
 	8,  // 4: skein.admin.v1.ListModelsResponse.aliases:type_name -> skein.admin.v1.Alias
-	65, // 5: skein.admin.v1.ListModelsResponse.models:type_name -> skein.admin.v1.ModelRecord
+	70, // 5: skein.admin.v1.ListModelsResponse.models:type_name -> skein.admin.v1.ModelRecord
 	8,  // 6: skein.admin.v1.SetAliasResponse.alias:type_name -> skein.admin.v1.Alias
 	8,  // 7: skein.admin.v1.RollbackAliasResponse.alias:type_name -> skein.admin.v1.Alias
 	19, // 8: skein.admin.v1.ServeRequest.need:type_name -> skein.admin.v1.Need
@@ -4073,65 +4399,72 @@ var file_skein_admin_v1_admin_proto_depIdxs = []int32{
 	26, // 14: skein.admin.v1.ListResponse.deployments:type_name -> skein.admin.v1.DeploymentView
 	27, // 15: skein.admin.v1.PinResponse.pins:type_name -> skein.admin.v1.PinView
 	34, // 16: skein.admin.v1.WhyResponse.notes:type_name -> skein.admin.v1.Note
-	39, // 17: skein.admin.v1.NodeView.devices:type_name -> skein.admin.v1.DeviceView
-	40, // 18: skein.admin.v1.ListNodesResponse.nodes:type_name -> skein.admin.v1.NodeView
-	51, // 19: skein.admin.v1.GetStatusResponse.members:type_name -> skein.admin.v1.MemberView
-	56, // 20: skein.admin.v1.ListKeysResponse.keys:type_name -> skein.admin.v1.KeyView
-	0,  // 21: skein.admin.v1.ModelService.BeginBlob:input_type -> skein.admin.v1.BeginBlobRequest
-	2,  // 22: skein.admin.v1.ModelService.WriteChunk:input_type -> skein.admin.v1.WriteChunkRequest
-	4,  // 23: skein.admin.v1.ModelService.Publish:input_type -> skein.admin.v1.PublishRequest
-	6,  // 24: skein.admin.v1.ModelService.ListModels:input_type -> skein.admin.v1.ListModelsRequest
-	10, // 25: skein.admin.v1.ModelService.DeleteVersion:input_type -> skein.admin.v1.DeleteVersionRequest
-	12, // 26: skein.admin.v1.ModelService.SetAlias:input_type -> skein.admin.v1.SetAliasRequest
-	14, // 27: skein.admin.v1.ModelService.RollbackAlias:input_type -> skein.admin.v1.RollbackAliasRequest
-	16, // 28: skein.admin.v1.ModelService.DeleteAlias:input_type -> skein.admin.v1.DeleteAliasRequest
-	18, // 29: skein.admin.v1.DeploymentService.Serve:input_type -> skein.admin.v1.ServeRequest
-	23, // 30: skein.admin.v1.DeploymentService.Unserve:input_type -> skein.admin.v1.UnserveRequest
-	25, // 31: skein.admin.v1.DeploymentService.List:input_type -> skein.admin.v1.ListRequest
-	29, // 32: skein.admin.v1.DeploymentService.Pin:input_type -> skein.admin.v1.PinRequest
-	31, // 33: skein.admin.v1.DeploymentService.Avoid:input_type -> skein.admin.v1.AvoidRequest
-	33, // 34: skein.admin.v1.DeploymentService.Why:input_type -> skein.admin.v1.WhyRequest
-	36, // 35: skein.admin.v1.DeploymentService.GetRecording:input_type -> skein.admin.v1.GetRecordingRequest
-	38, // 36: skein.admin.v1.NodeService.ListNodes:input_type -> skein.admin.v1.ListNodesRequest
-	42, // 37: skein.admin.v1.NodeService.Drain:input_type -> skein.admin.v1.DrainRequest
-	44, // 38: skein.admin.v1.NodeService.Resume:input_type -> skein.admin.v1.ResumeRequest
-	46, // 39: skein.admin.v1.NodeService.RemoveNode:input_type -> skein.admin.v1.RemoveNodeRequest
-	48, // 40: skein.admin.v1.NodeService.CreateJoinToken:input_type -> skein.admin.v1.CreateJoinTokenRequest
-	50, // 41: skein.admin.v1.ClusterService.GetStatus:input_type -> skein.admin.v1.GetStatusRequest
-	53, // 42: skein.admin.v1.ClusterService.CreateKey:input_type -> skein.admin.v1.CreateKeyRequest
-	55, // 43: skein.admin.v1.ClusterService.ListKeys:input_type -> skein.admin.v1.ListKeysRequest
-	58, // 44: skein.admin.v1.ClusterService.RotateKey:input_type -> skein.admin.v1.RotateKeyRequest
-	60, // 45: skein.admin.v1.ClusterService.RevokeKey:input_type -> skein.admin.v1.RevokeKeyRequest
-	1,  // 46: skein.admin.v1.ModelService.BeginBlob:output_type -> skein.admin.v1.BeginBlobResponse
-	3,  // 47: skein.admin.v1.ModelService.WriteChunk:output_type -> skein.admin.v1.WriteChunkResponse
-	5,  // 48: skein.admin.v1.ModelService.Publish:output_type -> skein.admin.v1.PublishResponse
-	9,  // 49: skein.admin.v1.ModelService.ListModels:output_type -> skein.admin.v1.ListModelsResponse
-	11, // 50: skein.admin.v1.ModelService.DeleteVersion:output_type -> skein.admin.v1.DeleteVersionResponse
-	13, // 51: skein.admin.v1.ModelService.SetAlias:output_type -> skein.admin.v1.SetAliasResponse
-	15, // 52: skein.admin.v1.ModelService.RollbackAlias:output_type -> skein.admin.v1.RollbackAliasResponse
-	17, // 53: skein.admin.v1.ModelService.DeleteAlias:output_type -> skein.admin.v1.DeleteAliasResponse
-	22, // 54: skein.admin.v1.DeploymentService.Serve:output_type -> skein.admin.v1.ServeResponse
-	24, // 55: skein.admin.v1.DeploymentService.Unserve:output_type -> skein.admin.v1.UnserveResponse
-	28, // 56: skein.admin.v1.DeploymentService.List:output_type -> skein.admin.v1.ListResponse
-	30, // 57: skein.admin.v1.DeploymentService.Pin:output_type -> skein.admin.v1.PinResponse
-	32, // 58: skein.admin.v1.DeploymentService.Avoid:output_type -> skein.admin.v1.AvoidResponse
-	35, // 59: skein.admin.v1.DeploymentService.Why:output_type -> skein.admin.v1.WhyResponse
-	37, // 60: skein.admin.v1.DeploymentService.GetRecording:output_type -> skein.admin.v1.GetRecordingResponse
-	41, // 61: skein.admin.v1.NodeService.ListNodes:output_type -> skein.admin.v1.ListNodesResponse
-	43, // 62: skein.admin.v1.NodeService.Drain:output_type -> skein.admin.v1.DrainResponse
-	45, // 63: skein.admin.v1.NodeService.Resume:output_type -> skein.admin.v1.ResumeResponse
-	47, // 64: skein.admin.v1.NodeService.RemoveNode:output_type -> skein.admin.v1.RemoveNodeResponse
-	49, // 65: skein.admin.v1.NodeService.CreateJoinToken:output_type -> skein.admin.v1.CreateJoinTokenResponse
-	52, // 66: skein.admin.v1.ClusterService.GetStatus:output_type -> skein.admin.v1.GetStatusResponse
-	54, // 67: skein.admin.v1.ClusterService.CreateKey:output_type -> skein.admin.v1.CreateKeyResponse
-	57, // 68: skein.admin.v1.ClusterService.ListKeys:output_type -> skein.admin.v1.ListKeysResponse
-	59, // 69: skein.admin.v1.ClusterService.RotateKey:output_type -> skein.admin.v1.RotateKeyResponse
-	61, // 70: skein.admin.v1.ClusterService.RevokeKey:output_type -> skein.admin.v1.RevokeKeyResponse
-	46, // [46:71] is the sub-list for method output_type
-	21, // [21:46] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	39, // 17: skein.admin.v1.DeviceView.quarantine:type_name -> skein.admin.v1.QuarantineView
+	40, // 18: skein.admin.v1.NodeView.devices:type_name -> skein.admin.v1.DeviceView
+	39, // 19: skein.admin.v1.NodeView.quarantine:type_name -> skein.admin.v1.QuarantineView
+	41, // 20: skein.admin.v1.ListNodesResponse.nodes:type_name -> skein.admin.v1.NodeView
+	39, // 21: skein.admin.v1.ListNodesResponse.quarantines:type_name -> skein.admin.v1.QuarantineView
+	56, // 22: skein.admin.v1.GetStatusResponse.members:type_name -> skein.admin.v1.MemberView
+	61, // 23: skein.admin.v1.ListKeysResponse.keys:type_name -> skein.admin.v1.KeyView
+	0,  // 24: skein.admin.v1.ModelService.BeginBlob:input_type -> skein.admin.v1.BeginBlobRequest
+	2,  // 25: skein.admin.v1.ModelService.WriteChunk:input_type -> skein.admin.v1.WriteChunkRequest
+	4,  // 26: skein.admin.v1.ModelService.Publish:input_type -> skein.admin.v1.PublishRequest
+	6,  // 27: skein.admin.v1.ModelService.ListModels:input_type -> skein.admin.v1.ListModelsRequest
+	10, // 28: skein.admin.v1.ModelService.DeleteVersion:input_type -> skein.admin.v1.DeleteVersionRequest
+	12, // 29: skein.admin.v1.ModelService.SetAlias:input_type -> skein.admin.v1.SetAliasRequest
+	14, // 30: skein.admin.v1.ModelService.RollbackAlias:input_type -> skein.admin.v1.RollbackAliasRequest
+	16, // 31: skein.admin.v1.ModelService.DeleteAlias:input_type -> skein.admin.v1.DeleteAliasRequest
+	18, // 32: skein.admin.v1.DeploymentService.Serve:input_type -> skein.admin.v1.ServeRequest
+	23, // 33: skein.admin.v1.DeploymentService.Unserve:input_type -> skein.admin.v1.UnserveRequest
+	25, // 34: skein.admin.v1.DeploymentService.List:input_type -> skein.admin.v1.ListRequest
+	29, // 35: skein.admin.v1.DeploymentService.Pin:input_type -> skein.admin.v1.PinRequest
+	31, // 36: skein.admin.v1.DeploymentService.Avoid:input_type -> skein.admin.v1.AvoidRequest
+	33, // 37: skein.admin.v1.DeploymentService.Why:input_type -> skein.admin.v1.WhyRequest
+	36, // 38: skein.admin.v1.DeploymentService.GetRecording:input_type -> skein.admin.v1.GetRecordingRequest
+	38, // 39: skein.admin.v1.NodeService.ListNodes:input_type -> skein.admin.v1.ListNodesRequest
+	43, // 40: skein.admin.v1.NodeService.Drain:input_type -> skein.admin.v1.DrainRequest
+	45, // 41: skein.admin.v1.NodeService.Resume:input_type -> skein.admin.v1.ResumeRequest
+	47, // 42: skein.admin.v1.NodeService.Quarantine:input_type -> skein.admin.v1.QuarantineRequest
+	49, // 43: skein.admin.v1.NodeService.Lift:input_type -> skein.admin.v1.LiftRequest
+	51, // 44: skein.admin.v1.NodeService.RemoveNode:input_type -> skein.admin.v1.RemoveNodeRequest
+	53, // 45: skein.admin.v1.NodeService.CreateJoinToken:input_type -> skein.admin.v1.CreateJoinTokenRequest
+	55, // 46: skein.admin.v1.ClusterService.GetStatus:input_type -> skein.admin.v1.GetStatusRequest
+	58, // 47: skein.admin.v1.ClusterService.CreateKey:input_type -> skein.admin.v1.CreateKeyRequest
+	60, // 48: skein.admin.v1.ClusterService.ListKeys:input_type -> skein.admin.v1.ListKeysRequest
+	63, // 49: skein.admin.v1.ClusterService.RotateKey:input_type -> skein.admin.v1.RotateKeyRequest
+	65, // 50: skein.admin.v1.ClusterService.RevokeKey:input_type -> skein.admin.v1.RevokeKeyRequest
+	1,  // 51: skein.admin.v1.ModelService.BeginBlob:output_type -> skein.admin.v1.BeginBlobResponse
+	3,  // 52: skein.admin.v1.ModelService.WriteChunk:output_type -> skein.admin.v1.WriteChunkResponse
+	5,  // 53: skein.admin.v1.ModelService.Publish:output_type -> skein.admin.v1.PublishResponse
+	9,  // 54: skein.admin.v1.ModelService.ListModels:output_type -> skein.admin.v1.ListModelsResponse
+	11, // 55: skein.admin.v1.ModelService.DeleteVersion:output_type -> skein.admin.v1.DeleteVersionResponse
+	13, // 56: skein.admin.v1.ModelService.SetAlias:output_type -> skein.admin.v1.SetAliasResponse
+	15, // 57: skein.admin.v1.ModelService.RollbackAlias:output_type -> skein.admin.v1.RollbackAliasResponse
+	17, // 58: skein.admin.v1.ModelService.DeleteAlias:output_type -> skein.admin.v1.DeleteAliasResponse
+	22, // 59: skein.admin.v1.DeploymentService.Serve:output_type -> skein.admin.v1.ServeResponse
+	24, // 60: skein.admin.v1.DeploymentService.Unserve:output_type -> skein.admin.v1.UnserveResponse
+	28, // 61: skein.admin.v1.DeploymentService.List:output_type -> skein.admin.v1.ListResponse
+	30, // 62: skein.admin.v1.DeploymentService.Pin:output_type -> skein.admin.v1.PinResponse
+	32, // 63: skein.admin.v1.DeploymentService.Avoid:output_type -> skein.admin.v1.AvoidResponse
+	35, // 64: skein.admin.v1.DeploymentService.Why:output_type -> skein.admin.v1.WhyResponse
+	37, // 65: skein.admin.v1.DeploymentService.GetRecording:output_type -> skein.admin.v1.GetRecordingResponse
+	42, // 66: skein.admin.v1.NodeService.ListNodes:output_type -> skein.admin.v1.ListNodesResponse
+	44, // 67: skein.admin.v1.NodeService.Drain:output_type -> skein.admin.v1.DrainResponse
+	46, // 68: skein.admin.v1.NodeService.Resume:output_type -> skein.admin.v1.ResumeResponse
+	48, // 69: skein.admin.v1.NodeService.Quarantine:output_type -> skein.admin.v1.QuarantineResponse
+	50, // 70: skein.admin.v1.NodeService.Lift:output_type -> skein.admin.v1.LiftResponse
+	52, // 71: skein.admin.v1.NodeService.RemoveNode:output_type -> skein.admin.v1.RemoveNodeResponse
+	54, // 72: skein.admin.v1.NodeService.CreateJoinToken:output_type -> skein.admin.v1.CreateJoinTokenResponse
+	57, // 73: skein.admin.v1.ClusterService.GetStatus:output_type -> skein.admin.v1.GetStatusResponse
+	59, // 74: skein.admin.v1.ClusterService.CreateKey:output_type -> skein.admin.v1.CreateKeyResponse
+	62, // 75: skein.admin.v1.ClusterService.ListKeys:output_type -> skein.admin.v1.ListKeysResponse
+	64, // 76: skein.admin.v1.ClusterService.RotateKey:output_type -> skein.admin.v1.RotateKeyResponse
+	66, // 77: skein.admin.v1.ClusterService.RevokeKey:output_type -> skein.admin.v1.RevokeKeyResponse
+	51, // [51:78] is the sub-list for method output_type
+	24, // [24:51] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_skein_admin_v1_admin_proto_init() }
@@ -4146,7 +4479,7 @@ func file_skein_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skein_admin_v1_admin_proto_rawDesc), len(file_skein_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   63,
+			NumMessages:   68,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

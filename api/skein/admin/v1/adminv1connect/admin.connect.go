@@ -81,6 +81,10 @@ const (
 	NodeServiceDrainProcedure = "/skein.admin.v1.NodeService/Drain"
 	// NodeServiceResumeProcedure is the fully-qualified name of the NodeService's Resume RPC.
 	NodeServiceResumeProcedure = "/skein.admin.v1.NodeService/Resume"
+	// NodeServiceQuarantineProcedure is the fully-qualified name of the NodeService's Quarantine RPC.
+	NodeServiceQuarantineProcedure = "/skein.admin.v1.NodeService/Quarantine"
+	// NodeServiceLiftProcedure is the fully-qualified name of the NodeService's Lift RPC.
+	NodeServiceLiftProcedure = "/skein.admin.v1.NodeService/Lift"
 	// NodeServiceRemoveNodeProcedure is the fully-qualified name of the NodeService's RemoveNode RPC.
 	NodeServiceRemoveNodeProcedure = "/skein.admin.v1.NodeService/RemoveNode"
 	// NodeServiceCreateJoinTokenProcedure is the fully-qualified name of the NodeService's
@@ -611,6 +615,11 @@ type NodeServiceClient interface {
 	Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error)
 	// Resume lets a drained node take work again.
 	Resume(context.Context, *connect.Request[v1.ResumeRequest]) (*connect.Response[v1.ResumeResponse], error)
+	// Quarantine keeps new work off a device or a node, and moves what is there elsewhere: for a while, or until it is lifted. What is
+	// under quarantine already gets a new reason and end.
+	Quarantine(context.Context, *connect.Request[v1.QuarantineRequest]) (*connect.Response[v1.QuarantineResponse], error)
+	// Lift ends a quarantine.
+	Lift(context.Context, *connect.Request[v1.LiftRequest]) (*connect.Response[v1.LiftResponse], error)
 	// RemoveNode forgets a node that holds nothing.
 	RemoveNode(context.Context, *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error)
 	// CreateJoinToken makes a one-time token for a new member.
@@ -646,6 +655,18 @@ func NewNodeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(nodeServiceMethods.ByName("Resume")),
 			connect.WithClientOptions(opts...),
 		),
+		quarantine: connect.NewClient[v1.QuarantineRequest, v1.QuarantineResponse](
+			httpClient,
+			baseURL+NodeServiceQuarantineProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("Quarantine")),
+			connect.WithClientOptions(opts...),
+		),
+		lift: connect.NewClient[v1.LiftRequest, v1.LiftResponse](
+			httpClient,
+			baseURL+NodeServiceLiftProcedure,
+			connect.WithSchema(nodeServiceMethods.ByName("Lift")),
+			connect.WithClientOptions(opts...),
+		),
 		removeNode: connect.NewClient[v1.RemoveNodeRequest, v1.RemoveNodeResponse](
 			httpClient,
 			baseURL+NodeServiceRemoveNodeProcedure,
@@ -666,6 +687,8 @@ type nodeServiceClient struct {
 	listNodes       *connect.Client[v1.ListNodesRequest, v1.ListNodesResponse]
 	drain           *connect.Client[v1.DrainRequest, v1.DrainResponse]
 	resume          *connect.Client[v1.ResumeRequest, v1.ResumeResponse]
+	quarantine      *connect.Client[v1.QuarantineRequest, v1.QuarantineResponse]
+	lift            *connect.Client[v1.LiftRequest, v1.LiftResponse]
 	removeNode      *connect.Client[v1.RemoveNodeRequest, v1.RemoveNodeResponse]
 	createJoinToken *connect.Client[v1.CreateJoinTokenRequest, v1.CreateJoinTokenResponse]
 }
@@ -685,6 +708,16 @@ func (c *nodeServiceClient) Resume(ctx context.Context, req *connect.Request[v1.
 	return c.resume.CallUnary(ctx, req)
 }
 
+// Quarantine calls skein.admin.v1.NodeService.Quarantine.
+func (c *nodeServiceClient) Quarantine(ctx context.Context, req *connect.Request[v1.QuarantineRequest]) (*connect.Response[v1.QuarantineResponse], error) {
+	return c.quarantine.CallUnary(ctx, req)
+}
+
+// Lift calls skein.admin.v1.NodeService.Lift.
+func (c *nodeServiceClient) Lift(ctx context.Context, req *connect.Request[v1.LiftRequest]) (*connect.Response[v1.LiftResponse], error) {
+	return c.lift.CallUnary(ctx, req)
+}
+
 // RemoveNode calls skein.admin.v1.NodeService.RemoveNode.
 func (c *nodeServiceClient) RemoveNode(ctx context.Context, req *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error) {
 	return c.removeNode.CallUnary(ctx, req)
@@ -702,6 +735,11 @@ type NodeServiceHandler interface {
 	Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error)
 	// Resume lets a drained node take work again.
 	Resume(context.Context, *connect.Request[v1.ResumeRequest]) (*connect.Response[v1.ResumeResponse], error)
+	// Quarantine keeps new work off a device or a node, and moves what is there elsewhere: for a while, or until it is lifted. What is
+	// under quarantine already gets a new reason and end.
+	Quarantine(context.Context, *connect.Request[v1.QuarantineRequest]) (*connect.Response[v1.QuarantineResponse], error)
+	// Lift ends a quarantine.
+	Lift(context.Context, *connect.Request[v1.LiftRequest]) (*connect.Response[v1.LiftResponse], error)
 	// RemoveNode forgets a node that holds nothing.
 	RemoveNode(context.Context, *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error)
 	// CreateJoinToken makes a one-time token for a new member.
@@ -733,6 +771,18 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(nodeServiceMethods.ByName("Resume")),
 		connect.WithHandlerOptions(opts...),
 	)
+	nodeServiceQuarantineHandler := connect.NewUnaryHandler(
+		NodeServiceQuarantineProcedure,
+		svc.Quarantine,
+		connect.WithSchema(nodeServiceMethods.ByName("Quarantine")),
+		connect.WithHandlerOptions(opts...),
+	)
+	nodeServiceLiftHandler := connect.NewUnaryHandler(
+		NodeServiceLiftProcedure,
+		svc.Lift,
+		connect.WithSchema(nodeServiceMethods.ByName("Lift")),
+		connect.WithHandlerOptions(opts...),
+	)
 	nodeServiceRemoveNodeHandler := connect.NewUnaryHandler(
 		NodeServiceRemoveNodeProcedure,
 		svc.RemoveNode,
@@ -753,6 +803,10 @@ func NewNodeServiceHandler(svc NodeServiceHandler, opts ...connect.HandlerOption
 			nodeServiceDrainHandler.ServeHTTP(w, r)
 		case NodeServiceResumeProcedure:
 			nodeServiceResumeHandler.ServeHTTP(w, r)
+		case NodeServiceQuarantineProcedure:
+			nodeServiceQuarantineHandler.ServeHTTP(w, r)
+		case NodeServiceLiftProcedure:
+			nodeServiceLiftHandler.ServeHTTP(w, r)
 		case NodeServiceRemoveNodeProcedure:
 			nodeServiceRemoveNodeHandler.ServeHTTP(w, r)
 		case NodeServiceCreateJoinTokenProcedure:
@@ -776,6 +830,14 @@ func (UnimplementedNodeServiceHandler) Drain(context.Context, *connect.Request[v
 
 func (UnimplementedNodeServiceHandler) Resume(context.Context, *connect.Request[v1.ResumeRequest]) (*connect.Response[v1.ResumeResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skein.admin.v1.NodeService.Resume is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) Quarantine(context.Context, *connect.Request[v1.QuarantineRequest]) (*connect.Response[v1.QuarantineResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skein.admin.v1.NodeService.Quarantine is not implemented"))
+}
+
+func (UnimplementedNodeServiceHandler) Lift(context.Context, *connect.Request[v1.LiftRequest]) (*connect.Response[v1.LiftResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skein.admin.v1.NodeService.Lift is not implemented"))
 }
 
 func (UnimplementedNodeServiceHandler) RemoveNode(context.Context, *connect.Request[v1.RemoveNodeRequest]) (*connect.Response[v1.RemoveNodeResponse], error) {
