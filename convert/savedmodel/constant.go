@@ -3,7 +3,6 @@ package savedmodel
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -190,20 +189,4 @@ func (c *constant) whole() ([]int64, bool) {
 		}
 	}
 	return out, true
-}
-
-// real gives a constant of one element as a float.
-func (c *constant) real() (float64, bool) {
-	switch {
-	case c.same:
-		return 0, false
-	case c.dtype == model.F32 && len(c.raw) == 4:
-		return float64(math.Float32frombits(binary.LittleEndian.Uint32(c.raw))), true
-	case c.dtype == model.F64 && len(c.raw) == 8:
-		return math.Float64frombits(binary.LittleEndian.Uint64(c.raw)), true
-	}
-	if v, ok := c.whole(); ok && len(v) == 1 {
-		return float64(v[0]), true
-	}
-	return 0, false
 }

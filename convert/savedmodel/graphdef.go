@@ -91,13 +91,6 @@ func readGraph(m message) *graph {
 		}
 	}
 	index(s, "", g.nodes, g.byName)
-	total := len(g.nodes)
-	for _, fn := range g.functions {
-		total += len(fn.nodes)
-	}
-	if total > MaxNodes {
-		s.fail("", "%d nodes are more than %d", total, MaxNodes)
-	}
 	return g
 }
 
@@ -114,7 +107,12 @@ func index(s *scanner, within string, nodes []node, byName map[string]int) {
 func nodeName(n *node) string { return fmt.Sprintf("node %.120q (%.60s)", n.name, n.op) }
 
 func readNode(m message) node {
-	n := node{attrs: map[string]attr{}}
+	var n node
+	if m.s != nil {
+		if m.s.nodes++; m.s.nodes > MaxNodes {
+			m.s.fail("", "the graphs and functions have more than %d nodes", MaxNodes)
+		}
+	}
 	for f, ok := m.next(); ok; f, ok = m.next() {
 		switch f.num {
 		case 1:
@@ -132,6 +130,9 @@ func readNode(m message) node {
 			}
 			if _, ok := n.attrs[name]; ok || len(n.attrs) >= maxAttrs {
 				m.s.fail(nodeName(&n), "attribute %.80q is there twice, or one of more than %d", name, maxAttrs)
+			}
+			if n.attrs == nil {
+				n.attrs = map[string]attr{}
 			}
 			n.attrs[name] = a
 		}

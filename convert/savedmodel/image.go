@@ -127,13 +127,12 @@ func conv(c *call) {
 	strides, dilations := c.spatial("strides"), c.spatial("dilations")
 	pads, size := c.padding(x[2:], w[:2], strides, dilations)
 	var filters string
-	groups, channels := int64(1), w[3]
+	groups, channels := x[1]/w[2], w[3]
 	if c.n.def.op == "DepthwiseConv2dNative" {
 		groups, channels = w[2], w[2]*w[3]
 		filters = c.emit("Transpose", []string{c.name(1)}, numbers("perm", []int64{2, 3, 0, 1}))
 		filters = c.emit("Reshape", []string{filters, c.b.list(channels, 1, w[0], w[1])})
 	} else {
-		groups = x[1] / w[2]
 		filters = c.emit("Transpose", []string{c.name(1)}, numbers("perm", []int64{3, 2, 0, 1}))
 	}
 	if x[1]%w[2] != 0 || groups*w[2] != x[1] && c.n.def.op == "Conv2D" || groups < 1 || channels%groups != 0 {

@@ -172,7 +172,7 @@ func reduce(op string) func(*call) {
 		if axes.whole() && c.in[0].ranked {
 			shape = c.reduced(c.in[0].shape, axes.known, keep != 0)
 		}
-		list := ""
+		var list string
 		if axes.whole() {
 			list = c.b.list(axes.known...)
 		} else {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -22,13 +23,8 @@ import (
 // tolerance is how far an answer may be from TensorFlow's, as a share of the largest number of the output.
 const tolerance = 1e-4
 
-var runtime = sync.OnceValues(func() (*ort.Runtime, error) {
-	path := os.Getenv(ort.Variable)
-	if path == "" {
-		return nil, nil
-	}
-	return ort.Open(path)
-})
+// runtime opens the library once for all tests.
+var runtime = sync.OnceValues(func() (*ort.Runtime, error) { return ort.Open(os.Getenv(ort.Variable)) })
 
 // loaded loads the graph of a model whose files lie in a folder.
 func loaded(t testing.TB, dir string, files map[string][]byte, m *Model) *engine.Graph {
@@ -36,9 +32,6 @@ func loaded(t testing.TB, dir string, files map[string][]byte, m *Model) *engine
 	rt, err := runtime()
 	if err != nil {
 		t.Fatal(err)
-	}
-	if rt == nil {
-		t.Skipf("%s is unset: no runtime to compare with", ort.Variable)
 	}
 	encoded, err := onnxgraph.Encode(m.Graph)
 	if err != nil {
@@ -65,33 +58,61 @@ func loaded(t testing.TB, dir string, files map[string][]byte, m *Model) *engine
 
 // Every signature of every fixture answers as TensorFlow did.
 func TestParity(t *testing.T) {
+	if os.Getenv(ort.Variable) == "" {
+		t.Skipf("%s is unset: no runtime to compare with", ort.Variable)
+	}
 	for _, dir := range fixtures(t) {
-		if filepath.Base(dir) == "refused" {
-			continue
+		if filepath.Base(dir) != "refused" {
+			parity(t, dir)
 		}
-		files := folder(t, dir)
-		for i, c := range golden(t, files).Cases {
-			t.Run(fmt.Sprintf("%s/%s/%d", filepath.Base(dir), c.Signature, i), func(t *testing.T) {
-				m, err := Read(sources(files), c.Signature)
-				if err != nil {
-					t.Fatal(err)
-				}
-				var in []tensor.Tensor
-				for _, name := range slices.Sorted(maps.Keys(c.Inputs)) {
-					in = append(in, c.Inputs[name].tensor(t, name))
-				}
-				out, err := loaded(t, dir, files, m).Run(in, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(out) != len(c.Outputs) {
-					t.Errorf("%d outputs, want %d", len(out), len(c.Outputs))
-				}
-				for _, got := range out {
-					near(t, got, c.Outputs[got.Name].tensor(t, got.Name), m)
-				}
-			})
+	}
+}
+
+// TestRemade makes all SavedModels anew with the TensorFlow of SKEIN_TF_PYTHON, also one that transformers saves with all its functions.
+func TestRemade(t *testing.T) {
+	python := os.Getenv("SKEIN_TF_PYTHON")
+	if !full() || python == "" || os.Getenv(ort.Variable) == "" {
+		t.Skip("wants SKEIN_FULL=1, SKEIN_TF_PYTHON and a runtime")
+	}
+	out := t.TempDir()
+	for _, names := range [][]string{nil, {"bert_saved"}} {
+		script := exec.Command(python, append([]string{"tools/py/make_savedmodels.py", "--out", out}, names...)...)
+		script.Dir = filepath.Join("..", "..")
+		if b, err := script.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, b)
 		}
+	}
+	for _, dir := range append(fixtures(t), "bert_saved") {
+		if filepath.Base(dir) != "refused" {
+			parity(t, filepath.Join(out, filepath.Base(dir)))
+		}
+	}
+}
+
+// parity asks every golden question of a SavedModel.
+func parity(t *testing.T, dir string) {
+	files := folder(t, dir)
+	for i, c := range golden(t, files).Cases {
+		t.Run(fmt.Sprintf("%s/%s/%d", filepath.Base(dir), c.Signature, i), func(t *testing.T) {
+			m, err := Read(sources(files), c.Signature)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var in []tensor.Tensor
+			for _, name := range slices.Sorted(maps.Keys(c.Inputs)) {
+				in = append(in, c.Inputs[name].tensor(t, name))
+			}
+			out, err := loaded(t, dir, files, m).Run(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(out) != len(c.Outputs) {
+				t.Errorf("%d outputs, want %d", len(out), len(c.Outputs))
+			}
+			for _, got := range out {
+				near(t, got, c.Outputs[got.Name].tensor(t, got.Name), m)
+			}
+		})
 	}
 }
 

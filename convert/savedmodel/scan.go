@@ -22,6 +22,7 @@ type scanner struct {
 	buf    []byte // window of the file
 	at     int64  // offset of the window
 	fields int
+	nodes  int
 	kept   int64 // bytes of names, texts and small tensors that were copied
 	wrong  error
 }

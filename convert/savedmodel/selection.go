@@ -99,7 +99,7 @@ func oneHot(c *call) {
 	all = c.emit("Reshape", []string{all, c.b.list(lengths...)})
 	hit := c.emit("Equal", []string{c.emit("Unsqueeze", []string{c.wide(0), c.b.list(int64(a))}), all})
 	t := c.in[2].dtype
-	y := ""
+	var y string
 	if t == model.Bool {
 		yes := c.emit("And", []string{hit, c.name(2)})
 		y = c.emit("Or", []string{yes, c.emit("And", []string{c.emit("Not", []string{hit}), c.name(3)})})

@@ -78,7 +78,7 @@ func reshape(c *call) {
 	v, to := c.in[0], c.in[1]
 	shape := reshaped(v.dims(), to)
 	out := &value{dtype: v.dtype, shape: shape, ranked: shape != nil, known: v.known, wide: ""}
-	if shape != nil && len(shape) > 1 {
+	if len(shape) > 1 {
 		out.known = nil
 	}
 	// In ONNX a 0 takes the length from the input, unless allowzero is set, and then it excludes −1.
@@ -120,6 +120,10 @@ func transpose(c *call) {
 		c.refuse("%v is no permutation of its dimensions", perm)
 	}
 	if c.err != nil {
+		return
+	}
+	if slices.Equal(perm, counted(len(perm))) { // as tf.tensordot writes
+		same(c)
 		return
 	}
 	shape := free(len(perm))
@@ -195,6 +199,10 @@ func pack(c *call) {
 		} else {
 			out.known = append(out.known, unknown)
 		}
+		if v.ranked && len(v.shape) == 0 && v.whole() {
+			in = append(in, c.b.name(c.b.numbers(v.dtype, false, v.known)))
+			continue
+		}
 		in = append(in, c.emit("Unsqueeze", []string{c.name(i), c.b.list(axis)}))
 	}
 	if v := c.in[0]; v.ranked {
@@ -205,8 +213,12 @@ func pack(c *call) {
 	if !scalars || !isWhole(out.dtype) || len(out.known) > maxFollowed {
 		out.known = nil
 	} else if !out.whole() {
-		for i := range c.in {
-			wide = append(wide, c.emit("Unsqueeze", []string{c.wide(i), c.b.list(0)}))
+		for i, v := range c.in {
+			if v.whole() {
+				wide = append(wide, c.b.list(v.known...))
+			} else {
+				wide = append(wide, c.emit("Unsqueeze", []string{c.wide(i), c.b.list(0)}))
+			}
 		}
 		out.wide = c.emit("Concat", wide, number("axis", 0))
 	}
@@ -306,7 +318,7 @@ func splitV(c *call) {
 		return
 	}
 	sizes = slices.Clone(sizes)
-	list := ""
+	var list string
 	others := int64(0)
 	open := slices.Index(sizes, -1)
 	for i, s := range sizes {
@@ -539,7 +551,7 @@ func resize(mode string) func(*call) {
 		attrs := []onnxgraph.Attr{text("mode", mode), text("coordinate_transformation_mode", how)}
 		if mode == "nearest" {
 			nearest := "floor"
-			if how == "align_corners" {
+			if how != "asymmetric" { // half pixels are rounded down before the half is taken off
 				nearest = "round_prefer_ceil"
 			}
 			attrs = append(attrs, text("nearest_mode", nearest))

@@ -48,7 +48,7 @@ F32, I32, I64 = tf.float32, tf.int32, tf.int64
 
 
 def array(a):
-    a = np.ascontiguousarray(a)
+    a = np.asarray(a, order="C")
     return {"dtype": a.dtype.name, "shape": list(a.shape), "data": base64.b64encode(a.tobytes()).decode()}
 
 

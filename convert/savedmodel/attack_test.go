@@ -1,0 +1,288 @@
+package savedmodel
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/skein-project/skein/convert/onnxgraph"
+	"github.com/skein-project/skein/convert/tfbundle"
+)
+
+// typed says that an error is a refusal, which is what whoever uploads must get.
+func typed(err error) bool {
+	_, a := errors.AsType[Refused](err)
+	_, b := errors.AsType[tfbundle.Invalid](err)
+	_, c := errors.AsType[onnxgraph.Refused](err)
+	return a || b || c || errors.Is(err, tfbundle.ErrChecksum)
+}
+
+// refusedFor checks that files are refused, and that the reason says a word.
+func refusedFor(t *testing.T, name string, files map[string][]byte, signature, word string) {
+	t.Helper()
+	_, err := Read(sources(files), signature)
+	if err == nil || !typed(err) || !strings.Contains(err.Error(), word) {
+		t.Errorf("%s: %v, want a refusal that says %q", name, err, word)
+	}
+}
+
+// What is crafted well is read, so that what follows is refused for what it says.
+func TestCrafted(t *testing.T) {
+	data := make([]byte, 16)
+	c := summing(2)
+	files := c.files()
+	files[bundle+".index"] = bundleIndex(1, map[string]variableEntry{"w0": {[]int64{2}, 0, 8, masked(data[:8]), nil}, "w1": {[]int64{2}, 8, 8, masked(data[8:]), nil}})
+	files[bundle+".data-00000-of-00001"] = data
+	m, err := Read(sources(files), "")
+	if err != nil || len(m.Graph.Nodes) != 3 || m.Signature != "serving_default" {
+		t.Fatal(m, err)
+	}
+	_, err = Read(sources(crafted{output: "y:0", functions: []proto{functionDef("f", "n:y:0", nodeDef("n", "Neg", "x"))}, nodes: []proto{callOf("y", "f", "x")}}.files()), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Attack 14: a message whose lengths lie, or that ends anywhere.
+func TestProtobufLies(t *testing.T) {
+	for name, b := range map[string][]byte{
+		"empty":                       {},
+		"a length of 2^63":            {0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f},
+		"a length of 2 GiB":           {0x12, 0xff, 0xff, 0xff, 0xff, 0x07, 0x00},
+		"a number of 11 bytes":        {0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
+		"field number 0":              {0x00, 0x00},
+		"a group":                     {0x13, 0x14},
+		"wire type 6":                 {0x16},
+		"graphs that are numbers":     {0x10, 0x01},
+		"a fixed number at the end":   {0x0d, 0x00},
+		"text where a node should be": crafted{output: "y:0", nodes: []proto{proto("no message")}}.bytes(),
+		"no graph":                    proto(nil).num(1, 1),
+		"a graph for training only":   proto(nil).msg(2, proto(nil).msg(1, proto(nil).text(4, "train"))),
+		"version 2":                   proto(nil).num(1, 2),
+		"a name that is not UTF-8":    crafted{output: "y:0", nodes: []proto{nodeDef("y", "Neg\xff", "x")}}.bytes(),
+		"a name of 1 MiB":             crafted{output: "y:0", nodes: []proto{nodeDef(repeated(1<<20), "Neg", "x")}}.bytes(),
+		"65 graphs":                   bytes.Repeat(proto(nil).msg(2, nil), 65),
+	} {
+		refusedFor(t, name, map[string][]byte{File: b}, "", "")
+	}
+	// Messages within each other are passed over without a stack.
+	deep := proto{}
+	for range 10_000 {
+		deep = proto(nil).msg(1, deep)
+	}
+	c := crafted{output: "y:0", nodes: []proto{nodeDef("y", "Neg", "x").with("list", deep)}}
+	if _, err := Read(sources(c.files()), ""); err != nil && !typed(err) {
+		t.Error(err)
+	}
+}
+
+// Attack 14: every prefix of each file of a SavedModel is refused.
+func TestTruncated(t *testing.T) {
+	for _, name := range []string{"half_plus_two", "half_plus_two_v1"} {
+		whole := folder(t, filepath.Join("testdata", "models", name))
+		delete(whole, "golden.json")
+		for file, b := range whole {
+			if strings.HasPrefix(file, "assets") {
+				continue
+			}
+			step := 1
+			if len(b) > 4096 && !full() {
+				step = 7
+			}
+			for n := 0; n < len(b); n += step {
+				files := maps.Clone(whole)
+				files[file] = b[:n]
+				refusedFor(t, fmt.Sprintf("%s: %s cut to %d bytes", name, file, n), files, "", "")
+			}
+		}
+	}
+}
+
+// Attack 15: graphs without an end.
+func TestEndless(t *testing.T) {
+	neg := func(name, in string) proto { return nodeDef(name, "Neg", in) }
+	var doubling []proto // each function calls the one before twice: 2^40 bodies
+	doubling = append(doubling, functionDef("f0", "n:y:0", neg("n", "x")))
+	for i := 1; i <= 40; i++ {
+		f := fmt.Sprintf("f%d", i-1)
+		doubling = append(doubling, functionDef(fmt.Sprintf("f%d", i), "s:sum:0", callOf("a", f, "x"), callOf("b", f, "x"), nodeDef("s", "AddV2", "a:output:0", "b:output:0")))
+	}
+	var nested []proto
+	for i := range 200 {
+		nested = append(nested, functionDef(fmt.Sprintf("g%d", i), "a:output:0", callOf("a", fmt.Sprintf("g%d", i+1), "x")))
+	}
+	var million []proto
+	for i := range 1_000_000 {
+		million = append(million, neg(fmt.Sprint(i), "x"))
+	}
+	for _, c := range []struct {
+		name, word string
+		made       crafted
+	}{
+		{"a cycle", "cyclic", crafted{output: "a:0", nodes: []proto{neg("a", "b"), neg("b", "a")}}},
+		{"a node that reads itself", "cyclic", crafted{output: "a:0", nodes: []proto{neg("a", "a")}}},
+		{"a cycle of identities", "cyclic", crafted{output: "a:0", nodes: []proto{nodeDef("a", "Identity", "b"), nodeDef("b", "Identity", "a")}}},
+		{"a cycle through a call", "cyclic", crafted{output: "a:0", nodes: []proto{callOf("a", "f", "b"), neg("b", "a")}, functions: []proto{functionDef("f", "x")}}},
+		{"a function that calls itself", "calls itself", crafted{output: "a:0", nodes: []proto{callOf("a", "f", "x")}, functions: []proto{functionDef("f", "b:output:0", callOf("b", "f", "x"))}}},
+		{"two that call each other", "calls itself", crafted{output: "a:0", nodes: []proto{callOf("a", "f", "x")},
+			functions: []proto{functionDef("f", "b:output:0", callOf("b", "g", "x")), functionDef("g", "b:output:0", callOf("b", "f", "x"))}}},
+		{"2^40 bodies", "more than", crafted{output: "a:0", nodes: []proto{callOf("a", "f40", "x")}, functions: doubling}},
+		{"200 calls within each other", "within more than", crafted{output: "a:0", nodes: []proto{callOf("a", "g0", "x")}, functions: nested}},
+		{"10^6 nodes", "more than 131072 nodes", crafted{output: "0:0", nodes: million}},
+		{"a loop of TensorFlow 1", "loops and branches", crafted{output: "e:0", nodes: []proto{nodeDef("m", "Merge", "x", "n"), nodeDef("n", "NextIteration", "m"), nodeDef("e", "Exit", "m")}}},
+	} {
+		refusedFor(t, c.name, c.made.files(), "", c.word)
+	}
+}
+
+// Names that lead nowhere.
+func TestDangling(t *testing.T) {
+	for _, c := range []struct {
+		name, word string
+		made       crafted
+	}{
+		{"an output of no node", "not there", crafted{output: "y:0"}},
+		{"an input of no node", "not there", crafted{output: "y:0", nodes: []proto{nodeDef("y", "Neg", "z")}}},
+		{"output −1", "no name of a tensor", crafted{output: "x:-1"}},
+		{"output 2^40", "no name of a tensor", crafted{output: "x:1099511627776"}},
+		{"an output that the operation lacks", "has none", crafted{output: "y:7", nodes: []proto{nodeDef("y", "Neg", "x")}}},
+		{"a node twice", "there twice", crafted{output: "y:0", nodes: []proto{nodeDef("y", "Neg", "x"), nodeDef("y", "Neg", "x")}}},
+		{"a function twice", "there twice", crafted{output: "x:0", functions: []proto{functionDef("f", "x"), functionDef("f", "x")}}},
+		{"a call of nothing", "not there", crafted{output: "y:0", nodes: []proto{callOf("y", "f", "x")}}},
+		{"a call without arguments", "gives 0 arguments", crafted{output: "y:0", nodes: []proto{callOf("y", "f")}, functions: []proto{functionDef("f", "x")}}},
+		{"a function that gives nothing", "not there", crafted{output: "y:0", nodes: []proto{callOf("y", "f", "x")}, functions: []proto{functionDef("f", "z:y:0")}}},
+		{"too few inputs", "how many", crafted{output: "y:0", nodes: []proto{nodeDef("y", "AddV2", "x")}}},
+		{"a placeholder that nobody fills", "not supported", crafted{output: "z:0", nodes: []proto{placeholder("z")}}},
+		{"a variable without a bundle", "variables", summing(1)},
+	} {
+		refusedFor(t, c.name, c.made.files(), "", c.word)
+	}
+}
+
+// Attack 15: constants and variables whose bytes are not what their shapes need.
+func TestTensorLies(t *testing.T) {
+	constants := []struct {
+		name, word string
+		node       proto
+	}{
+		{"bytes missing", "do not hold", constantOf("y", []int64{3}, []float32{1})},
+		{"a product that overflows", "not known", constantOf("y", []int64{1 << 32, 1 << 32}, []float32{1})},
+		{"a dimension of −1", "not known", constantOf("y", []int64{-1}, []float32{1})},
+		{"a dimension of −5", "neither a length nor free", constantOf("y", []int64{-5}, []float32{1})},
+		{"2^40 of nothing", "more than", nodeDef("y", "AddV2", "x", "c")},
+		{"17 dimensions", "dimensions", constantOf("y", slices.Repeat([]int64{1}, 17), []float32{1})},
+	}
+	for _, c := range constants {
+		made := crafted{output: "y:0", nodes: []proto{c.node, constantOf("c", []int64{1 << 20, 1 << 20}, nil)}}
+		refusedFor(t, c.name, made.files(), "", c.word)
+	}
+	data := make([]byte, 16)
+	crc := masked(data[:8])
+	good := map[string]variableEntry{"w0": {[]int64{2}, 0, 8, crc, nil}, "w1": {[]int64{2}, 8, 8, crc, nil}}
+	change := func(e variableEntry) map[string]variableEntry {
+		m := maps.Clone(good)
+		m["w1"] = e
+		return m
+	}
+	for _, c := range []struct {
+		name, word string
+		shards     uint64
+		entries    map[string]variableEntry
+	}{
+		{"overlapping", "overlap", 1, change(variableEntry{[]int64{2}, 4, 8, crc, nil})},
+		{"the same bytes twice", "overlap", 1, change(variableEntry{[]int64{2}, 0, 8, crc, nil})},
+		{"beyond the file", "not within", 1, change(variableEntry{[]int64{2}, 12, 8, crc, nil})},
+		{"an offset of −1", "not within", 1, change(variableEntry{[]int64{2}, -1, 8, crc, nil})},
+		{"a length of 2^62", "not within", 1, change(variableEntry{[]int64{2}, 8, 1 << 62, crc, nil})},
+		{"more bytes than the shape", "do not hold", 1, change(variableEntry{[]int64{1}, 8, 8, crc, nil})},
+		{"a shape that overflows", "not possible", 1, change(variableEntry{[]int64{1 << 62, 1 << 62}, 8, 8, crc, nil})},
+		{"another shape than the graph's", "of shape", 1, change(variableEntry{[]int64{2, 1}, 8, 8, crc, nil})},
+		{"another checksum", "checksum", 1, change(variableEntry{[]int64{2}, 8, 8, crc + 1, nil})},
+		{"a data file that is not counted", "is not one of", 1, change(variableEntry{[]int64{2}, 8, 8, crc, proto(nil).num(3, 1)})},
+		{"parts of a variable", "in parts", 1, change(variableEntry{[]int64{2}, 8, 8, crc, proto(nil).msg(7, nil)})},
+		{"another type than the graph's", "of type", 1, change(variableEntry{[]int64{2}, 8, 8, crc, proto(nil).num(1, 3)})},
+		{"two data files of which one is missing", "is missing", 2, good},
+		{"no data files", "data files", 0, good},
+		{"2^40 data files", "data files", 1 << 40, good},
+		{"a variable less", "no value", 1, map[string]variableEntry{"w0": good["w0"]}},
+	} {
+		files := summing(2).files()
+		files[bundle+".index"] = bundleIndex(c.shards, c.entries)
+		files[bundle+".data-00000-of-00001"] = data
+		refusedFor(t, c.name, files, "", c.word)
+	}
+}
+
+// Attack 17: operations that reach beyond the model, wherever they are, and files that lie elsewhere.
+func TestPrograms(t *testing.T) {
+	reached := func(op string) crafted { return crafted{output: "y:0", nodes: []proto{nodeDef("y", op, "x")}} }
+	for _, op := range append(slices.Sorted(maps.Keys(harmful)), "TextLineDataset", "TFRecordDatasetV2", "IteratorGetNext", "OneShotIterator", "ReaderReadV2", "DataServiceDatasetV2", "IO>BigtableClient") {
+		refusedFor(t, op+" that is reached", reached(op).files(), "", "always refused")
+		refusedFor(t, op+" that is not reached", crafted{output: "x:0", nodes: []proto{nodeDef("z", op, "x")}}.files(), "", "always refused")
+		refusedFor(t, op+" in a function that nobody calls", crafted{output: "x:0", functions: []proto{functionDef("f", "x", nodeDef("z", op, "x"))}}.files(), "", "always refused")
+	}
+	for _, op := range []string{"RestoreV2", "SaveV2", "MergeV2Checkpoints", "HashTableV2", "InitializeTableFromTextFileV2", "ParseExampleV2", "StringJoin", "While", "If",
+		"TensorListReserve", "RandomUniform", "DecodeJpeg", "Bitcast", "MyOwnOp", "Placeholder", "_Retval"} {
+		refusedFor(t, op, reached(op).files(), "", fmt.Sprintf("operation %q is not supported", op))
+		if _, err := Read(sources(crafted{output: "x:0", nodes: []proto{nodeDef("z", op, "x")}}.files()), ""); err != nil {
+			t.Errorf("%s that is not reached: %v", op, err)
+		}
+	}
+	for _, name := range []string{"../../etc/passwd", "/etc/passwd", "a/../../b", "..", "", "C:\\boot.ini", "a\x00b", "./a"} {
+		refusedFor(t, name, crafted{output: "x:0", assets: []string{name}}.files(), "", "is not in the folder assets")
+	}
+	m, err := Read(sources(map[string][]byte{File: crafted{output: "x:0", assets: []string{"vocab.txt", "lost.txt"}}.bytes(), "assets/vocab.txt": []byte("a")}), "")
+	if err != nil || !slices.Equal(m.Assets, []string{"vocab.txt"}) {
+		t.Error(m, err)
+	}
+}
+
+// A signature that changes variables is refused, also where only a control edge leads to the change; one that only checks is not.
+func TestEffects(t *testing.T) {
+	y := nodeDef("y", "Neg", "x", "^z")
+	for _, c := range []struct {
+		word string
+		made crafted
+	}{
+		{"changes a variable", crafted{output: "y:0", nodes: []proto{y, nodeDef("z", "AssignAddVariableOp", "v", "x"), nodeDef("v", "VarHandleOp")}}},
+		{"changes a variable", crafted{output: "y:0", nodes: []proto{y, nodeDef("z", "NoOp", "^w"), nodeDef("w", "AssignVariableOp", "v", "x"), nodeDef("v", "VarHandleOp")}}},
+		{"changes a variable", crafted{output: "y:0", nodes: []proto{y, callOf("z", "f", "x")}, functions: []proto{functionDef("f", "x", nodeDef("w", "AssignSubVariableOp", "x", "x"))}}},
+		{"changes a variable", crafted{output: "y:0", nodes: []proto{callOf("y", "f", "x")},
+			functions: []proto{functionDef("f", "x", nodeDef("w", "LookupTableInsertV2", "x", "x")).msg(6, proto(nil).text(1, "c").text(2, "w"))}}},
+	} {
+		refusedFor(t, c.word, c.made.files(), "", c.word)
+	}
+	fine := crafted{output: "y:0", nodes: []proto{y, nodeDef("z", "Assert", "x", "x")}}
+	if _, err := Read(sources(fine.files()), ""); err != nil {
+		t.Error(err)
+	}
+}
+
+// What TensorFlow really writes for what is not mapped is refused by name, with the way out; other signatures of the same file are served.
+func TestRefusedSignatures(t *testing.T) {
+	files := folder(t, filepath.Join("testdata", "models", "refused"))
+	for signature, words := range map[string][]string{
+		"assign":  {"AssignAddVariableOp", "training=False"},
+		"loop":    {`operation "`, "While", "loops and branches"},
+		"branch":  {`operation "`, "If", "loops and branches"},
+		"table":   {"carries text", "tokenizer"},
+		"text":    {"carries text", "tokenizer"},
+		"random":  {"RandomUniform", "training=False"},
+		"missing": {`"missing" is not one of`, `"loop"`},
+		"":        {"is not one of"},
+	} {
+		for _, word := range words {
+			refusedFor(t, signature, files, signature, word)
+		}
+	}
+	if _, err := Read(sources(files), "fine"); err != nil {
+		t.Error(err)
+	}
+	v1 := folder(t, filepath.Join("testdata", "models", "half_plus_two_v1"))
+	refusedFor(t, "examples", v1, "regress", "carries text")
+}
