@@ -23,6 +23,12 @@ type row struct{ ids, types []int32 }
 // encode runs rows as one batch, padded to length, through all stages. Padding is filled with nonsense that must not matter.
 func (p pipeline) encode(t *testing.T, length int, junk int32, rows ...row) engine.Encoded {
 	t.Helper()
+	return p.fill(t, length, junk, nil, rows...)
+}
+
+// fill is encode with places of masks in the batch.
+func (p pipeline) fill(t *testing.T, length int, junk int32, masks []int, rows ...row) engine.Encoded {
+	t.Helper()
 	n := len(rows) * length
 	ids, types, positions, mask := make([]int32, n), make([]int32, n), make([]int32, n), make([]int32, n)
 	for r, in := range rows {
@@ -45,7 +51,11 @@ func (p pipeline) encode(t *testing.T, length int, junk int32, rows ...row) engi
 			copy(s.Input(n), out.Hidden)
 		}
 		var err error
-		if out, err = s.Encode(engine.EncodeBatch{Rows: len(rows), Length: length, Mask: mask}); err != nil {
+		b := engine.EncodeBatch{Rows: len(rows), Length: length, Mask: mask}
+		if i == len(p)-1 {
+			b.Masks = masks
+		}
+		if out, err = s.Encode(b); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -79,6 +79,7 @@ type reference struct {
 		Text, Pair                     string
 		IDs                            []int32
 		TypeIDs                        []int32 `json:"type_ids"`
+		Masks                          []int
 		Hidden, Vector, Logits, Scores array
 	}
 	Batch struct {
