@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -99,6 +101,31 @@ func TestTruncated(t *testing.T) {
 				files[file] = b[:n]
 				refusedFor(t, fmt.Sprintf("%s: %s cut to %d bytes", name, file, n), files, "", "")
 			}
+		}
+	}
+}
+
+// A byte that is another somewhere in a real file gives a refusal or a graph that passes all checks, never anything else.
+func TestFlipped(t *testing.T) {
+	rounds := 60
+	if full() {
+		rounds = 20_000
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, name := range []string{"half_plus_two", "half_plus_two_v1", "resource_v1", "keras_text", "keras_image", "bert"} {
+		whole := sources(folder(t, filepath.Join("testdata", "models", name)))
+		b, err := os.ReadFile(filepath.Join("testdata", "models", name, File))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range rounds {
+			at, bit := random.IntN(len(b)), byte(1)<<random.IntN(8)
+			b[at] ^= bit
+			whole[File] = onnxgraph.Source{ReaderAt: bytes.NewReader(b), Size: int64(len(b)), Digest: whole[File].Digest}
+			if _, err := Read(whole, ""); err != nil && !typed(err) {
+				t.Errorf("%s, byte %d ^ %d: %v", name, at, bit, err)
+			}
+			b[at] ^= bit
 		}
 	}
 }

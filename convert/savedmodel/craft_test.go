@@ -83,6 +83,7 @@ type crafted struct {
 	output    string
 	assets    []string
 	restore   string
+	inner     int64 // 0, or another dimension of x and y
 }
 
 func (c crafted) bytes() []byte {
@@ -98,7 +99,11 @@ func (c crafted) bytes() []byte {
 		graph = graph.msg(2, library)
 	}
 	port := func(tensor string) proto {
-		return proto(nil).text(1, tensor).num(2, 1).msg(3, shapeOf(-1))
+		shape := shapeOf(-1)
+		if c.inner > 0 {
+			shape = shapeOf(-1, c.inner)
+		}
+		return proto(nil).text(1, tensor).num(2, 1).msg(3, shape)
 	}
 	entry := func(key string, value proto) proto { return proto(nil).text(1, key).msg(2, value) }
 	sig := proto(nil).msg(1, entry("x", port("x:0"))).msg(2, entry("y", port(c.output)))

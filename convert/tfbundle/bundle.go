@@ -196,7 +196,7 @@ func (b *Bundle) stream(key string, to io.Writer) error {
 		return Invalid{fmt.Sprintf("tensor %.80q", key), "is not in the bundle"}
 	}
 	sum := crc32.New(castagnoli)
-	part := make([]byte, min(1<<20, e.Ref.Len))
+	part := make([]byte, min(1<<20, max(1, e.Ref.Len)))
 	in := io.NewSectionReader(b.shards[e.shard], e.Ref.Off, e.Ref.Len)
 	if n, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(sum, to)}, struct{ io.Reader }{in}, part); err != nil {
 		return fmt.Errorf("tfbundle: read tensor %.80q: %w", key, err)
