@@ -40,7 +40,7 @@ func largeFolder(t testing.TB, n int) map[string]onnxgraph.Source {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { f.Close() }) //nolint:errcheck // it is a temporary file
+		t.Cleanup(func() { f.Close() })
 		info, err := f.Stat()
 		if err != nil {
 			t.Fatal(err)
