@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 
 	"github.com/skein-project/skein/model"
@@ -37,14 +36,15 @@ func (s *Server) fill(ctx context.Context, t *text, texts []string, top int) (ou
 	if err := s.inputs(len(texts)); err != nil {
 		return nil, 0, err
 	}
+	var encoded []token.Encoding
 	var rows []wire.EncodeRow
 	for i, x := range texts {
-		row, err := t.masked(i, x)
+		e, row, err := t.masked(i, x)
 		if err != nil {
 			return nil, 0, err
 		}
 		tokens += len(row.IDs)
-		rows = append(rows, row)
+		encoded, rows = append(encoded, e), append(rows, row)
 	}
 	filled, err := s.encode(ctx, t, rows, wire.EncodeWant{Top: top})
 	if err != nil {
@@ -57,7 +57,7 @@ func (s *Server) fill(ctx context.Context, t *text, texts []string, top int) (ou
 		masks := make([][]Fill, len(f.Fills))
 		for j, list := range f.Fills {
 			for _, x := range list {
-				masks[j] = append(masks[j], Fill{ID: x.Token, Text: t.spell(x.Token), Score: float32(math.Exp(float64(x.Logprob))), Sequence: t.filled(rows[i], j, x.Token)})
+				masks[j] = append(masks[j], Fill{ID: x.Token, Text: t.spell(x.Token), Score: float32(math.Exp(float64(x.Logprob))), Sequence: t.filled(encoded[i], rows[i].Masks, j, x.Token)})
 			}
 		}
 		out = append(out, masks)
@@ -66,14 +66,14 @@ func (s *Server) fill(ctx context.Context, t *text, texts []string, top int) (ou
 }
 
 // masked turns a text with masks into a row. Of all special tokens that a text may spell only the mask is read.
-func (t *text) masked(i int, x string) (row wire.EncodeRow, err error) {
+func (t *text) masked(i int, x string) (e token.Encoding, row wire.EncodeRow, err error) {
 	if t.tokenizer == nil {
-		return row, errNoTokenizer
+		return e, row, errNoTokenizer
 	}
 	id, ok := t.tokenizer.MASK()
 	spelt := t.specials["mask_token"]
 	if !ok || spelt == "" {
-		return row, &Error{Fault: FaultTask, Param: "model", Why: "the model's tokenizer has no mask"}
+		return e, row, &Error{Fault: FaultTask, Param: "model", Why: "the model's tokenizer has no mask"}
 	}
 	var literal []token.Span
 	for from := 0; from < len(x); {
@@ -87,9 +87,8 @@ func (t *text) masked(i int, x string) (row wire.EncodeRow, err error) {
 		}
 		from = next
 	}
-	e, err := t.tokenizer.Encode(x, token.EncodeOptions{AddSpecial: true, ParseSpecial: true, Literal: literal})
-	if err != nil {
-		return row, err
+	if e, err = t.tokenizer.Encode(x, token.EncodeOptions{AddSpecial: true, ParseSpecial: true, Literal: literal}); err != nil {
+		return e, row, err
 	}
 	row = t.row(e)
 	for at, token := range e.IDs {
@@ -98,25 +97,22 @@ func (t *text) masked(i int, x string) (row wire.EncodeRow, err error) {
 		}
 	}
 	if n := len(row.Masks); n < 1 || n > model.MaxMasks {
-		return row, invalid("texts", "text %d has %d masks, want 1 to %d: a mask is written %s", i, n, model.MaxMasks, spelt)
+		return e, row, invalid("texts", "text %d has %d masks, want 1 to %d: a mask is written %s", i, n, model.MaxMasks, spelt)
 	}
-	return row, nil
+	return e, row, nil
 }
 
-// filled is the text of a row with one mask filled; other masks stay.
-func (t *text) filled(row wire.EncodeRow, mask int, id int32) string {
-	ids := slices.Clone(row.IDs)
-	for i, at := range row.Masks {
-		if i == mask {
-			ids[at] = id
+// filled is a text with one of its masks filled. Other masks stay; without any, special tokens are left out, as the reference implementation
+// does (Hugging Face transformers, FillMaskPipeline).
+func (t *text) filled(e token.Encoding, masks []int32, mask int, id int32) string {
+	var ids []int32
+	for i, x := range e.IDs {
+		if i == int(masks[mask]) {
+			x = id
+		}
+		if e.Words[i] >= 0 { // else it is of the template
+			ids = append(ids, x)
 		}
 	}
-	other, _ := t.tokenizer.MASK()
-	kept := ids[:0]
-	for _, x := range ids {
-		if x == other || !t.tokenizer.IsSpecial(x) {
-			kept = append(kept, x)
-		}
-	}
-	return valid(t.tokenizer.Decode(kept, false))
+	return valid(t.tokenizer.Decode(ids, len(masks) == 1))
 }
