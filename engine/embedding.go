@@ -109,6 +109,14 @@ func (t *table) add(dst []float32, i int32) error {
 	return nil
 }
 
+// Half converts a number of 16 bits, of F16 or BF16.
+func Half(d model.DType, bits uint16) float32 {
+	if d == model.BF16 {
+		return math.Float32frombits(uint32(bits) << 16)
+	}
+	return half(bits)
+}
+
 // half converts an IEEE 754 binary16 number; every value of it is exact in binary32.
 func half(h uint16) float32 {
 	sign, exp, frac := uint32(h>>15)<<31, uint32(h>>10)&0x1f, uint32(h)&0x3ff

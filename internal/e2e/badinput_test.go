@@ -233,9 +233,12 @@ func badConnect(t *testing.T, s *stage) {
 		_, err := c.Classify(ctx, connect.NewRequest(&inferencev1.ClassifyRequest{Model: model, Inputs: slices.Repeat([]*inferencev1.ClassifyInput{{Text: "x"}}, n)}))
 		return err
 	}
-	infer := func(model string, rows ...*inferencev1.TokenRow) error {
-		_, err := c.Infer(ctx, connect.NewRequest(&inferencev1.InferRequest{Model: model, Rows: rows}))
+	infer := func(model string, inputs ...*inferencev1.Tensor) error {
+		_, err := c.Infer(ctx, connect.NewRequest(&inferencev1.InferRequest{Model: model, Inputs: inputs}))
 		return err
+	}
+	row := func(name string, v ...int32) *inferencev1.Tensor {
+		return int64Tensor(name, []int64{1, int64(len(v))}, v...)
 	}
 	f, n := func(x float64) *float64 { return &x }, func(x int32) *int32 { return &x }
 	bad, none := connect.CodeInvalidArgument, connect.CodeNotFound
@@ -277,14 +280,14 @@ func badConnect(t *testing.T, s *stage) {
 		"classes from vectors' model":    {classify("embed", 1), bad},
 		"nothing to classify":            {classify("sort", 0), bad},
 		"too much to classify":           {classify("sort", 1000), bad},
-		"tensors of a decoder":           {infer("gpt2", &inferencev1.TokenRow{Ids: []int32{1}}), bad},
+		"tensors of a decoder":           {infer("gpt2", row("input_ids", 1)), bad},
 		"no rows":                        {infer("embed"), bad},
-		"an empty row":                   {infer("embed", &inferencev1.TokenRow{}), bad},
-		"a row over the context":         {infer("embed", &inferencev1.TokenRow{Ids: slices.Repeat([]int32{5}, 65)}), bad},
-		"a row over the vocabulary":      {infer("embed", &inferencev1.TokenRow{Ids: []int32{5, 100_000}}), bad},
-		"too few segment ids":            {infer("embed", &inferencev1.TokenRow{Ids: []int32{5, 6}, Types: []int32{0}}), bad},
-		"a segment id that is not there": {infer("embed", &inferencev1.TokenRow{Ids: []int32{5}, Types: []int32{2}}), bad},
-		"a negative segment id":          {infer("sort", &inferencev1.TokenRow{Ids: []int32{5}, Types: []int32{-1}}), bad},
+		"an empty row":                   {infer("embed", row("input_ids")), bad},
+		"a row over the context":         {infer("embed", row("input_ids", slices.Repeat([]int32{5}, 65)...)), bad},
+		"a row over the vocabulary":      {infer("embed", row("input_ids", 5, 100_000)), bad},
+		"too few segment ids":            {infer("embed", row("input_ids", 5, 6), row("token_type_ids", 0)), bad},
+		"a segment id that is not there": {infer("embed", row("input_ids", 5), row("token_type_ids", 2)), bad},
+		"a negative segment id":          {infer("sort", row("input_ids", 5), row("token_type_ids", -1)), bad},
 	} {
 		if got := connect.CodeOf(c.err); c.err == nil || got != c.want || strings.Contains(c.err.Error(), "127.0.0.1") {
 			t.Errorf("%s: %v, want %v", what, c.err, c.want)

@@ -179,14 +179,28 @@ func (r rpc) chat() {
 	}
 }
 
+// tensors asks an encoder with the ids of a row.
+func (r rpc) tensors(what string, ids, types []int32, hidden, vector floats) {
+	n := int64(len(ids))
+	res, err := r.c.Infer(r.t.Context(), connect.NewRequest(&inferencev1.InferRequest{Model: "embed", Outputs: []string{"sentence_embedding", "last_hidden_state"},
+		Inputs: []*inferencev1.Tensor{int64Tensor("input_ids", []int64{1, n}, ids...), int64Tensor("token_type_ids", []int64{1, n}, types...)}}))
+	if err != nil || len(res.Msg.Outputs) != 2 || res.Msg.ModelVersion != "embed@1" {
+		r.t.Fatalf("infer: %v", err)
+	}
+	near(r.t, "vector of "+what, tensorFloats(res.Msg.Outputs[0]), vector)
+	near(r.t, "hidden states of "+what, tensorFloats(res.Msg.Outputs[1]), hidden)
+	if !slices.Equal(res.Msg.Outputs[1].Shape, []int64{1, n, int64(len(hidden)) / n}) {
+		r.t.Errorf("shape %v", res.Msg.Outputs[1].Shape)
+	}
+}
+
 func (r rpc) encoders() {
 	ctx := r.t.Context()
 	embed := referenceOf(r.t, "bert-embed")
 	var texts []string
 	var vectors []floats
-	infer := &inferencev1.InferRequest{Model: "embed"}
 	for _, in := range embed.Inputs {
-		infer.Rows = append(infer.Rows, &inferencev1.TokenRow{Ids: in.IDs, Types: in.Types})
+		r.tensors(in.Text, in.IDs, in.Types, in.Hidden, in.Vector)
 		if in.Pair == "" {
 			texts, vectors = append(texts, in.Text), append(vectors, in.Vector)
 		}
@@ -197,29 +211,6 @@ func (r rpc) encoders() {
 	}
 	for i, v := range e.Msg.Vectors {
 		near(r.t, "vector of "+texts[i], v.Values, vectors[i])
-	}
-	x, err := r.c.Infer(ctx, connect.NewRequest(infer))
-	if err != nil || len(x.Msg.Rows) != len(embed.Inputs) {
-		r.t.Fatalf("infer: %v", err)
-	}
-	for i, row := range x.Msg.Rows {
-		in, seen := embed.Inputs[i], 0
-		for _, tensor := range row.Tensors {
-			switch tensor.Name {
-			case "hidden":
-				near(r.t, "hidden states of "+in.Text, tensor.Values, in.Hidden)
-				if !slices.Equal(tensor.Shape, []int64{int64(len(in.IDs)), int64(len(in.Hidden) / len(in.IDs))}) {
-					r.t.Errorf("shape %v", tensor.Shape)
-				}
-				seen++
-			case "pooled":
-				near(r.t, "pooled vector of "+in.Text, tensor.Values, in.Vector)
-				seen++
-			}
-		}
-		if seen != 2 {
-			r.t.Errorf("row %d has %d tensors", i, len(row.Tensors))
-		}
 	}
 	for model, name := range map[string]string{"sort": "bert-classify", "labels": "bert-multilabel"} {
 		ref := referenceOf(r.t, name)

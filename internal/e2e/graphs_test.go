@@ -1,0 +1,194 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+
+	inferencev1 "github.com/skein-project/skein/api/skein/inference/v1"
+	"github.com/skein-project/skein/api/skein/inference/v1/inferencev1connect"
+	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/convert"
+	"github.com/skein-project/skein/internal/devfleet"
+	"github.com/skein-project/skein/tensor"
+)
+
+// foreignDir is a folder of testdata/onnx.
+func foreignDir(name string) string { return filepath.Join("testdata", "onnx", name) }
+
+// goldenOf reads the golden outputs of a folder.
+func goldenOf(t *testing.T, dir string) convert.Golden {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(root(t), dir, "golden.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, _, err := convert.GoldenOf(map[string]convert.Source{"golden.safetensors": {ReaderAt: bytes.NewReader(b), Size: int64(len(b)), Digest: blob.Of(b).Digest()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// wireTensors are tensors as the API has them.
+func wireTensors(in []tensor.Tensor) (out []*inferencev1.Tensor) {
+	for _, x := range in {
+		out = append(out, &inferencev1.Tensor{Name: x.Name, Dtype: string(x.DType), Shape: x.Shape, Data: x.Data})
+	}
+	return out
+}
+
+// int64Tensor is a tensor of whole numbers.
+func int64Tensor(name string, shape []int64, v ...int32) *inferencev1.Tensor {
+	x := &inferencev1.Tensor{Name: name, Dtype: "I64", Shape: shape}
+	for _, n := range v {
+		x.Data = binary.LittleEndian.AppendUint64(x.Data, uint64(int64(n)))
+	}
+	return x
+}
+
+// tensorFloats are the elements of a tensor of F32.
+func tensorFloats(x *inferencev1.Tensor) []float32 {
+	out := make([]float32, len(x.Data)/4)
+	for i := range out {
+		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(x.Data[4*i:]))
+	}
+	return out
+}
+
+// TestGraphs: models of ONNX, with weights inside and outside of their files, are uploaded, deployed and asked, with tensors and with text.
+func TestGraphs(t *testing.T) {
+	s := serving(t, devfleet.Config{Coordinators: 1}, map[string]offer{
+		"mlp":      {dir: foreignDir("mlp"), slots: 4, context: 1, whole: true},
+		"external": {dir: foreignDir("external"), slots: 4, context: 1, whole: true},
+		"sort":     {dir: foreignDir("bert-classify"), slots: 4, context: 128, whole: true},
+		"embed":    {dir: foreignDir("bert-embed"), slots: 4, context: 128, whole: true},
+		"half":     {dir: filepath.Join("convert", "savedmodel", "testdata", "models", "half_plus_two"), slots: 1, context: 1, whole: true},
+	})
+	c := inferencev1connect.NewInferenceServiceClient(&http.Client{Transport: bearer{http.DefaultTransport, s.Key}}, s.URL())
+	ask := func(model string, in []*inferencev1.Tensor, outputs ...string) ([]*inferencev1.Tensor, error) {
+		res, err := c.Infer(t.Context(), connect.NewRequest(&inferencev1.InferRequest{Model: model, Inputs: in, Outputs: outputs}))
+		if err != nil {
+			return nil, err
+		}
+		return res.Msg.Outputs, nil
+	}
+	for name, dir := range map[string]string{"mlp": "mlp", "external": "external", "sort": "bert-classify", "embed": "bert-embed"} {
+		golden := goldenOf(t, foreignDir(dir))
+		got, err := ask(name, wireTensors(golden.Inputs))
+		if err != nil || len(got) == 0 {
+			t.Errorf("%s: %v, %v", name, got, err)
+			continue
+		}
+		for _, x := range got {
+			i := slices.IndexFunc(golden.Outputs, func(o tensor.Tensor) bool { return o.Name == x.Name })
+			if want := golden.Outputs[i]; !slices.Equal(x.Shape, want.Shape) || x.Dtype != string(want.DType) {
+				t.Errorf("%s: %s is %s%v, want %s%v", name, x.Name, x.Dtype, x.Shape, want.DType, want.Shape)
+			} else if x.Dtype == "F32" {
+				near(t, name+": "+x.Name, tensorFloats(x), tensorFloats(wireTensors([]tensor.Tensor{want})[0]))
+			} else if !bytes.Equal(x.Data, want.Data) {
+				t.Errorf("%s: %s differs", name, x.Name)
+			}
+		}
+	}
+	half, err := ask("half", []*inferencev1.Tensor{{Name: "x", Dtype: "F32", Shape: []int64{3, 1}, Data: []byte{0, 0, 0x80, 0x3f, 0, 0, 0, 0x40, 0, 0, 0xa0, 0x40}}})
+	if err != nil || len(half) != 1 {
+		t.Errorf("a SavedModel: %v, %v", half, err)
+	} else {
+		near(t, "half plus two", tensorFloats(half[0]), []float32{2.5, 3, 4.5})
+	}
+	graphTexts(t, c)
+	graphRefusals(t, c, ask)
+}
+
+// graphTexts asks graphs with text: the answers are those of the same weights as safetensors.
+func graphTexts(t *testing.T, c inferencev1connect.InferenceServiceClient) {
+	sorted := referenceOf(t, "bert-classify")
+	req := &inferencev1.ClassifyRequest{Model: "sort"}
+	for _, in := range sorted.Inputs {
+		req.Inputs = append(req.Inputs, &inferencev1.ClassifyInput{Text: in.Text, Pair: in.Pair})
+	}
+	labels, err := c.Classify(t.Context(), connect.NewRequest(req))
+	if err != nil || len(labels.Msg.Results) != len(sorted.Inputs) {
+		t.Fatalf("classify: %v", err)
+	}
+	for i, r := range labels.Msg.Results {
+		for _, l := range r.Labels {
+			want := sorted.Inputs[i].Scores[slices.Index(sorted.Labels, l.Name)]
+			near(t, sorted.Inputs[i].Text+": "+l.Name, []float32{l.Score}, []float32{want})
+		}
+	}
+	ref := referenceOf(t, "bert-embed")
+	var texts []string
+	var vectors []floats
+	for _, in := range ref.Inputs {
+		if in.Pair == "" {
+			texts, vectors = append(texts, in.Text), append(vectors, in.Vector)
+		}
+	}
+	e, err := c.Embed(t.Context(), connect.NewRequest(&inferencev1.EmbedRequest{Model: "embed", Texts: texts}))
+	if err != nil || len(e.Msg.Vectors) != len(texts) {
+		t.Fatalf("embed: %v", err)
+	}
+	for i, v := range e.Msg.Vectors {
+		near(t, "vector of "+texts[i], v.Values, vectors[i])
+	}
+}
+
+// graphRefusals is attack 27: tensors that are not what a model's ports say, over the public API.
+func graphRefusals(t *testing.T, c inferencev1connect.InferenceServiceClient, ask func(string, []*inferencev1.Tensor, ...string) ([]*inferencev1.Tensor, error)) {
+	x := func(change ...func(*inferencev1.Tensor)) *inferencev1.Tensor {
+		t := &inferencev1.Tensor{Name: "x", Dtype: "F32", Shape: []int64{2, 8}, Data: make([]byte, 64)}
+		for _, f := range change {
+			f(t)
+		}
+		return t
+	}
+	k := int64Tensor("k", []int64{2}, 1, 2)
+	shape := func(d ...int64) func(*inferencev1.Tensor) { return func(t *inferencev1.Tensor) { t.Shape = d } }
+	data := func(n int) func(*inferencev1.Tensor) { return func(t *inferencev1.Tensor) { t.Data = make([]byte, n) } }
+	for what, r := range map[string]struct {
+		in      []*inferencev1.Tensor
+		outputs []string
+		why     string
+	}{
+		"none":               {nil, nil, "missing"},
+		"one is missing":     {[]*inferencev1.Tensor{x()}, nil, `"k" is missing`},
+		"unknown":            {[]*inferencev1.Tensor{x(), k, int64Tensor("z", []int64{1}, 1)}, nil, `no input "z"`},
+		"twice":              {[]*inferencev1.Tensor{x(), x(), k}, nil, "twice"},
+		"wrong type":         {[]*inferencev1.Tensor{x(func(t *inferencev1.Tensor) { t.Dtype = "F64" }), k}, nil, "want F32"},
+		"no type":            {[]*inferencev1.Tensor{x(func(t *inferencev1.Tensor) { t.Dtype = "" }), k}, nil, "want F32"},
+		"a type of Triton":   {[]*inferencev1.Tensor{x(func(t *inferencev1.Tensor) { t.Dtype = "FP32" }), k}, nil, "want F32"},
+		"wrong rank":         {[]*inferencev1.Tensor{x(shape(16)), k}, nil, "shape"},
+		"wrong shape":        {[]*inferencev1.Tensor{x(shape(8, 2)), k}, nil, "shape"},
+		"negative":           {[]*inferencev1.Tensor{x(shape(-2, 8)), k}, nil, "shape"},
+		"overflow":           {[]*inferencev1.Tensor{x(shape(1<<61, 8)), k}, nil, "none"},
+		"2^60 rows":          {[]*inferencev1.Tensor{x(shape(1<<57, 8)), k}, nil, "do not hold"},
+		"too few bytes":      {[]*inferencev1.Tensor{x(data(63)), k}, nil, "do not hold"},
+		"too many bytes":     {[]*inferencev1.Tensor{x(data(65)), k}, nil, "do not hold"},
+		"no bytes":           {[]*inferencev1.Tensor{x(data(0)), k}, nil, "do not hold"},
+		"rows that disagree": {[]*inferencev1.Tensor{x(), int64Tensor("k", []int64{3}, 1, 2, 3)}, nil, ""},
+		"unknown output":     {[]*inferencev1.Tensor{x(), k}, []string{"z"}, `no output "z"`},
+		"output twice":       {[]*inferencev1.Tensor{x(), k}, []string{"y", "y"}, "twice"},
+		"300 inputs":         {slices.Repeat([]*inferencev1.Tensor{x()}, 300), nil, "at most 256"},
+	} {
+		_, err := ask("mlp", r.in, r.outputs...)
+		if connect.CodeOf(err) != connect.CodeInvalidArgument || err == nil || !strings.Contains(err.Error(), r.why) {
+			t.Errorf("%s: %v, want a refusal with %q", what, err, r.why)
+		}
+	}
+	if out, err := ask("mlp", []*inferencev1.Tensor{x(), k}, "index"); err != nil || len(out) != 1 || out[0].Name != "index" {
+		t.Errorf("after all that: %v, %v", out, err)
+	}
+	if _, err := c.Embed(t.Context(), connect.NewRequest(&inferencev1.EmbedRequest{Model: "mlp", Texts: []string{"x"}})); connect.CodeOf(err) != connect.CodeInvalidArgument {
+		t.Errorf("text for a model of tensors: %v", err)
+	}
+}
