@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -60,6 +61,10 @@ type Handler struct {
 	log     *slog.Logger
 	folk    folk
 	shown   shown
+
+	refusals  refusedCalls
+	downloads downloads
+	origin    func(*http.Request) netip.Addr // nil: of the connection
 }
 
 // New makes a handler for a coordinator and what watches in it.
@@ -74,6 +79,7 @@ func (h *Handler) Register(mux *http.ServeMux) {
 	for path, local := range h.services() {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			r.Header.Del(wire.ClientHeader)
+			h.locate(r)
 			if h.c.Leads() {
 				local.ServeHTTP(w, r)
 				return

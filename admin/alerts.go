@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -9,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -20,6 +20,7 @@ import (
 	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
 	"github.com/skein-project/skein/api/skein/admin/v1/adminv1connect"
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/internal/strictjson"
 	"github.com/skein-project/skein/series"
 	"github.com/skein-project/skein/wire"
 )
@@ -38,18 +39,18 @@ type alerts struct{ *Handler }
 
 var _ adminv1connect.AlertServiceHandler = alerts{}
 
-// parse reads a JSON object that a client sends. A field that does not exist is a mistake of its author.
+// parse reads a JSON object that a client sends. It means one thing only: no key twice, nothing after it. A field that does not exist is a mistake of its author.
 func parse[T any](what, text string) (v T, err error) {
 	if len(text) > cluster.MaxDocument {
 		return v, invalid("%s: %d bytes, at most %d are allowed", what, len(text), cluster.MaxDocument)
 	}
-	d := json.NewDecoder(bytes.NewReader([]byte(text)))
+	if err := strictjson.Check([]byte(text), strictjson.Limits{Bytes: cluster.MaxDocument, Depth: cluster.MaxDepth, Values: cluster.MaxDocument}); err != nil {
+		return v, invalid("%s: %v", what, err)
+	}
+	d := json.NewDecoder(strings.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&v); err != nil {
 		return v, invalid("%s: %v", what, err)
-	}
-	if d.More() {
-		return v, invalid("%s: something follows the object", what)
 	}
 	return v, nil
 }

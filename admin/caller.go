@@ -66,15 +66,16 @@ func (g gate) admit(ctx context.Context, procedure string, header http.Header, p
 	}
 	var err error
 	if c.Principal, err = g.h.principal(ctx, header, peer); err != nil {
-		var said *connect.Error
-		if errors.As(err, &said) {
-			return nil, said
+		said := connect.NewError(connect.CodeUnauthenticated, err)
+		if errors.As(err, &said) && said.Code() == connect.CodeUnavailable {
+			return nil, said // nobody was refused
 		}
-		return nil, connect.NewError(connect.CodeUnauthenticated, err)
+		return nil, g.h.refuse(c.Principal, address(header, peer).String(), procedure, 0, said)
 	}
 	need, ok := g.needs.Requires(procedure)
 	if !ok || !c.May(need) {
-		return nil, connect.NewError(connect.CodePermissionDenied, fmt.Errorf("%s lacks the permission %s", c.Principal, permission(need)))
+		return nil, g.h.refuse(c.Principal, address(header, peer).String(), procedure, need,
+			connect.NewError(connect.CodePermissionDenied, fmt.Errorf("%s lacks the permission %s", c.Principal, permission(need))))
 	}
 	return context.WithValue(ctx, callerKey{}, c), nil
 }
@@ -95,7 +96,7 @@ func (h *Handler) principal(ctx context.Context, header http.Header, peer string
 	}
 	p, refused := h.c.Live().Now().Admit(wire.SecretHash(strings.TrimSpace(secret)), cluster.Millis(time.Now().UnixMilli()), address(header, peer))
 	if refused != "" {
-		return cluster.Principal{}, errors.New(string(refused))
+		return p, errors.New(string(refused))
 	}
 	return p, nil
 }

@@ -101,6 +101,9 @@ func (h libraries) Download(ctx context.Context, r *connect.Request[adminv1.Down
 	}
 	for _, f := range files {
 		if f.Name == r.Msg.File {
+			if err := h.noteDownload(ctx, v.VersionID); err != nil {
+				return err
+			}
 			return h.send(ctx, f, int(r.Msg.From), out)
 		}
 	}

@@ -7,8 +7,12 @@ import (
 	"connectrpc.com/connect"
 
 	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
+	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/client"
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/library"
+	"github.com/skein-project/skein/shard"
 )
 
 // Files of a model are for those who may publish it, and pulls say with a code why they fail.
@@ -59,5 +63,65 @@ func TestLibraryOfATenant(t *testing.T) {
 		if got[0] != got[1] {
 			t.Errorf("%s: %v, want %v", name, got[0], got[1])
 		}
+	}
+}
+
+// Who takes files of a version is in the audit log, once for many files, before the first byte is theirs.
+func TestDownloadIsRecorded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	c := r.api(r.Leader())
+	put := func(b []byte) blob.Digest {
+		x := blob.Of(b)
+		if _, err := r.Leader().BeginBlob(x); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Leader().WriteChunk(x.Digest(), 0, b); err != nil {
+			t.Fatal(err)
+		}
+		return x.Digest()
+	}
+	files := map[string]library.File{}
+	for _, name := range []string{"a.txt", "b.txt"} {
+		files[name] = library.File{Digest: put([]byte(name)), Size: int64(len(name))}
+	}
+	list, err := library.FolderOf("", files).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := cluster.Version{VersionID: cluster.VersionID{Model: "calc", Number: 1}, Manifest: blob.Digest{1}, Holders: r.holders(), Folder: put(list),
+		Profile: shard.Profile{Positions: 64, Blocks: []gpu.Bytes{1}}}
+	r.Do(r.Leader(), cluster.PutVersion{Version: v})
+	_, publisher := r.key(c, &adminv1.CreateKeyRequest{Name: "p", Roles: []string{"publisher"}})
+	take := func(c *client.Client, file string) (got string) {
+		in, err := c.Library.Download(t.Context(), connect.NewRequest(&adminv1.DownloadRequest{Version: "calc@1", File: file}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		for in.Receive() {
+			got += string(in.Msg().Data)
+		}
+		if in.Err() != nil {
+			got = connect.CodeOf(in.Err()).String()
+		}
+		return got
+	}
+	if got := take(c, "nothing") + strings.Join(strings.Split(records(t, c), "note_download")[1:], ""); got != "not_found" {
+		t.Errorf("a file that does not exist: %s", got)
+	}
+	for _, by := range []*client.Client{c, publisher, c} {
+		if a, b := take(by, "a.txt"), take(by, "b.txt"); a != "a.txt" || b != "b.txt" {
+			t.Errorf("files %q and %q", a, b)
+		}
+	}
+	log := records(t, c)
+	for _, line := range strings.Split(log, "\n") {
+		if strings.Contains(line, "note_download") && (!strings.Contains(line, `"by":"key sk-`) || !strings.Contains(line, `"calc"`)) {
+			t.Errorf("the record says not who and what: %s", line)
+		}
+	}
+	if n := strings.Count(log, "note_download"); n != 2 {
+		t.Errorf("%d records, want one for each of two: %s", n, log)
 	}
 }

@@ -11,6 +11,8 @@ import (
 const (
 	shownFor      = time.Hour // since the upload was last used; a blob that nothing names is kept for longer
 	maxShownBlobs = 4096      // of a tenant; then the one that was last used the longest ago is forgotten
+	maxShownSize  = 64 << 20  // bytes of memory for all tenants, about; then one of the tenant that has most of it is forgotten
+	shownOverhead = 192       // bytes of memory of a blob without its chunks, about
 )
 
 // shown is what each tenant has shown to have: the chunks that its publishers sent themselves. Whoever is confined to a tenant is told
@@ -19,6 +21,8 @@ const (
 type shown struct {
 	mu sync.Mutex
 	of map[string]map[blob.Digest]*shownBlob // by tenant
+
+	size int // bytes of memory of all of them, about
 }
 
 type shownBlob struct {
@@ -57,28 +61,70 @@ func (s *shown) begin(now time.Time, tenant string, x blob.Index, missing []int)
 	return out
 }
 
-// add takes a blob in, and forgets what is old. The caller holds the lock.
+// add takes a blob in, and forgets what is old and what is too much. The caller holds the lock.
 func (s *shown) add(now time.Time, tenant string, d blob.Digest, b *shownBlob) {
 	if s.of == nil {
 		s.of = map[string]map[blob.Digest]*shownBlob{}
 	}
-	list := s.of[tenant]
-	if list == nil {
-		list = map[blob.Digest]*shownBlob{}
-		s.of[tenant] = list
+	s.drop(tenant, d)
+	if s.of[tenant] == nil {
+		s.of[tenant] = map[blob.Digest]*shownBlob{}
 	}
-	list[d] = b
-	var oldest blob.Digest
-	for at, other := range list {
+	s.of[tenant][d] = b
+	s.size += b.size()
+	for at, other := range s.of[tenant] {
 		if now.Sub(other.used) >= shownFor {
-			delete(list, at)
-		} else if o, ok := list[oldest]; !ok || other.used.Before(o.used) {
-			oldest = at
+			s.drop(tenant, at)
 		}
 	}
-	if len(list) > maxShownBlobs {
-		delete(list, oldest)
+	if len(s.of[tenant]) > maxShownBlobs {
+		s.drop(tenant, s.oldest(tenant))
 	}
+	for s.size > maxShownSize {
+		most := s.largest()
+		s.drop(most, s.oldest(most))
+	}
+}
+
+// size is the memory that a blob takes here in bytes, about.
+func (b *shownBlob) size() int { return shownOverhead + len(b.chunks) }
+
+// drop forgets a blob. The caller holds the lock.
+func (s *shown) drop(tenant string, d blob.Digest) {
+	b := s.of[tenant][d]
+	if b == nil {
+		return
+	}
+	s.size -= b.size()
+	if delete(s.of[tenant], d); len(s.of[tenant]) == 0 {
+		delete(s.of, tenant)
+	}
+}
+
+// oldest is the blob of a tenant that was last used the longest ago. The caller holds the lock.
+func (s *shown) oldest(tenant string) (oldest blob.Digest) {
+	var since time.Time
+	for at, b := range s.of[tenant] {
+		if since.IsZero() || b.used.Before(since) {
+			oldest, since = at, b.used
+		}
+	}
+	return oldest
+}
+
+// largest is the tenant whose blobs take the most. The caller holds the lock.
+func (s *shown) largest() (tenant string) {
+	most := -1
+	for t, list := range s.of {
+		sum := 0
+		for _, b := range list {
+			sum += b.size()
+		}
+		if sum > most {
+			tenant, most = t, sum
+		}
+	}
+	return tenant
 }
 
 // begun says whether a tenant announced a blob.

@@ -50,3 +50,31 @@ func TestShown(t *testing.T) {
 		t.Errorf("%d blobs are remembered", len(s.of["a"]))
 	}
 }
+
+// A tenant that announces many large blobs makes nobody forget but itself, and takes no more memory than all may.
+func TestShownSize(t *testing.T) {
+	var s shown
+	now := time.Unix(1_700_000_000, 0)
+	small := blob.Of([]byte("small"))
+	s.begin(now, "modest", small, nil)
+	s.sent(now, "modest", small.Digest(), 0)
+	const chunks = 150_000 // as many as a request has room for
+	for i := range maxShownSize/chunks + 50 {
+		now = now.Add(time.Millisecond)
+		var d blob.Digest
+		binary.BigEndian.PutUint64(d[:], uint64(i))
+		s.add(now, "greedy", d, &shownBlob{chunks: make([]bool, chunks), used: now})
+	}
+	sum := 0
+	for _, list := range s.of {
+		for _, b := range list {
+			sum += b.size()
+		}
+	}
+	if sum > maxShownSize || sum < maxShownSize/2 || sum != s.size {
+		t.Errorf("%d bytes are taken, %d counted, of %d", sum, s.size, maxShownSize)
+	}
+	if !s.whole(now, "modest", small.Digest()) {
+		t.Error("another tenant's blob was forgotten")
+	}
+}

@@ -84,6 +84,7 @@ const (
 	DiskFreeRatio   Name = "skein_disk_free_ratio"
 	CertificateLeft Name = "skein_certificate_left_seconds"
 	LabelsFolded    Name = "skein_metrics_folded_series"
+	AdminRefused    Name = "skein_admin_refused_total"
 )
 
 // Kind is the sort of a metric.
@@ -181,6 +182,8 @@ var Metrics = []Metric{
 	{NodeSilent, Gauge, "Time since a node last reported in seconds.", []string{"node"}, nil, inLeader, fromSkein},
 	{NodeLost, Gauge, "Whether a node is lost (1) or not (0).", []string{"node"}, nil, inCoordinators, fromSkein},
 	{QuotaUsed, Gauge, "Used share of a limit that is an amount for a day, a month or for ever, 0 to 1.", []string{"limit", "meter", "model", "tenant", "window"}, nil, inCoordinators, fromSkein},
+
+	{AdminRefused, Counter, "Calls of the operator's API that were refused: nobody known called, or somebody who may not.", []string{"reason"}, nil, inCoordinators, fromSkein},
 
 	{SchedulerSteps, Counter, "Steps of the scheduler while this coordinator led.", nil, nil, inCoordinators, fromSkein},
 	{SchedulerStep, HistogramKind, "Time of a step of the scheduler in seconds.", nil, shortBounds, inCoordinators, fromSkein},

@@ -139,9 +139,10 @@ func (o *options) run(ctx context.Context, log *slog.Logger) (err error) {
 		}
 	})
 	mux := http.NewServeMux()
+	operator.Behind(inference.Origin)
 	operator.Register(mux)
 	inference.Register(mux)
-	o.Watch.Serve(mux, inference, s.Collect)
+	o.Watch.Serve(mux, inference, s.Collect, operator.Refused)
 	return api.Serve(ctx, mux, func() error { return ready(s) })
 }
 

@@ -32,6 +32,7 @@ func TestPull(t *testing.T) {
 
 	dir := t.TempDir()
 	s.says([]string{"download", "calc", dir}, "calc@1 is in "+dir)
+	s.says([]string{"audit", "list"}, "note_download", "calc")
 	for _, name := range []string{"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} {
 		want, err := os.ReadFile(filepath.Join(root(t), "examples", "calc", name))
 		if err != nil {

@@ -1,0 +1,4 @@
+package admin
+
+// NoteRefusals ends the time that refused calls are summed up for.
+func (h *Handler) NoteRefusals() { h.noteRefusals() }
