@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	_ "github.com/skein-project/skein/api/inference"
 	accessv1 "github.com/skein-project/skein/api/skein/access/v1"
 	_ "github.com/skein-project/skein/api/skein/admin/v1"
 	_ "github.com/skein-project/skein/api/skein/inference/v1"
@@ -118,7 +119,7 @@ func TestDeniedByDefault(t *testing.T) {
 // services lists the files of Skein's own services: all that are linked in, also those that are not written yet.
 func services() (files []protoreflect.FileDescriptor) {
 	protoregistry.GlobalFiles.RangeFiles(func(f protoreflect.FileDescriptor) bool {
-		if strings.HasPrefix(string(f.Package()), "skein.") && f.Services().Len() > 0 {
+		if own := strings.HasPrefix(string(f.Package()), "skein.") || f.Package() == "inference"; own && f.Services().Len() > 0 {
 			files = append(files, f)
 		}
 		return true
@@ -149,6 +150,7 @@ func TestEveryProcedure(t *testing.T) {
 		t.Fatalf("%d files", len(files))
 	}
 	sources, err := filepath.Glob("../api/skein/*/v*/*.proto")
+	sources = append(sources, "../api/inference/inference.proto")
 	if err != nil || len(sources) < 3 {
 		t.Fatal(sources, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/skein-project/skein/access"
+	oipv2 "github.com/skein-project/skein/api/inference"
 	accessv1 "github.com/skein-project/skein/api/skein/access/v1"
 	inferencev1 "github.com/skein-project/skein/api/skein/inference/v1"
 	"github.com/skein-project/skein/cluster"
@@ -48,7 +49,7 @@ func TestEverybodyAtEveryPath(t *testing.T) {
 	}
 	type way struct{ method, path string }
 	ways := map[way]accessv1.Permission{}
-	for path, need := range access.Of(inferencev1.File_skein_inference_v1_inference_proto) {
+	for path, need := range access.Of(inferencev1.File_skein_inference_v1_inference_proto, oipv2.File_inference_inference_proto) {
 		ways[way{http.MethodPost, path}] = need
 	}
 	ways[way{http.MethodGet, pathMetrics}] = accessv1.Permission_PERMISSION_METRICS_READ

@@ -46,6 +46,7 @@ type call struct {
 	attempts int
 	failed   error
 	reached  bool // a handler has begun
+	stages   stages
 }
 
 type callKey struct{}
@@ -181,6 +182,7 @@ func (c *call) attempt(ctx context.Context, r router.Route) (_ context.Context, 
 	flow, again := c.flow, c.attempts > 1
 	c.mu.Unlock()
 	c.s.books.run(flow, again)
+	began := time.Now()
 	ctx, span := c.s.cfg.Tracer.Start(ctx, telemetry.SpanAttempt)
 	if span.On() {
 		ctx = wire.WithTrace(ctx, span.Traceparent())
@@ -190,6 +192,7 @@ func (c *call) attempt(ctx context.Context, r router.Route) (_ context.Context, 
 	}
 	return ctx, func(err error) {
 		c.s.books.ran(flow)
+		c.tried(began, time.Now())
 		if err != nil && span.On() {
 			span.Fail(outcome(err))
 		}
@@ -225,6 +228,7 @@ func (c *call) end() {
 	}
 	c.leave(how)
 	c.s.books.end(c, how, now)
+	c.s.served.end(c, how, now)
 	c.endSpan(how)
 	c.write(how, now)
 }

@@ -69,6 +69,16 @@ func operationOf(path string) string {
 		return telemetry.OpClassify
 	case inferencev1connect.InferenceServiceInferProcedure:
 		return opInfer
+	case inferencev1connect.InferenceServiceEmbedTokensProcedure:
+		return telemetry.OpEmbeddings
+	case inferencev1connect.InferenceServiceLabelTokensProcedure:
+		return opLabel
+	case inferencev1connect.InferenceServiceFillMaskProcedure:
+		return opFill
+	case inferencev1connect.InferenceServiceAnswerProcedure:
+		return opAnswer
+	case inferencev1connect.InferenceServiceRerankProcedure:
+		return opRerank
 	case inferencev1connect.InferenceServiceListModelsProcedure:
 		return opModels
 	}
@@ -127,6 +137,8 @@ func (s *Server) connectError(err error) error {
 		code = connect.CodeResourceExhausted
 	case FaultTimeout:
 		code = connect.CodeDeadlineExceeded
+	case FaultUnsupported:
+		code = connect.CodeUnimplemented
 	}
 	out := connect.NewError(code, e)
 	if e.Retry > 0 {
@@ -270,14 +282,19 @@ func (i inference) Embed(ctx context.Context, r *connect.Request[inferencev1.Emb
 	if err != nil {
 		return nil, err
 	}
-	vectors, err := i.s.embed(ctx, t, rows)
+	pooling, err := poolingOf(r.Msg.Pooling)
+	if err != nil {
+		return nil, err
+	}
+	want := func(of *text) wire.EncodeWant { return of.vectors(pooling, r.Msg.Normalize) }
+	vectors, err := i.s.embed(ctx, t, rows, want(t))
 	if err != nil {
 		return nil, err
 	}
 	i.s.shadowEmbed(ctx, t, func(other *text) ([]wire.EncodeRow, error) {
 		rows, _, err := i.s.rows(other, r.Msg.Texts, nil)
 		return rows, err
-	}, vectors)
+	}, want, vectors)
 	res := &inferencev1.EmbedResponse{Usage: usage(n, 0), ModelVersion: t.version.String()}
 	for _, v := range vectors {
 		res.Vectors = append(res.Vectors, &inferencev1.Vector{Values: v})

@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/skein-project/skein/access"
+	oipv2 "github.com/skein-project/skein/api/inference"
 	accessv1 "github.com/skein-project/skein/api/skein/access/v1"
 	inferencev1 "github.com/skein-project/skein/api/skein/inference/v1"
 )
 
 // Needs says what each path of the client API needs. What is not in it is nobody's.
 func Needs() access.Procedures {
-	needs := access.Of(inferencev1.File_skein_inference_v1_inference_proto)
+	needs := access.Of(inferencev1.File_skein_inference_v1_inference_proto, oipv2.File_inference_inference_proto)
 	for _, e := range routes() {
 		needs[e.path] = e.needs
 	}

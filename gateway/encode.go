@@ -22,6 +22,7 @@ func (s *Server) encode(ctx context.Context, t *text, rows []wire.EncodeRow, wan
 	if err := s.inputs(len(rows)); err != nil {
 		return nil, err
 	}
+	callOf(ctx).has(len(rows))
 	most, floats, tokens := s.context(t), 0, 0
 	for i, r := range rows {
 		if len(r.IDs) == 0 {

@@ -15,6 +15,7 @@ import (
 	"github.com/skein-project/skein/access"
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/gateway/oip"
 	"github.com/skein-project/skein/internal/live"
 	"github.com/skein-project/skein/router"
 	"github.com/skein-project/skein/telemetry"
@@ -32,11 +33,13 @@ type Config struct {
 	MaxChoices int           // answers that one request may ask for (n); default 8
 	Shadows    int           // copies of requests that run on shadow versions at once; more are dropped; default 8
 	MaxWaiting int           // requests that wait for their turn at the full replicas of one version; default 1024
+	MaxTensors int64         // bytes of a request of the Open Inference Protocol; default 80 MiB
 	LeaseWait  time.Duration // how long a request waits for its share of a limit that this gateway holds nothing of; default 2 s
 
 	MaxStaleness   time.Duration `yaml:"max_staleness" help:"without contact to the coordinators for so long, calls are refused (default 1m)"`               // default 60 s
 	TrustedProxies []string      `yaml:"trusted_proxies" help:"networks (CIDR) of proxies whose X-Forwarded-For says where a call comes from; default none"` // default none
 
+	Software   string            // version of the program, as the Open Inference Protocol tells it; default none
 	Tracer     *telemetry.Tracer // of the process; default nil: no traces
 	RequestLog slog.Level        // of the line that is logged per request; LogOff = none; default info
 }
@@ -66,6 +69,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxWaiting == 0 {
 		c.MaxWaiting = 1024
 	}
+	if c.MaxTensors == 0 {
+		c.MaxTensors = 80 << 20
+	}
 	if c.LeaseWait == 0 {
 		c.LeaseWait = 2 * time.Second
 	}
@@ -80,7 +86,7 @@ func (c Config) withDefaults() Config {
 
 // Validate checks that no limit is negative and that networks are networks.
 func (c Config) Validate() error {
-	if c.MaxBody < 0 || c.MaxPrompt < 0 || c.Patience < 0 || c.Attempts < 0 || c.MaxStops < 0 || c.MaxInputs < 0 || c.MaxChoices < 0 || c.MaxStaleness < 0 || c.Shadows < 0 {
+	if c.MaxBody < 0 || c.MaxPrompt < 0 || c.Patience < 0 || c.Attempts < 0 || c.MaxStops < 0 || c.MaxInputs < 0 || c.MaxChoices < 0 || c.MaxStaleness < 0 || c.Shadows < 0 || c.MaxTensors < 0 {
 		return fmt.Errorf("gateway config: a limit is negative: %+v", c)
 	}
 	_, err := c.proxies()
@@ -120,12 +126,14 @@ type Server struct {
 	ledger *ledger
 	gates  gates
 	books  *books
+	served served
 	tables tables
 	texts  texts
 	views  views
 	load   load
 
-	shadows chan struct{} // holds one of each copy that runs
+	shadows  chan struct{} // holds one of each copy that runs
+	operator http.Handler  // of the operators' API; nil = it is not in this process
 }
 
 // New makes a gateway over the state that it follows.
@@ -137,6 +145,7 @@ func New(cfg Config, state *live.State, library Library, dialer *wire.Dialer, lo
 	s.proxies, _ = cfg.proxies() // they are valid
 	s.shadows = make(chan struct{}, s.cfg.Shadows)
 	s.gates.gates = map[cluster.VersionID]*gate{}
+	s.served.rows = map[flowKey]*oip.Tally{}
 	s.visitors.calls = map[*call]struct{}{}
 	s.texts.byDigest = map[blob.Digest]*textEntry{}
 	s.load.running, s.load.failed = map[router.Placed]int{}, map[router.Placed]time.Time{}
@@ -147,6 +156,8 @@ func New(cfg Config, state *live.State, library Library, dialer *wire.Dialer, lo
 func (s *Server) Register(mux *http.ServeMux) {
 	s.registerConnect(mux)
 	s.registerRoutes(mux)
+	s.registerOIP(mux)
+	s.registerOIPRPC(mux)
 }
 
 // tables keeps the route table of the newest state. It is derived again only where the state routes differently: settlements are entries too,

@@ -214,6 +214,7 @@ type effort struct {
 // onReplica runs a call on a replica of a version, and on another one if that fails, until done says that nothing is missing. progress
 // grows while answers come: as long as it does, the request is given new patience. cost is how many tokens it will take.
 func (s *Server) onReplica(ctx context.Context, v cluster.VersionID, cost int, call func(context.Context, router.Route) error, done func() bool, progress func() int) error {
+	callOf(ctx).prepared()
 	e := &effort{s: s, version: v}
 	e.renew()
 	turn, enough := e.patience(ctx)

@@ -87,10 +87,21 @@ func (s *Server) infer(ctx context.Context, t *text, in []tensor.Tensor, outputs
 	if err := fits(&sig, in, outputs); err != nil {
 		return nil, err
 	}
+	callOf(ctx).has(batchOf(&sig, in))
 	if t.manifest.Graph != nil {
 		return s.inferGraph(ctx, t, in, outputs)
 	}
 	return s.inferEncoder(ctx, t, in, outputs)
+}
+
+// batchOf is the number of rows of a request: the length of the inputs' first dimension, where that is free.
+func batchOf(sig *model.Signature, in []tensor.Tensor) int {
+	for _, x := range in {
+		if p, ok := sig.Input(x.Name); ok && len(p.Shape) > 0 && p.Shape[0] == model.Free {
+			return int(x.Shape[0])
+		}
+	}
+	return 1
 }
 
 // fits checks tensors and the names of outputs against a signature. What an encoder takes may be of I32 too, as its tokenizer's ids are.

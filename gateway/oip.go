@@ -33,16 +33,21 @@ var oipForm = form{failure: func(e *Error) any { return oip.ErrorJSON{Error: e.W
 
 // oipRoutes are the Open Inference Protocol v2 over HTTP. What is about a model is about one of its versions too.
 func oipRoutes() []route {
-	infer := accessv1.Permission_PERMISSION_INFER
+	infer, write := accessv1.Permission_PERMISSION_INFER, accessv1.Permission_PERMISSION_DEPLOYMENTS_WRITE
 	most := func(c Config) int64 { return c.MaxTensors }
 	out := []route{
 		{http.MethodGet, pathOIP, opModels, infer, oipForm, (*Server).oipServer, nil, contract{"Describe the server", nil, oip.ServerMetadata{}, nil}},
+		{http.MethodPost, "/v2/repository/index", opModels, accessv1.Permission_PERMISSION_MODELS_READ, oipForm, (*Server).oipIndex, nil,
+			contract{"List the versions of models, and which can be called now", oip.IndexRequest{}, []oip.IndexEntry{}, nil}},
+		{http.MethodPost, "/v2/repository/models/{model}/load", opModels, write, oipForm, (*Server).oipLoad, nil, contract{"Have a model served", oip.LoadRequest{}, nil, nil}},
+		{http.MethodPost, "/v2/repository/models/{model}/unload", opModels, write, oipForm, (*Server).oipUnload, nil, contract{"Have a model served no more", oip.LoadRequest{}, nil, nil}},
 	}
 	for _, path := range []string{pathOIPModel, pathOIPVersion} {
 		out = append(out,
 			route{http.MethodGet, path, opModels, infer, oipForm, (*Server).oipModel, nil, contract{"Describe a model's inputs and outputs", nil, oip.ModelMetadata{}, nil}},
 			route{http.MethodGet, path + "/ready", opModels, infer, oipForm, (*Server).oipModelReady, nil, contract{"Say whether a model can be called now", nil, nil, nil}},
 			route{http.MethodGet, path + "/config", opModels, infer, oipForm, (*Server).oipConfig, nil, contract{"Describe a model as a configuration", nil, oip.ModelConfig{}, nil}},
+			route{http.MethodGet, path + "/stats", opModels, infer, oipForm, (*Server).oipStatistics, nil, contract{"Tell what this gateway has counted of a model since it started", nil, oip.Statistics{}, nil}},
 			route{http.MethodPost, path + "/infer", opInfer, infer, oipForm, (*Server).oipInfer, most, contract{"Run a model on tensors", oip.RequestJSON{}, oip.AnswerJSON{}, nil}},
 		)
 	}
@@ -73,10 +78,15 @@ func (s *Server) registerOIP(mux *http.ServeMux) {
 // foldModel makes one segment of a model's name that has slashes, which clients send as they are: /v2/models/team/x/infer is about the model
 // "team/x". false = there is no such name in the path.
 func foldModel(path string) (string, bool) {
-	rest, ok := strings.CutPrefix(path, "/v2/models/")
+	front := "/v2/models/"
+	rest, ok := strings.CutPrefix(path, front)
+	if !ok {
+		front = "/v2/repository/models/"
+		rest, ok = strings.CutPrefix(path, front)
+	}
 	parts := strings.Split(rest, "/")
 	n := len(parts)
-	for _, verb := range []string{"infer", "ready", "config", "stats", "generate", "generate_stream"} {
+	for _, verb := range []string{"infer", "ready", "config", "stats", "generate", "generate_stream", "load", "unload"} {
 		if n > 1 && parts[n-1] == verb {
 			n--
 			break
@@ -88,7 +98,7 @@ func foldModel(path string) (string, bool) {
 	if !ok || n < 2 {
 		return "", false
 	}
-	return "/v2/models/" + strings.Join(append([]string{strings.Join(parts[:n], "%2F")}, parts[n:]...), "/"), true
+	return front + strings.Join(append([]string{strings.Join(parts[:n], "%2F")}, parts[n:]...), "/"), true
 }
 
 // unsupportedOIP are extensions of the protocol that Skein does not have.
@@ -137,8 +147,15 @@ func (s *Server) serverMetadata() oip.ServerMetadata {
 		Extensions: []string{"binary_tensor_data", "generate", "model_configuration", "model_repository", "statistics"}}
 }
 
+// allModels stands in the place of a model's name: GET /v2/models/stats is about all of them.
+const allModels = "stats"
+
 // oipModel answers GET /v2/models/{model}.
 func (s *Server) oipModel(w http.ResponseWriter, r *http.Request) error {
+	if r.PathValue("model") == allModels && r.PathValue("version") == "" {
+		r.SetPathValue("model", "")
+		return s.oipStatistics(w, r)
+	}
 	m, err := s.modelMetadata(r.Context(), r.PathValue("model"), r.PathValue("version"))
 	if err != nil {
 		return err
@@ -216,24 +233,31 @@ func (s *Server) modelReady(ctx context.Context, name, version string) (bool, er
 
 // oipConfig answers GET /v2/models/{model}/config.
 func (s *Server) oipConfig(w http.ResponseWriter, r *http.Request) error {
-	name := r.PathValue("model")
-	v, err := s.oipTarget(r.Context(), name, r.PathValue("version"))
+	c, err := s.modelConfig(r.Context(), r.PathValue("model"), r.PathValue("version"))
 	if err != nil {
 		return err
 	}
-	t, err := s.textOf(r.Context(), v)
+	w.(*answer).json(http.StatusOK, c)
+	return nil
+}
+
+func (s *Server) modelConfig(ctx context.Context, name, version string) (c oip.ModelConfig, err error) {
+	v, err := s.oipTarget(ctx, name, version)
 	if err != nil {
-		return err
+		return c, err
+	}
+	t, err := s.textOf(ctx, v)
+	if err != nil {
+		return c, err
 	}
 	sig := s.signature(t)
-	c := oip.ModelConfig{Name: name, Platform: platform(t), Backend: "skein", Input: configPorts(sig.Inputs), Output: configPorts(sig.Outputs)}
+	c = oip.ModelConfig{Name: name, Platform: platform(t), Backend: "skein", Input: configPorts(sig.Inputs), Output: configPorts(sig.Outputs)}
 	c.VersionPolicy.Specific.Versions = []int{v.Number}
 	c.Transactions.Decoupled = t.manifest.Config.Arch.Decoder()
 	for i, p := range c.Input {
 		c.Input[i].Optional = optionalPort(t, p.Name)
 	}
-	w.(*answer).json(http.StatusOK, c)
-	return nil
+	return c, nil
 }
 
 // configPorts gives data types the names that configurations have for them, where strings are not bytes.

@@ -21,6 +21,10 @@ const requestIDHeader = "x-request-id"
 // Operations beside those of telemetry.
 const (
 	opInfer  = "infer"
+	opLabel  = "label_tokens"
+	opFill   = "fill_mask"
+	opAnswer = "answer"
+	opRerank = "rerank"
 	opModels = "models"
 	opOther  = "other"
 )
@@ -149,6 +153,8 @@ func statusOf(err error, e *Error) int {
 		return http.StatusRequestEntityTooLarge
 	case FaultTimeout:
 		return http.StatusGatewayTimeout
+	case FaultUnsupported:
+		return http.StatusNotImplemented
 	}
 	return http.StatusInternalServerError
 }

@@ -1,12 +1,12 @@
 package tensor
 
 import (
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/skein-project/skein/model"
@@ -195,23 +195,55 @@ func (r *jsonReader) word() ([]byte, bool) {
 			}
 		}
 		end++
-	} else if end = bytes.IndexAny(r.rest, ",]} \n\t\r"); end <= 0 {
-		return nil, false
+	} else {
+		for end < len(r.rest) && !ends(r.rest[end]) {
+			end++
+		}
+		if end == 0 || end == len(r.rest) {
+			return nil, false
+		}
 	}
 	word := r.rest[:end]
 	r.rest = r.rest[end:]
 	return word, true
 }
 
+// ends says whether a character ends a number or a name.
+func ends(c byte) bool {
+	return c == ',' || c == ']' || c == '}' || c == ' ' || c == '\n' || c == '\t' || c == '\r'
+}
+
 // number says whether a word that strconv takes for a number is one in JSON too: no plus sign, underscore, name, hexadecimal digit,
 // leading zero, or point without digits.
 func number(word []byte) bool {
-	for _, c := range word {
-		if (c < '0' || c > '9') && c != '-' && c != '+' && c != '.' && c != 'e' && c != 'E' {
+	digits := func() bool {
+		n := 0
+		for n < len(word) && word[n] >= '0' && word[n] <= '9' {
+			n++
+		}
+		word = word[n:]
+		return n > 0
+	}
+	skip := func(c string) bool {
+		if len(word) == 0 || !strings.ContainsRune(c, rune(word[0])) {
+			return false
+		}
+		word = word[1:]
+		return true
+	}
+	skip("-")
+	if zero := skip("0"); !zero && !digits() {
+		return false
+	}
+	if skip(".") && !digits() {
+		return false
+	}
+	if skip("eE") {
+		if skip("+-"); !digits() {
 			return false
 		}
 	}
-	return json.Valid(word)
+	return len(word) == 0
 }
 
 // plain says whether a string stands for itself between quotes.

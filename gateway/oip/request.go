@@ -125,22 +125,15 @@ func flag(p Parameters, name string) (bool, error) {
 	return b, nil
 }
 
-// without refuses parameters of extensions that Skein does not have.
-func without(p Parameters, names ...string) error {
-	for _, name := range names {
+// OfTensor refuses the parameters of a tensor that mean what Skein does not do: shared memory, and classification in place of numbers.
+func (p Parameters) OfTensor() error {
+	for _, name := range []string{"shared_memory_region", "shared_memory_byte_size", "shared_memory_offset", "classification"} {
 		if _, ok := p[name]; ok {
 			return unsupported(name)
 		}
 	}
 	return nil
 }
-
-// Parameters of shared memory.
-const (
-	sharedRegion = "shared_memory_region"
-	sharedSize   = "shared_memory_byte_size"
-	sharedOffset = "shared_memory_offset"
-)
 
 func (p *parser) input(value []byte) (err error) {
 	if len(p.Inputs) >= MaxTensors {
@@ -175,7 +168,7 @@ func (p *parser) input(value []byte) (err error) {
 	case slices.ContainsFunc(p.Inputs, func(o tensor.Tensor) bool { return o.Name == t.Name }):
 		return wrong("inputs", "the input %.80q is there twice", t.Name)
 	}
-	if err := without(params, sharedRegion, sharedSize, sharedOffset); err != nil {
+	if err := params.OfTensor(); err != nil {
 		return err
 	}
 	size, binary := params["binary_data_size"]
@@ -225,7 +218,7 @@ func (p *parser) output(value []byte) error {
 	case slices.ContainsFunc(p.Outputs, func(other Output) bool { return other.Name == o.Name }):
 		return wrong("outputs", "the output %.80q is there twice", o.Name)
 	}
-	if err := without(params, sharedRegion, sharedSize, sharedOffset, "classification"); err != nil {
+	if err := params.OfTensor(); err != nil {
 		return err
 	}
 	var own *bool
