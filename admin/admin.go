@@ -47,7 +47,7 @@ type Coordinator interface {
 	AuditHead() (head audit.Signed, authority []byte, err error)
 	AuditLines(ctx context.Context, from uint64, take func(lines []byte) error) error
 	Library
-	Publish(ctx context.Context, asker cluster.Asker, owner, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error)
+	Publish(ctx context.Context, asker cluster.Asker, owner, name string, files map[string]blob.Digest, accept bool, step func(string)) (cluster.VersionID, error)
 	NewJoinToken(role cluster.Role, life time.Duration) (token string, record cluster.JoinToken)
 }
 

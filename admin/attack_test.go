@@ -311,7 +311,7 @@ func TestHashesTellNothing(t *testing.T) {
 	}
 	chunk := func(i int) []byte { return secret[i*blob.ChunkSize : min(len(secret), (i+1)*blob.ChunkSize)] }
 	publish := func(c *client.Client, x blob.Index) error {
-		_, err := c.Publish(t.Context(), "stolen", map[string]string{"model.safetensors": x.Digest().String()}, func(string) {})
+		_, err := c.Publish(t.Context(), "stolen", map[string]string{"model.safetensors": x.Digest().String()}, false, func(string) {})
 		return err
 	}
 	begin(victim, x)

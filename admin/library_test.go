@@ -41,7 +41,7 @@ func TestLibraryOfATenant(t *testing.T) {
 	said := map[string]bool{}
 	for _, name := range []string{"ours", "gone", "live"} {
 		_, pulled := globex.Pull(t.Context(), "hf:org/calc", name, func(*adminv1.PullResponse) {})
-		_, published := r.Leader().Publish(t.Context(), cluster.Asker{}, "globex", name, nil, func(string) {})
+		_, published := r.Leader().Publish(t.Context(), cluster.Asker{}, "globex", name, nil, false, func(string) {})
 		for _, err := range []error{pulled, published} {
 			_, words, _ := strings.Cut(err.Error(), "model "+name+": ")
 			said[words] = true
@@ -50,7 +50,7 @@ func TestLibraryOfATenant(t *testing.T) {
 	if len(said) != 1 || !said[cluster.NotYours] {
 		t.Errorf("names that are not globex's: %v", said)
 	}
-	if _, err := r.Leader().Publish(t.Context(), cluster.Asker{}, "acme", "gone", nil, func(string) {}); err == nil || strings.Contains(err.Error(), cluster.NotYours) { // there is no converter in this fleet
+	if _, err := r.Leader().Publish(t.Context(), cluster.Asker{}, "acme", "gone", nil, false, func(string) {}); err == nil || strings.Contains(err.Error(), cluster.NotYours) { // there is no converter in this fleet
 		t.Errorf("its own name: %v", err)
 	}
 	for name, got := range map[string][2]connect.Code{

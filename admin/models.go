@@ -79,7 +79,7 @@ func (h models) Publish(ctx context.Context, r *connect.Request[adminv1.PublishR
 		}
 		files[name] = d
 	}
-	v, err := h.c.Publish(ctx, h.asker(ctx), confined(ctx, modelsWrite), r.Msg.Model, files, func(step string) {
+	v, err := h.c.Publish(ctx, h.asker(ctx), confined(ctx, modelsWrite), r.Msg.Model, files, r.Msg.Accept, func(step string) {
 		_ = out.Send(&adminv1.PublishResponse{Step: step}) // the last word tells whether anybody listens
 	})
 	if err != nil {
@@ -118,7 +118,7 @@ func versionView(s cluster.State, v cluster.Version) *adminv1.Version {
 		arch = "decoder"
 	}
 	out := &adminv1.Version{Version: v.VersionID.String(), Manifest: v.Manifest.String(), Arch: arch, Tasks: v.Tasks, Bytes: v.Bytes,
-		Layers: int32(len(v.Profile.Blocks)), CreatedMs: int64(v.Created), Traits: traitsView(v.Traits)}
+		Layers: int32(len(v.Profile.Blocks)), CreatedMs: int64(v.Created), Traits: traitsView(v.Traits), Proof: proofView(v.Proof)}
 	for _, id := range v.Holders {
 		m, _ := s.Member(id)
 		out.Holders = append(out.Holders, cmp.Or(m.Name, string(id)))
@@ -129,6 +129,20 @@ func versionView(s cluster.State, v cluster.Version) *adminv1.Version {
 		}
 	}
 	return out
+}
+
+func proofView(p *cluster.Proof) *adminv1.Proof {
+	if p == nil {
+		return nil
+	}
+	return &adminv1.Proof{Why: p.Why, Finite: p.Finite, Cut: deviationView(p.Cut), Golden: deviationView(p.Golden)}
+}
+
+func deviationView(d *cluster.Deviation) *adminv1.Deviation {
+	if d == nil {
+		return nil
+	}
+	return &adminv1.Deviation{Outputs: int32(d.Outputs), Absolute: float64(d.Absolute) / 1e9, Relative: float64(d.Relative) / 1e9}
 }
 
 func aliasView(a cluster.Alias) *adminv1.Alias {

@@ -197,9 +197,9 @@ func (c *Client) sendChunk(ctx context.Context, file io.ReaderAt, f File, i int)
 	return int64(len(data)), err
 }
 
-// Publish makes a version of uploaded files. step is told what the cluster does.
-func (c *Client) Publish(ctx context.Context, model string, blobs map[string]string, step func(string)) (version string, err error) {
-	stream, err := c.Models.Publish(ctx, connect.NewRequest(&adminv1.PublishRequest{Model: model, Files: blobs}))
+// Publish makes a version of uploaded files, with accept also one whose trial fails. step is told what the cluster does.
+func (c *Client) Publish(ctx context.Context, model string, blobs map[string]string, accept bool, step func(string)) (version string, err error) {
+	stream, err := c.Models.Publish(ctx, connect.NewRequest(&adminv1.PublishRequest{Model: model, Files: blobs, Accept: accept}))
 	if err != nil {
 		return "", err
 	}

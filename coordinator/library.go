@@ -3,13 +3,10 @@ package coordinator
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"os/exec"
 	"slices"
-	"strings"
 
 	"connectrpc.com/connect"
 
@@ -67,13 +64,13 @@ func (s *Server) otherAddrs() []string {
 // owner is the tenant whose models alone the asker may change, "" = all: a new model becomes that tenant's in the same transaction. A name
 // that owner may not use is refused in the same words whoever has it, and whether there is anything under it now: names are visible when they
 // are taken, nothing else is.
-// step is told what is done, for people. Errors: convert.Refused, *cluster.Rejected, *wire.Refused, blob errors.
-func (s *Server) Publish(ctx context.Context, asker cluster.Asker, owner, name string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error) {
-	return s.publish(ctx, asker, owner, name, "", files, step)
+// accept takes a version whose trial fails too. step is told what is done, for people. Errors: convert.Refused, *cluster.Rejected, *wire.Refused, blob errors.
+func (s *Server) Publish(ctx context.Context, asker cluster.Asker, owner, name string, files map[string]blob.Digest, accept bool, step func(string)) (cluster.VersionID, error) {
+	return s.publish(ctx, asker, owner, name, "", files, accept, step)
 }
 
 // publish is Publish of files that came from a source, or were uploaded where it is "".
-func (s *Server) publish(ctx context.Context, asker cluster.Asker, owner, name, source string, files map[string]blob.Digest, step func(string)) (cluster.VersionID, error) {
+func (s *Server) publish(ctx context.Context, asker cluster.Asker, owner, name, source string, files map[string]blob.Digest, accept bool, step func(string)) (cluster.VersionID, error) {
 	none := cluster.VersionID{}
 	if !cluster.ValidName(name) {
 		return none, &wire.Refused{Code: connect.CodeInvalidArgument, Why: fmt.Sprintf("%.80q is no name for a model", name)}
@@ -144,6 +141,12 @@ func (s *Server) publish(ctx context.Context, asker cluster.Asker, owner, name, 
 			return none, err
 		}
 		v.Bytes += st.Size
+	}
+	if s.live.Now().Cluster().Feature >= 3 {
+		step("trying it")
+		if v.Proof, err = s.prove(ctx, made, m, files, accept); err != nil {
+			return none, err
+		}
 	}
 	step("copying to a second coordinator")
 	if err := s.copyOut(ctx, &v, all, step); err != nil {
@@ -257,7 +260,6 @@ func (s *Server) hold(ctx context.Context, r *wire.HoldRequest) (*wire.Empty, er
 
 // ConvertOrder is what the converter process reads from its standard input.
 type ConvertOrder struct {
-	Blobs string                  `json:"blobs"` // folder with a file per blob
 	Files map[string]ConvertInput `json:"files"`
 }
 
@@ -279,31 +281,13 @@ type ConvertAnswer struct {
 
 // convert reads the foreign files in a process of its own: a parser that goes wrong costs that process and nothing else.
 func (s *Server) convert(ctx context.Context, files map[string]blob.Digest) (made ConvertAnswer, err error) {
-	order := ConvertOrder{Files: map[string]ConvertInput{}}
-	for name, d := range files {
-		path, err := s.blobs.Path(d)
-		if err != nil {
-			return made, err
-		}
-		st, err := s.blobs.Stat(d)
-		if err != nil {
-			return made, err
-		}
-		order.Files[name] = ConvertInput{Digest: d, Path: path, Size: st.Size}
-	}
-	in, err := json.Marshal(order)
-	if err != nil {
+	var order ConvertOrder
+	if order.Files, err = s.inputs(files); err != nil {
 		return made, err
 	}
-	cmd := exec.CommandContext(ctx, s.cfg.Executable, "convert")
-	var out, diagnosis bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &limited{w: &out, left: maxAnswer}, &limited{w: &diagnosis, left: 4 << 10}
-	if err := cmd.Run(); err != nil {
-		return made, fmt.Errorf("coordinator: the converter failed: %w: %s", err, strings.TrimSpace(diagnosis.String()))
-	}
 	var a ConvertAnswer
-	if err := json.Unmarshal(out.Bytes(), &a); err != nil {
-		return made, fmt.Errorf("coordinator: read the converter's answer: %w", err)
+	if diagnosis, err := s.child(ctx, "convert", order, &a); err != nil {
+		return made, fmt.Errorf("coordinator: the converter failed: %w: %s", err, diagnosis)
 	}
 	if a.Refused != nil {
 		return made, *a.Refused

@@ -68,16 +68,16 @@ func TestPublish(t *testing.T) {
 	f := fleettest.New(t, 3, converter(t))
 	leader := f.Leader()
 	say := func(string) {}
-	if _, err := leader.Publish(t.Context(), cluster.Asker{}, "", "calc", upload(t, leader, example, 1), say); !errors.Is(err, blob.ErrUnknown) || !strings.Contains(err.Error(), "were uploaded") {
+	if _, err := leader.Publish(t.Context(), cluster.Asker{}, "", "calc", upload(t, leader, example, 1), false, say); !errors.Is(err, blob.ErrUnknown) || !strings.Contains(err.Error(), "were uploaded") {
 		t.Errorf("half an upload: %v", err)
 	}
 	files := upload(t, leader, example, 0)
-	if _, err := leader.Publish(t.Context(), cluster.Asker{}, "", "no name", files, say); !refusedAs(err, connect.CodeInvalidArgument) {
+	if _, err := leader.Publish(t.Context(), cluster.Asker{}, "", "no name", files, false, say); !refusedAs(err, connect.CodeInvalidArgument) {
 		t.Errorf("a bad name: %v", err)
 	}
 	bad := map[string]blob.Digest{"config.json": files["tokenizer.json"], "model.safetensors": files["model.safetensors"]}
 	var refused convert.Refused
-	if _, err := leader.Publish(t.Context(), cluster.Asker{}, "", "calc", bad, say); !errors.As(err, &refused) {
+	if _, err := leader.Publish(t.Context(), cluster.Asker{}, "", "calc", bad, false, say); !errors.As(err, &refused) {
 		t.Errorf("a folder that is no model: %v", err)
 	}
 	if n := len(slices.Collect(leader.Live().Now().Versions())); n != 0 {
@@ -90,7 +90,7 @@ func TestPublish(t *testing.T) {
 	for i := range ids {
 		wg.Go(func() {
 			var err error
-			if ids[i], err = leader.Publish(t.Context(), cluster.Asker{}, "", "calc", files, say); err != nil {
+			if ids[i], err = leader.Publish(t.Context(), cluster.Asker{}, "", "calc", files, false, say); err != nil {
 				t.Error(err)
 			}
 		})
@@ -109,11 +109,11 @@ func TestPublish(t *testing.T) {
 
 	// A tenant's new model is that tenant's with its first version; what others have is not theirs to publish.
 	f.Do(leader, cluster.PutTenant{Tenant: cluster.Tenant{ID: "acme", Weight: 100}})
-	if id, err := leader.Publish(t.Context(), cluster.Asker{}, "acme", "sums", files, say); err != nil || leader.Live().Now().Model(id.Model).Owner != "acme" {
+	if id, err := leader.Publish(t.Context(), cluster.Asker{}, "acme", "sums", files, false, say); err != nil || leader.Live().Now().Model(id.Model).Owner != "acme" {
 		t.Errorf("%v of %q, %v", id, leader.Live().Now().Model("sums").Owner, err)
 	}
 	for tenant, name := range map[string]string{"acme": "calc", "globex": "sums"} {
-		if _, err := leader.Publish(t.Context(), cluster.Asker{}, tenant, name, files, say); !refusedAs(err, connect.CodePermissionDenied) {
+		if _, err := leader.Publish(t.Context(), cluster.Asker{}, tenant, name, files, false, say); !refusedAs(err, connect.CodePermissionDenied) {
 			t.Errorf("%s publishes %s: %v", tenant, name, err)
 		}
 	}
@@ -152,7 +152,7 @@ func TestPublishAlone(t *testing.T) {
 			f.Stop(c)
 		}
 	}
-	if _, err := leader.Publish(t.Context(), cluster.Asker{}, "", "calc", files, func(string) {}); !refusedAs(err, connect.CodeUnavailable) || !strings.Contains(err.Error(), "c2") {
+	if _, err := leader.Publish(t.Context(), cluster.Asker{}, "", "calc", files, false, func(string) {}); !refusedAs(err, connect.CodeUnavailable) || !strings.Contains(err.Error(), "c2") {
 		t.Errorf("published alone: %v", err)
 	}
 }

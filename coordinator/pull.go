@@ -73,7 +73,7 @@ func (s *Server) Pull(ctx context.Context, asker cluster.Asker, owner, source, n
 	if err != nil {
 		return id, "", err
 	}
-	id, err = s.publish(ctx, asker, owner, name, got.Source, got.Files, func(step string) { tell(hub.Progress{Step: step}) })
+	id, err = s.publish(ctx, asker, owner, name, got.Source, got.Files, false, func(step string) { tell(hub.Progress{Step: step}) })
 	return id, got.Source, err
 }
 

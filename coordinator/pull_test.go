@@ -137,7 +137,7 @@ func TestTidy(t *testing.T) {
 	f := fleettest.New(t, 2, converter(t))
 	with(f, func(c *fleettest.Coordinator) { c.Config.Keep = 2 * time.Second })
 	leader := f.Leader()
-	id, err := leader.Publish(t.Context(), nobody, "", "calc", upload(t, leader, example, 0), func(string) {})
+	id, err := leader.Publish(t.Context(), nobody, "", "calc", upload(t, leader, example, 0), false, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestSpread(t *testing.T) {
 	f := fleettest.New(t, 3, converter(t))
 	with(f, func(c *fleettest.Coordinator) { c.Config.Absent = 2 * time.Second })
 	leader := f.Leader()
-	id, err := leader.Publish(t.Context(), nobody, "", "calc", upload(t, leader, example, 0), func(string) {})
+	id, err := leader.Publish(t.Context(), nobody, "", "calc", upload(t, leader, example, 0), false, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func TestBucket(t *testing.T) {
 		c.Config.Hub = hub.Config{S3URL: at, S3Keys: keys, Allow: []string{"127.0.0.0/8"}}
 	})
 	leader := f.Leader()
-	id, err := leader.Publish(t.Context(), nobody, "", "calc", upload(t, leader, example, 0), func(string) {})
+	id, err := leader.Publish(t.Context(), nobody, "", "calc", upload(t, leader, example, 0), false, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}

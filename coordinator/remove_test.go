@@ -41,7 +41,7 @@ func TestRemoveMembers(t *testing.T) {
 	exe := converter(t)
 	f := fleettest.New(t, 3, exe)
 	leader := f.Leader()
-	id, err := leader.Publish(t.Context(), cluster.Asker{}, "", "calc", upload(t, leader, example, 0), func(string) {})
+	id, err := leader.Publish(t.Context(), cluster.Asker{}, "", "calc", upload(t, leader, example, 0), false, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}

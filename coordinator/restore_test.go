@@ -88,7 +88,7 @@ func TestBackupAndRestore(t *testing.T) {
 	f := fleettest.New(t, 2, exe)
 	leader := f.Leader()
 	files := upload(t, leader, example, 0)
-	id, err := leader.Publish(t.Context(), cluster.Asker{}, "", "calc", files, func(string) {})
+	id, err := leader.Publish(t.Context(), cluster.Asker{}, "", "calc", files, false, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestRestoreWithoutBlobs(t *testing.T) {
 	t.Parallel()
 	exe := converter(t)
 	f := fleettest.New(t, 1, exe)
-	id, err := f.Leader().Publish(t.Context(), cluster.Asker{}, "", "calc", upload(t, f.Leader(), example, 0), func(string) {})
+	id, err := f.Leader().Publish(t.Context(), cluster.Asker{}, "", "calc", upload(t, f.Leader(), example, 0), false, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestRestoreWithoutBlobs(t *testing.T) {
 		standing, _ := g.Leader().Reasons()
 		return strings.Contains(fmt.Sprint(standing), "push the same files again")
 	})
-	again, err := g.Leader().Publish(t.Context(), cluster.Asker{}, "", "calc", upload(t, g.Leader(), example, 0), func(string) {})
+	again, err := g.Leader().Publish(t.Context(), cluster.Asker{}, "", "calc", upload(t, g.Leader(), example, 0), false, func(string) {})
 	if err != nil || again != id {
 		t.Fatalf("pushed again: %v %v", again, err)
 	}
@@ -350,7 +350,7 @@ func nothingLeft(t *testing.T, dir string) {
 func TestRestoreRefuses(t *testing.T) {
 	t.Parallel()
 	f := fleettest.New(t, 1, converter(t))
-	if _, err := f.Leader().Publish(t.Context(), cluster.Asker{}, "", "calc", upload(t, f.Leader(), example, 0), func(string) {}); err != nil {
+	if _, err := f.Leader().Publish(t.Context(), cluster.Asker{}, "", "calc", upload(t, f.Leader(), example, 0), false, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	whole, err := os.ReadFile(backUp(t, f, true))

@@ -101,7 +101,7 @@ func (s *site) push(ctx context.Context, dir, name string) (version string, err 
 	if err != nil {
 		return "", err
 	}
-	return s.admin.Publish(ctx, name, blobs, func(string) {})
+	return s.admin.Publish(ctx, name, blobs, false, func(string) {})
 }
 
 // Placing a model. A node that has just joined is not planned with before it has reported, so an answer that a model fits nowhere is

@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"runtime/debug"
 	"slices"
-	"syscall"
 
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/convert"
@@ -29,24 +26,17 @@ const (
 // convertOrder reads an order, makes the manifest, and writes the answer. The files are foreign: this process may fall without
 // taking the coordinator with it. It opens what the order names, and writes nowhere but to w.
 func convertOrder(r io.Reader, w io.Writer) error {
-	debug.SetMemoryLimit(convertHeap)
-	for what, limit := range map[int]uint64{syscall.RLIMIT_AS: convertSpace, syscall.RLIMIT_CPU: convertSecond, syscall.RLIMIT_FSIZE: 0, syscall.RLIMIT_CORE: 0} {
-		if err := syscall.Setrlimit(what, &syscall.Rlimit{Cur: limit, Max: limit}); err != nil {
-			return fmt.Errorf("convert: limit this process: %w", err)
-		}
+	if err := confine(); err != nil {
+		return fmt.Errorf("convert: %w", err)
 	}
 	var order coordinator.ConvertOrder
 	if err := json.NewDecoder(io.LimitReader(r, maxOrder)).Decode(&order); err != nil {
 		return fmt.Errorf("convert: read the order: %w", err)
 	}
-	sources := map[string]convert.Source{}
-	for name, in := range order.Files {
-		f, err := os.Open(in.Path)
-		if err != nil {
-			return fmt.Errorf("convert: %w", err)
-		}
-		defer f.Close()
-		sources[name] = convert.Source{ReaderAt: f, Size: in.Size, Digest: in.Digest}
+	sources, closeAll, err := open(order.Files)
+	defer closeAll()
+	if err != nil {
+		return fmt.Errorf("convert: %w", err)
 	}
 	var answer coordinator.ConvertAnswer
 	made, err := convert.Folder(sources)

@@ -17,6 +17,7 @@ import (
 	"github.com/skein-project/skein/admin"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/coordinator"
+	"github.com/skein-project/skein/engine/ort"
 	"github.com/skein-project/skein/gateway"
 	"github.com/skein-project/skein/internal/daemon"
 	"github.com/skein-project/skein/internal/egress"
@@ -48,6 +49,9 @@ func (o *options) Validate() error {
 	if o.Executable, err = os.Executable(); err != nil {
 		return fmt.Errorf("find this program's own path: %w", err)
 	}
+	if o.Library == "" {
+		o.Library = ort.Find(filepath.Dir(o.Executable))
+	}
 	if o.Found && o.Join != "" {
 		err = errors.New("--found makes a new cluster, --join enters one: name one of them")
 	}
@@ -62,6 +66,8 @@ func main() {
 	root := daemon.Command("skein-coordinator", "Agree with the other coordinators on what the cluster runs, and serve the client API", o, o.run)
 	root.AddCommand(&cobra.Command{Use: "convert", Short: "Read a model's files and write its manifest (started by the coordinator)", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return convertOrder(os.Stdin, os.Stdout) }})
+	root.AddCommand(&cobra.Command{Use: "prove", Short: "Try a version before it exists (started by the coordinator)", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return proveOrder(os.Stdin, os.Stdout) }})
 	os.Exit(daemon.Main(root))
 }
 

@@ -68,13 +68,10 @@ func (o *options) Validate() error {
 // libraryName is the file that holds ONNX Runtime.
 const libraryName = "libonnxruntime.so.1"
 
-// findLibrary looks for ONNX Runtime where it is installed with this program, and in a build tree. A library of the system is never
-// taken silently: stages must agree bit for bit on every node.
+// findLibrary looks for ONNX Runtime beside this program.
 func findLibrary(beside string) (string, error) {
-	for _, path := range []string{filepath.Join(beside, "..", "lib", "skein", libraryName), filepath.Join(beside, "..", "build", "ort", libraryName)} {
-		if _, err := os.Stat(path); err == nil {
-			return filepath.Abs(path)
-		}
+	if path := ort.Find(beside); path != "" {
+		return path, nil
 	}
 	return "", fmt.Errorf("%s is not installed beside this program: name it with --ort-lib or %s (\"make ort\" fetches it)", libraryName, ort.Variable)
 }

@@ -123,7 +123,7 @@ func (d *development) serve(ctx context.Context, fleet *devfleet.Fleet, m *prepa
 	if err != nil {
 		return err
 	}
-	version, err := push(ctx, c, m.dir, m.name, &bar{quiet: true})
+	version, err := push(ctx, c, m.dir, m.name, false, &bar{quiet: true})
 	if err != nil {
 		return fmt.Errorf("publish %s: %w", m.dir, err)
 	}

@@ -15,8 +15,9 @@ import (
 
 func (a *app) push() *cobra.Command {
 	var name string
+	var accept bool
 	c := &cobra.Command{Use: "push DIR", Short: "Upload a model's folder and publish it as a new version", Args: cobra.ExactArgs(1),
-		Long: "Upload a model's folder (Hugging Face layout, safetensors) and publish it as a new version.\nAn upload that was cut goes on where it stopped; content that is there already is not sent again.",
+		Long: "Upload a model's folder (safetensors in the layout of Hugging Face, a SavedModel of TensorFlow, or ONNX) and publish it as a new version.\nAn upload that was cut goes on where it stopped; content that is there already is not sent again.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if client.IsSource(args[0]) {
 				return a.pulled(cmd, args[0], name)
@@ -32,7 +33,7 @@ func (a *app) push() *cobra.Command {
 				}
 				name = strings.ToLower(filepath.Base(dir))
 			}
-			v, err := push(cmd.Context(), c, args[0], name, newBar())
+			v, err := push(cmd.Context(), c, args[0], name, accept, newBar())
 			if err != nil {
 				return err
 			}
@@ -42,11 +43,12 @@ func (a *app) push() *cobra.Command {
 			})
 		}}
 	c.Flags().StringVar(&name, "name", "", "name of the model (default: the folder's name)")
+	c.Flags().BoolVar(&accept, "accept", false, "also where trying it finds no numbers, or others than in golden.safetensors")
 	return c
 }
 
 // push uploads and publishes. Where the leader changes in between, what was uploaded is elsewhere, so it is made sure of again.
-func push(ctx context.Context, c *client.Client, dir, name string, b *bar) (version string, err error) {
+func push(ctx context.Context, c *client.Client, dir, name string, accept bool, b *bar) (version string, err error) {
 	files, err := client.Folder(dir, func(string) {})
 	if err != nil {
 		return "", err
@@ -57,7 +59,7 @@ func push(ctx context.Context, c *client.Client, dir, name string, b *bar) (vers
 		if err != nil {
 			return "", err
 		}
-		version, err = c.Publish(ctx, name, blobs, func(step string) { b.say(step) })
+		version, err = c.Publish(ctx, name, blobs, accept, func(step string) { b.say(step) })
 		if code := connect.CodeOf(err); err == nil || code != connect.CodeNotFound && code != connect.CodeUnavailable {
 			return version, err
 		}
@@ -75,7 +77,7 @@ func (a *app) models() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.show(cmd, res.Msg, "VERSION ALIASES READY TASKS BLOCKS SIZE PUBLISHED HELD-BY", func(row func(...any)) {
+		return a.show(cmd, res.Msg, "VERSION ALIASES READY TASKS BLOCKS SIZE PUBLISHED PROOF HELD-BY", func(row func(...any)) {
 			for _, v := range res.Msg.Versions {
 				var names []string
 				for _, alias := range res.Msg.Aliases {
@@ -89,12 +91,29 @@ func (a *app) models() *cobra.Command {
 						names = append(names, fmt.Sprintf("%s(shadow %d%%)", alias.Name, s.Percent))
 					}
 				}
-				row(v.Version, strings.Join(names, ","), v.ReadyReplicas, strings.Join(v.Tasks, ","), v.Layers, size(v.Bytes), when(v.CreatedMs), strings.Join(v.Holders, ","))
+				row(v.Version, strings.Join(names, ","), v.ReadyReplicas, strings.Join(v.Tasks, ","), v.Layers, size(v.Bytes), when(v.CreatedMs), proofWords(v.Proof), strings.Join(v.Holders, ","))
 			}
 		})
 	}}
 	c.AddCommand(a.modelsUpdate(), a.modelsDelete())
 	return c
+}
+
+// proofWords is what trying a version found, in short.
+func proofWords(p *adminv1.Proof) string {
+	switch {
+	case p == nil:
+		return "-"
+	case p.Why != "":
+		return "not-tried"
+	case !p.Finite:
+		return "no-numbers"
+	case p.Golden != nil:
+		return fmt.Sprintf("golden±%.2g", p.Golden.Relative)
+	case p.Cut != nil:
+		return fmt.Sprintf("cut±%.2g", p.Cut.Relative)
+	}
+	return "numbers"
 }
 
 func (a *app) alias() *cobra.Command {

@@ -62,6 +62,22 @@ const Wanted = "1.30"
 // Variable is the environment variable that names the library; commands read it and pass its value to Open.
 const Variable = "SKEIN_ORT_LIB"
 
+// fileName is the file that holds ONNX Runtime.
+const fileName = "libonnxruntime.so.1"
+
+// Find looks for ONNX Runtime where it is installed with a program of the given folder, and in a build tree; "" = it is not there. A library of
+// the system is never taken silently: stages must agree bit for bit on every node.
+func Find(beside string) string {
+	for _, path := range []string{filepath.Join(beside, "..", "lib", "skein", fileName), filepath.Join(beside, "..", "build", "ort", fileName)} {
+		if abs, err := filepath.Abs(path); err == nil {
+			if _, err := os.Stat(abs); err == nil {
+				return abs
+			}
+		}
+	}
+	return ""
+}
+
 // LibraryError says why a file cannot serve as the ONNX Runtime library.
 type LibraryError struct {
 	Path  string

@@ -445,7 +445,7 @@ func badModels(t *testing.T, s *stage) {
 				t.Fatalf("%s: %v", what, err)
 			}
 			var v string
-			if v, err = s.admin.Publish(t.Context(), "broken", blobs, func(string) {}); connect.CodeOf(err) != connect.CodeInvalidArgument {
+			if v, err = s.admin.Publish(t.Context(), "broken", blobs, false, func(string) {}); connect.CodeOf(err) != connect.CodeInvalidArgument {
 				t.Errorf("%s: version %q, %v", what, v, err)
 			}
 		}
@@ -550,7 +550,7 @@ func badUploads(t *testing.T, s *stage) {
 			blobs, err := s.admin.Upload(t.Context(), files, func(client.File, int64, int64) {})
 			v := ""
 			if err == nil {
-				v, err = s.admin.Publish(t.Context(), "twice", blobs, func(string) {})
+				v, err = s.admin.Publish(t.Context(), "twice", blobs, false, func(string) {})
 			}
 			versions <- fmt.Sprint(v, err)
 		}()

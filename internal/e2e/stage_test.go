@@ -83,7 +83,7 @@ func (s *stage) push(dir, name string) (version string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if version, err = s.admin.Publish(s.t.Context(), name, blobs, func(string) {}); err != nil {
+	if version, err = s.admin.Publish(s.t.Context(), name, blobs, false, func(string) {}); err != nil {
 		s.t.Fatal(err)
 	}
 	return version

@@ -232,7 +232,9 @@ type PublishRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Model string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
 	// Uploaded blobs by file name in the model's folder.
-	Files         map[string]string `protobuf:"bytes,2,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Files map[string]string `protobuf:"bytes,2,rep,name=files,proto3" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Also where trying the version finds that it gives no numbers, or others than its golden outputs.
+	Accept        bool `protobuf:"varint,3,opt,name=accept,proto3" json:"accept,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -279,6 +281,13 @@ func (x *PublishRequest) GetFiles() map[string]string {
 		return x.Files
 	}
 	return nil
+}
+
+func (x *PublishRequest) GetAccept() bool {
+	if x != nil {
+		return x.Accept
+	}
+	return false
 }
 
 type PublishResponse struct {
@@ -386,7 +395,9 @@ type Version struct {
 	Holders       []string `protobuf:"bytes,8,rep,name=holders,proto3" json:"holders,omitempty"`
 	ReadyReplicas int32    `protobuf:"varint,9,opt,name=ready_replicas,json=readyReplicas,proto3" json:"ready_replicas,omitempty"`
 	// Not set = not known: it was published before traits were kept.
-	Traits        *Traits `protobuf:"bytes,10,opt,name=traits,proto3" json:"traits,omitempty"`
+	Traits *Traits `protobuf:"bytes,10,opt,name=traits,proto3" json:"traits,omitempty"`
+	// What was found when it was tried on publishing; not set = it was published before versions were tried.
+	Proof         *Proof `protobuf:"bytes,11,opt,name=proof,proto3" json:"proof,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -491,6 +502,150 @@ func (x *Version) GetTraits() *Traits {
 	return nil
 }
 
+func (x *Version) GetProof() *Proof {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+// Proof is what was found when a version was tried.
+type Proof struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why it was not tried; "" = it was.
+	Why string `protobuf:"bytes,1,opt,name=why,proto3" json:"why,omitempty"`
+	// Every output was a number.
+	Finite bool `protobuf:"varint,2,opt,name=finite,proto3" json:"finite,omitempty"`
+	// In stages against whole; not set = it is not cut.
+	Cut *Deviation `protobuf:"bytes,3,opt,name=cut,proto3" json:"cut,omitempty"`
+	// Against golden outputs of the framework that it comes from; not set = none came with it.
+	Golden        *Deviation `protobuf:"bytes,4,opt,name=golden,proto3" json:"golden,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Proof) Reset() {
+	*x = Proof{}
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Proof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Proof) ProtoMessage() {}
+
+func (x *Proof) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Proof.ProtoReflect.Descriptor instead.
+func (*Proof) Descriptor() ([]byte, []int) {
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Proof) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Proof) GetFinite() bool {
+	if x != nil {
+		return x.Finite
+	}
+	return false
+}
+
+func (x *Proof) GetCut() *Deviation {
+	if x != nil {
+		return x.Cut
+	}
+	return nil
+}
+
+func (x *Proof) GetGolden() *Deviation {
+	if x != nil {
+		return x.Golden
+	}
+	return nil
+}
+
+// Deviation is how far outputs are from what they should be.
+type Deviation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Tensors that were compared.
+	Outputs int32 `protobuf:"varint,1,opt,name=outputs,proto3" json:"outputs,omitempty"`
+	// Largest difference.
+	Absolute float64 `protobuf:"fixed64,2,opt,name=absolute,proto3" json:"absolute,omitempty"`
+	// Largest difference by the largest value of its tensor.
+	Relative      float64 `protobuf:"fixed64,3,opt,name=relative,proto3" json:"relative,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Deviation) Reset() {
+	*x = Deviation{}
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Deviation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Deviation) ProtoMessage() {}
+
+func (x *Deviation) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Deviation.ProtoReflect.Descriptor instead.
+func (*Deviation) Descriptor() ([]byte, []int) {
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Deviation) GetOutputs() int32 {
+	if x != nil {
+		return x.Outputs
+	}
+	return 0
+}
+
+func (x *Deviation) GetAbsolute() float64 {
+	if x != nil {
+		return x.Absolute
+	}
+	return 0
+}
+
+func (x *Deviation) GetRelative() float64 {
+	if x != nil {
+		return x.Relative
+	}
+	return 0
+}
+
 type Alias struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Name   string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -505,7 +660,7 @@ type Alias struct {
 
 func (x *Alias) Reset() {
 	*x = Alias{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -517,7 +672,7 @@ func (x *Alias) String() string {
 func (*Alias) ProtoMessage() {}
 
 func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -530,7 +685,7 @@ func (x *Alias) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Alias.ProtoReflect.Descriptor instead.
 func (*Alias) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Alias) GetName() string {
@@ -573,7 +728,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -585,7 +740,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -598,7 +753,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListModelsResponse) GetVersions() []*Version {
@@ -631,7 +786,7 @@ type DeleteVersionRequest struct {
 
 func (x *DeleteVersionRequest) Reset() {
 	*x = DeleteVersionRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -643,7 +798,7 @@ func (x *DeleteVersionRequest) String() string {
 func (*DeleteVersionRequest) ProtoMessage() {}
 
 func (x *DeleteVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -656,7 +811,7 @@ func (x *DeleteVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteVersionRequest.ProtoReflect.Descriptor instead.
 func (*DeleteVersionRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteVersionRequest) GetVersion() string {
@@ -674,7 +829,7 @@ type DeleteVersionResponse struct {
 
 func (x *DeleteVersionResponse) Reset() {
 	*x = DeleteVersionResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -686,7 +841,7 @@ func (x *DeleteVersionResponse) String() string {
 func (*DeleteVersionResponse) ProtoMessage() {}
 
 func (x *DeleteVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -699,7 +854,7 @@ func (x *DeleteVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteVersionResponse.ProtoReflect.Descriptor instead.
 func (*DeleteVersionResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 type SetAliasRequest struct {
@@ -716,7 +871,7 @@ type SetAliasRequest struct {
 
 func (x *SetAliasRequest) Reset() {
 	*x = SetAliasRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -728,7 +883,7 @@ func (x *SetAliasRequest) String() string {
 func (*SetAliasRequest) ProtoMessage() {}
 
 func (x *SetAliasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -741,7 +896,7 @@ func (x *SetAliasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAliasRequest.ProtoReflect.Descriptor instead.
 func (*SetAliasRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SetAliasRequest) GetName() string {
@@ -781,7 +936,7 @@ type SetAliasResponse struct {
 
 func (x *SetAliasResponse) Reset() {
 	*x = SetAliasResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +948,7 @@ func (x *SetAliasResponse) String() string {
 func (*SetAliasResponse) ProtoMessage() {}
 
 func (x *SetAliasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,7 +961,7 @@ func (x *SetAliasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAliasResponse.ProtoReflect.Descriptor instead.
 func (*SetAliasResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SetAliasResponse) GetAlias() *Alias {
@@ -827,7 +982,7 @@ type RollbackAliasRequest struct {
 
 func (x *RollbackAliasRequest) Reset() {
 	*x = RollbackAliasRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +994,7 @@ func (x *RollbackAliasRequest) String() string {
 func (*RollbackAliasRequest) ProtoMessage() {}
 
 func (x *RollbackAliasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +1007,7 @@ func (x *RollbackAliasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackAliasRequest.ProtoReflect.Descriptor instead.
 func (*RollbackAliasRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RollbackAliasRequest) GetName() string {
@@ -878,7 +1033,7 @@ type RollbackAliasResponse struct {
 
 func (x *RollbackAliasResponse) Reset() {
 	*x = RollbackAliasResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -890,7 +1045,7 @@ func (x *RollbackAliasResponse) String() string {
 func (*RollbackAliasResponse) ProtoMessage() {}
 
 func (x *RollbackAliasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -903,7 +1058,7 @@ func (x *RollbackAliasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackAliasResponse.ProtoReflect.Descriptor instead.
 func (*RollbackAliasResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RollbackAliasResponse) GetAlias() *Alias {
@@ -922,7 +1077,7 @@ type DeleteAliasRequest struct {
 
 func (x *DeleteAliasRequest) Reset() {
 	*x = DeleteAliasRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +1089,7 @@ func (x *DeleteAliasRequest) String() string {
 func (*DeleteAliasRequest) ProtoMessage() {}
 
 func (x *DeleteAliasRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +1102,7 @@ func (x *DeleteAliasRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAliasRequest.ProtoReflect.Descriptor instead.
 func (*DeleteAliasRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteAliasRequest) GetName() string {
@@ -965,7 +1120,7 @@ type DeleteAliasResponse struct {
 
 func (x *DeleteAliasResponse) Reset() {
 	*x = DeleteAliasResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1132,7 @@ func (x *DeleteAliasResponse) String() string {
 func (*DeleteAliasResponse) ProtoMessage() {}
 
 func (x *DeleteAliasResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1145,7 @@ func (x *DeleteAliasResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAliasResponse.ProtoReflect.Descriptor instead.
 func (*DeleteAliasResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 type ServeRequest struct {
@@ -1013,7 +1168,7 @@ type ServeRequest struct {
 
 func (x *ServeRequest) Reset() {
 	*x = ServeRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1025,7 +1180,7 @@ func (x *ServeRequest) String() string {
 func (*ServeRequest) ProtoMessage() {}
 
 func (x *ServeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1038,7 +1193,7 @@ func (x *ServeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServeRequest.ProtoReflect.Descriptor instead.
 func (*ServeRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ServeRequest) GetModel() string {
@@ -1111,7 +1266,7 @@ type Need struct {
 
 func (x *Need) Reset() {
 	*x = Need{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +1278,7 @@ func (x *Need) String() string {
 func (*Need) ProtoMessage() {}
 
 func (x *Need) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +1291,7 @@ func (x *Need) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Need.ProtoReflect.Descriptor instead.
 func (*Need) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Need) GetMin() int32 {
@@ -1203,7 +1358,7 @@ type StageView struct {
 
 func (x *StageView) Reset() {
 	*x = StageView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1370,7 @@ func (x *StageView) String() string {
 func (*StageView) ProtoMessage() {}
 
 func (x *StageView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1383,7 @@ func (x *StageView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageView.ProtoReflect.Descriptor instead.
 func (*StageView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StageView) GetFrom() int32 {
@@ -1317,7 +1472,7 @@ type ReplicaView struct {
 
 func (x *ReplicaView) Reset() {
 	*x = ReplicaView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1484,7 @@ func (x *ReplicaView) String() string {
 func (*ReplicaView) ProtoMessage() {}
 
 func (x *ReplicaView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1497,7 @@ func (x *ReplicaView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaView.ProtoReflect.Descriptor instead.
 func (*ReplicaView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReplicaView) GetId() string {
@@ -1395,7 +1550,7 @@ type ServeResponse struct {
 
 func (x *ServeResponse) Reset() {
 	*x = ServeResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +1562,7 @@ func (x *ServeResponse) String() string {
 func (*ServeResponse) ProtoMessage() {}
 
 func (x *ServeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +1575,7 @@ func (x *ServeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServeResponse.ProtoReflect.Descriptor instead.
 func (*ServeResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ServeResponse) GetVersion() string {
@@ -1460,7 +1615,7 @@ type UnserveRequest struct {
 
 func (x *UnserveRequest) Reset() {
 	*x = UnserveRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1472,7 +1627,7 @@ func (x *UnserveRequest) String() string {
 func (*UnserveRequest) ProtoMessage() {}
 
 func (x *UnserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1485,7 +1640,7 @@ func (x *UnserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnserveRequest.ProtoReflect.Descriptor instead.
 func (*UnserveRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UnserveRequest) GetModel() string {
@@ -1503,7 +1658,7 @@ type UnserveResponse struct {
 
 func (x *UnserveResponse) Reset() {
 	*x = UnserveResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1670,7 @@ func (x *UnserveResponse) String() string {
 func (*UnserveResponse) ProtoMessage() {}
 
 func (x *UnserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1683,7 @@ func (x *UnserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnserveResponse.ProtoReflect.Descriptor instead.
 func (*UnserveResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 type ListRequest struct {
@@ -1539,7 +1694,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1551,7 +1706,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1564,7 +1719,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 type DeploymentView struct {
@@ -1590,7 +1745,7 @@ type DeploymentView struct {
 
 func (x *DeploymentView) Reset() {
 	*x = DeploymentView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[26]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1757,7 @@ func (x *DeploymentView) String() string {
 func (*DeploymentView) ProtoMessage() {}
 
 func (x *DeploymentView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[26]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1770,7 @@ func (x *DeploymentView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentView.ProtoReflect.Descriptor instead.
 func (*DeploymentView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeploymentView) GetVersion() string {
@@ -1720,7 +1875,7 @@ type PinView struct {
 
 func (x *PinView) Reset() {
 	*x = PinView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1732,7 +1887,7 @@ func (x *PinView) String() string {
 func (*PinView) ProtoMessage() {}
 
 func (x *PinView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1745,7 +1900,7 @@ func (x *PinView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinView.ProtoReflect.Descriptor instead.
 func (*PinView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PinView) GetReplica() int32 {
@@ -1778,7 +1933,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1790,7 +1945,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1803,7 +1958,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListResponse) GetDeployments() []*DeploymentView {
@@ -1826,7 +1981,7 @@ type PinRequest struct {
 
 func (x *PinRequest) Reset() {
 	*x = PinRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[29]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1993,7 @@ func (x *PinRequest) String() string {
 func (*PinRequest) ProtoMessage() {}
 
 func (x *PinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[29]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +2006,7 @@ func (x *PinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinRequest.ProtoReflect.Descriptor instead.
 func (*PinRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PinRequest) GetModel() string {
@@ -1891,7 +2046,7 @@ type PinResponse struct {
 
 func (x *PinResponse) Reset() {
 	*x = PinResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[30]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1903,7 +2058,7 @@ func (x *PinResponse) String() string {
 func (*PinResponse) ProtoMessage() {}
 
 func (x *PinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[30]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1916,7 +2071,7 @@ func (x *PinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PinResponse.ProtoReflect.Descriptor instead.
 func (*PinResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PinResponse) GetPins() []*PinView {
@@ -1938,7 +2093,7 @@ type AvoidRequest struct {
 
 func (x *AvoidRequest) Reset() {
 	*x = AvoidRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[31]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2105,7 @@ func (x *AvoidRequest) String() string {
 func (*AvoidRequest) ProtoMessage() {}
 
 func (x *AvoidRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[31]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2118,7 @@ func (x *AvoidRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AvoidRequest.ProtoReflect.Descriptor instead.
 func (*AvoidRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AvoidRequest) GetModel() string {
@@ -1995,7 +2150,7 @@ type AvoidResponse struct {
 
 func (x *AvoidResponse) Reset() {
 	*x = AvoidResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[32]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2162,7 @@ func (x *AvoidResponse) String() string {
 func (*AvoidResponse) ProtoMessage() {}
 
 func (x *AvoidResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[32]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2175,7 @@ func (x *AvoidResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AvoidResponse.ProtoReflect.Descriptor instead.
 func (*AvoidResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 type WhyRequest struct {
@@ -2032,7 +2187,7 @@ type WhyRequest struct {
 
 func (x *WhyRequest) Reset() {
 	*x = WhyRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[33]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2044,7 +2199,7 @@ func (x *WhyRequest) String() string {
 func (*WhyRequest) ProtoMessage() {}
 
 func (x *WhyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[33]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2057,7 +2212,7 @@ func (x *WhyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRequest.ProtoReflect.Descriptor instead.
 func (*WhyRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WhyRequest) GetSubject() string {
@@ -2079,7 +2234,7 @@ type Note struct {
 
 func (x *Note) Reset() {
 	*x = Note{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2091,7 +2246,7 @@ func (x *Note) String() string {
 func (*Note) ProtoMessage() {}
 
 func (x *Note) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2104,7 +2259,7 @@ func (x *Note) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Note.ProtoReflect.Descriptor instead.
 func (*Note) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Note) GetAtMs() int64 {
@@ -2137,7 +2292,7 @@ type WhyResponse struct {
 
 func (x *WhyResponse) Reset() {
 	*x = WhyResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2149,7 +2304,7 @@ func (x *WhyResponse) String() string {
 func (*WhyResponse) ProtoMessage() {}
 
 func (x *WhyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2162,7 +2317,7 @@ func (x *WhyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyResponse.ProtoReflect.Descriptor instead.
 func (*WhyResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *WhyResponse) GetNotes() []*Note {
@@ -2180,7 +2335,7 @@ type GetRecordingRequest struct {
 
 func (x *GetRecordingRequest) Reset() {
 	*x = GetRecordingRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2192,7 +2347,7 @@ func (x *GetRecordingRequest) String() string {
 func (*GetRecordingRequest) ProtoMessage() {}
 
 func (x *GetRecordingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2205,7 +2360,7 @@ func (x *GetRecordingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecordingRequest.ProtoReflect.Descriptor instead.
 func (*GetRecordingRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 type GetRecordingResponse struct {
@@ -2217,7 +2372,7 @@ type GetRecordingResponse struct {
 
 func (x *GetRecordingResponse) Reset() {
 	*x = GetRecordingResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +2384,7 @@ func (x *GetRecordingResponse) String() string {
 func (*GetRecordingResponse) ProtoMessage() {}
 
 func (x *GetRecordingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +2397,7 @@ func (x *GetRecordingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecordingResponse.ProtoReflect.Descriptor instead.
 func (*GetRecordingResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetRecordingResponse) GetData() []byte {
@@ -2260,7 +2415,7 @@ type ListNodesRequest struct {
 
 func (x *ListNodesRequest) Reset() {
 	*x = ListNodesRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2272,7 +2427,7 @@ func (x *ListNodesRequest) String() string {
 func (*ListNodesRequest) ProtoMessage() {}
 
 func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2285,7 +2440,7 @@ func (x *ListNodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesRequest.ProtoReflect.Descriptor instead.
 func (*ListNodesRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 // QuarantineView is a quarantine.
@@ -2306,7 +2461,7 @@ type QuarantineView struct {
 
 func (x *QuarantineView) Reset() {
 	*x = QuarantineView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2318,7 +2473,7 @@ func (x *QuarantineView) String() string {
 func (*QuarantineView) ProtoMessage() {}
 
 func (x *QuarantineView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2331,7 +2486,7 @@ func (x *QuarantineView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantineView.ProtoReflect.Descriptor instead.
 func (*QuarantineView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *QuarantineView) GetDevice() string {
@@ -2395,7 +2550,7 @@ type DeviceView struct {
 
 func (x *DeviceView) Reset() {
 	*x = DeviceView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2407,7 +2562,7 @@ func (x *DeviceView) String() string {
 func (*DeviceView) ProtoMessage() {}
 
 func (x *DeviceView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2420,7 +2575,7 @@ func (x *DeviceView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceView.ProtoReflect.Descriptor instead.
 func (*DeviceView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DeviceView) GetId() string {
@@ -2512,7 +2667,7 @@ type NodeView struct {
 
 func (x *NodeView) Reset() {
 	*x = NodeView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +2679,7 @@ func (x *NodeView) String() string {
 func (*NodeView) ProtoMessage() {}
 
 func (x *NodeView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +2692,7 @@ func (x *NodeView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeView.ProtoReflect.Descriptor instead.
 func (*NodeView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *NodeView) GetId() string {
@@ -2621,7 +2776,7 @@ type ListNodesResponse struct {
 
 func (x *ListNodesResponse) Reset() {
 	*x = ListNodesResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[42]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2633,7 +2788,7 @@ func (x *ListNodesResponse) String() string {
 func (*ListNodesResponse) ProtoMessage() {}
 
 func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[42]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2646,7 +2801,7 @@ func (x *ListNodesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNodesResponse.ProtoReflect.Descriptor instead.
 func (*ListNodesResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListNodesResponse) GetNodes() []*NodeView {
@@ -2674,7 +2829,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[43]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2686,7 +2841,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[43]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2699,7 +2854,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DrainRequest) GetNode() string {
@@ -2724,7 +2879,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[44]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2736,7 +2891,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[44]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2749,7 +2904,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 type ResumeRequest struct {
@@ -2761,7 +2916,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[45]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2773,7 +2928,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[45]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2786,7 +2941,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ResumeRequest) GetNode() string {
@@ -2804,7 +2959,7 @@ type ResumeResponse struct {
 
 func (x *ResumeResponse) Reset() {
 	*x = ResumeResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[46]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2816,7 +2971,7 @@ func (x *ResumeResponse) String() string {
 func (*ResumeResponse) ProtoMessage() {}
 
 func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[46]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2829,7 +2984,7 @@ func (x *ResumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeResponse.ProtoReflect.Descriptor instead.
 func (*ResumeResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 type QuarantineRequest struct {
@@ -2845,7 +3000,7 @@ type QuarantineRequest struct {
 
 func (x *QuarantineRequest) Reset() {
 	*x = QuarantineRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[47]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2857,7 +3012,7 @@ func (x *QuarantineRequest) String() string {
 func (*QuarantineRequest) ProtoMessage() {}
 
 func (x *QuarantineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[47]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2870,7 +3025,7 @@ func (x *QuarantineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantineRequest.ProtoReflect.Descriptor instead.
 func (*QuarantineRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *QuarantineRequest) GetSubject() string {
@@ -2902,7 +3057,7 @@ type QuarantineResponse struct {
 
 func (x *QuarantineResponse) Reset() {
 	*x = QuarantineResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[48]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2914,7 +3069,7 @@ func (x *QuarantineResponse) String() string {
 func (*QuarantineResponse) ProtoMessage() {}
 
 func (x *QuarantineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[48]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2927,7 +3082,7 @@ func (x *QuarantineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantineResponse.ProtoReflect.Descriptor instead.
 func (*QuarantineResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 type LiftRequest struct {
@@ -2940,7 +3095,7 @@ type LiftRequest struct {
 
 func (x *LiftRequest) Reset() {
 	*x = LiftRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[49]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2952,7 +3107,7 @@ func (x *LiftRequest) String() string {
 func (*LiftRequest) ProtoMessage() {}
 
 func (x *LiftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[49]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2965,7 +3120,7 @@ func (x *LiftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiftRequest.ProtoReflect.Descriptor instead.
 func (*LiftRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *LiftRequest) GetSubject() string {
@@ -2983,7 +3138,7 @@ type LiftResponse struct {
 
 func (x *LiftResponse) Reset() {
 	*x = LiftResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[50]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2995,7 +3150,7 @@ func (x *LiftResponse) String() string {
 func (*LiftResponse) ProtoMessage() {}
 
 func (x *LiftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[50]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3008,7 +3163,7 @@ func (x *LiftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiftResponse.ProtoReflect.Descriptor instead.
 func (*LiftResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 type RemoveNodeRequest struct {
@@ -3020,7 +3175,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[51]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3032,7 +3187,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[51]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3045,7 +3200,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{51}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -3063,7 +3218,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[52]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3075,7 +3230,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[52]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3088,7 +3243,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{52}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{54}
 }
 
 type CreateJoinTokenRequest struct {
@@ -3103,7 +3258,7 @@ type CreateJoinTokenRequest struct {
 
 func (x *CreateJoinTokenRequest) Reset() {
 	*x = CreateJoinTokenRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[53]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3115,7 +3270,7 @@ func (x *CreateJoinTokenRequest) String() string {
 func (*CreateJoinTokenRequest) ProtoMessage() {}
 
 func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[53]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3128,7 +3283,7 @@ func (x *CreateJoinTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{53}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CreateJoinTokenRequest) GetRole() string {
@@ -3156,7 +3311,7 @@ type CreateJoinTokenResponse struct {
 
 func (x *CreateJoinTokenResponse) Reset() {
 	*x = CreateJoinTokenResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[54]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3168,7 +3323,7 @@ func (x *CreateJoinTokenResponse) String() string {
 func (*CreateJoinTokenResponse) ProtoMessage() {}
 
 func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[54]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3181,7 +3336,7 @@ func (x *CreateJoinTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateJoinTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateJoinTokenResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{54}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *CreateJoinTokenResponse) GetToken() string {
@@ -3206,7 +3361,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[55]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3218,7 +3373,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[55]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3231,7 +3386,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{55}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{57}
 }
 
 type MemberView struct {
@@ -3254,7 +3409,7 @@ type MemberView struct {
 
 func (x *MemberView) Reset() {
 	*x = MemberView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[56]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3266,7 +3421,7 @@ func (x *MemberView) String() string {
 func (*MemberView) ProtoMessage() {}
 
 func (x *MemberView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[56]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3279,7 +3434,7 @@ func (x *MemberView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberView.ProtoReflect.Descriptor instead.
 func (*MemberView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{56}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *MemberView) GetId() string {
@@ -3359,7 +3514,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3371,7 +3526,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[57]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3384,7 +3539,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{57}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *GetStatusResponse) GetCluster() string {
@@ -3443,7 +3598,7 @@ type CreateKeyRequest struct {
 
 func (x *CreateKeyRequest) Reset() {
 	*x = CreateKeyRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3455,7 +3610,7 @@ func (x *CreateKeyRequest) String() string {
 func (*CreateKeyRequest) ProtoMessage() {}
 
 func (x *CreateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[58]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3468,7 +3623,7 @@ func (x *CreateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateKeyRequest.ProtoReflect.Descriptor instead.
 func (*CreateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{58}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *CreateKeyRequest) GetName() string {
@@ -3531,7 +3686,7 @@ type CreateKeyResponse struct {
 
 func (x *CreateKeyResponse) Reset() {
 	*x = CreateKeyResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[59]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3543,7 +3698,7 @@ func (x *CreateKeyResponse) String() string {
 func (*CreateKeyResponse) ProtoMessage() {}
 
 func (x *CreateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[59]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3556,7 +3711,7 @@ func (x *CreateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateKeyResponse.ProtoReflect.Descriptor instead.
 func (*CreateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{59}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *CreateKeyResponse) GetId() string {
@@ -3581,7 +3736,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[60]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3593,7 +3748,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[60]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3606,7 +3761,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{60}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{62}
 }
 
 type KeyView struct {
@@ -3632,7 +3787,7 @@ type KeyView struct {
 
 func (x *KeyView) Reset() {
 	*x = KeyView{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[61]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3644,7 +3799,7 @@ func (x *KeyView) String() string {
 func (*KeyView) ProtoMessage() {}
 
 func (x *KeyView) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[61]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3657,7 +3812,7 @@ func (x *KeyView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyView.ProtoReflect.Descriptor instead.
 func (*KeyView) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{61}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *KeyView) GetId() string {
@@ -3753,7 +3908,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[62]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3765,7 +3920,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[62]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3778,7 +3933,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{62}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ListKeysResponse) GetKeys() []*KeyView {
@@ -3799,7 +3954,7 @@ type RotateKeyRequest struct {
 
 func (x *RotateKeyRequest) Reset() {
 	*x = RotateKeyRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[63]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3811,7 +3966,7 @@ func (x *RotateKeyRequest) String() string {
 func (*RotateKeyRequest) ProtoMessage() {}
 
 func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[63]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3824,7 +3979,7 @@ func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{63}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *RotateKeyRequest) GetId() string {
@@ -3852,7 +4007,7 @@ type RotateKeyResponse struct {
 
 func (x *RotateKeyResponse) Reset() {
 	*x = RotateKeyResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[64]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3864,7 +4019,7 @@ func (x *RotateKeyResponse) String() string {
 func (*RotateKeyResponse) ProtoMessage() {}
 
 func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[64]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3877,7 +4032,7 @@ func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{64}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *RotateKeyResponse) GetId() string {
@@ -3903,7 +4058,7 @@ type RevokeKeyRequest struct {
 
 func (x *RevokeKeyRequest) Reset() {
 	*x = RevokeKeyRequest{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[65]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3915,7 +4070,7 @@ func (x *RevokeKeyRequest) String() string {
 func (*RevokeKeyRequest) ProtoMessage() {}
 
 func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[65]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3928,7 +4083,7 @@ func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
 func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{65}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *RevokeKeyRequest) GetId() string {
@@ -3946,7 +4101,7 @@ type RevokeKeyResponse struct {
 
 func (x *RevokeKeyResponse) Reset() {
 	*x = RevokeKeyResponse{}
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[66]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3958,7 +4113,7 @@ func (x *RevokeKeyResponse) String() string {
 func (*RevokeKeyResponse) ProtoMessage() {}
 
 func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_admin_v1_admin_proto_msgTypes[66]
+	mi := &file_skein_admin_v1_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3971,7 +4126,7 @@ func (x *RevokeKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeKeyResponse.ProtoReflect.Descriptor instead.
 func (*RevokeKeyResponse) Descriptor() ([]byte, []int) {
-	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{66}
+	return file_skein_admin_v1_admin_proto_rawDescGZIP(), []int{68}
 }
 
 var File_skein_admin_v1_admin_proto protoreflect.FileDescriptor
@@ -3989,10 +4144,11 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\x06digest\x18\x01 \x01(\tR\x06digest\x12\x14\n" +
 	"\x05chunk\x18\x02 \x01(\x05R\x05chunk\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\"\x14\n" +
-	"\x12WriteChunkResponse\"\xa1\x01\n" +
+	"\x12WriteChunkResponse\"\xb9\x01\n" +
 	"\x0ePublishRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12?\n" +
-	"\x05files\x18\x02 \x03(\v2).skein.admin.v1.PublishRequest.FilesEntryR\x05files\x1a8\n" +
+	"\x05files\x18\x02 \x03(\v2).skein.admin.v1.PublishRequest.FilesEntryR\x05files\x12\x16\n" +
+	"\x06accept\x18\x03 \x01(\bR\x06accept\x1a8\n" +
 	"\n" +
 	"FilesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -4000,7 +4156,7 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\x0fPublishResponse\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\"\x13\n" +
-	"\x11ListModelsRequest\"\xa7\x02\n" +
+	"\x11ListModelsRequest\"\xd4\x02\n" +
 	"\aVersion\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1a\n" +
 	"\bmanifest\x18\x02 \x01(\tR\bmanifest\x12\x12\n" +
@@ -4013,7 +4169,17 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\aholders\x18\b \x03(\tR\aholders\x12%\n" +
 	"\x0eready_replicas\x18\t \x01(\x05R\rreadyReplicas\x12.\n" +
 	"\x06traits\x18\n" +
-	" \x01(\v2\x16.skein.admin.v1.TraitsR\x06traits\"\x80\x01\n" +
+	" \x01(\v2\x16.skein.admin.v1.TraitsR\x06traits\x12+\n" +
+	"\x05proof\x18\v \x01(\v2\x15.skein.admin.v1.ProofR\x05proof\"\x91\x01\n" +
+	"\x05Proof\x12\x10\n" +
+	"\x03why\x18\x01 \x01(\tR\x03why\x12\x16\n" +
+	"\x06finite\x18\x02 \x01(\bR\x06finite\x12+\n" +
+	"\x03cut\x18\x03 \x01(\v2\x19.skein.admin.v1.DeviationR\x03cut\x121\n" +
+	"\x06golden\x18\x04 \x01(\v2\x19.skein.admin.v1.DeviationR\x06golden\"]\n" +
+	"\tDeviation\x12\x18\n" +
+	"\aoutputs\x18\x01 \x01(\x05R\aoutputs\x12\x1a\n" +
+	"\babsolute\x18\x02 \x01(\x01R\babsolute\x12\x1a\n" +
+	"\brelative\x18\x03 \x01(\x01R\brelative\"\x80\x01\n" +
 	"\x05Alias\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\x12\x18\n" +
@@ -4307,7 +4473,7 @@ func file_skein_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_skein_admin_v1_admin_proto_rawDescData
 }
 
-var file_skein_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
+var file_skein_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_skein_admin_v1_admin_proto_goTypes = []any{
 	(*BeginBlobRequest)(nil),        // 0: skein.admin.v1.BeginBlobRequest
 	(*BeginBlobResponse)(nil),       // 1: skein.admin.v1.BeginBlobResponse
@@ -4317,154 +4483,159 @@ var file_skein_admin_v1_admin_proto_goTypes = []any{
 	(*PublishResponse)(nil),         // 5: skein.admin.v1.PublishResponse
 	(*ListModelsRequest)(nil),       // 6: skein.admin.v1.ListModelsRequest
 	(*Version)(nil),                 // 7: skein.admin.v1.Version
-	(*Alias)(nil),                   // 8: skein.admin.v1.Alias
-	(*ListModelsResponse)(nil),      // 9: skein.admin.v1.ListModelsResponse
-	(*DeleteVersionRequest)(nil),    // 10: skein.admin.v1.DeleteVersionRequest
-	(*DeleteVersionResponse)(nil),   // 11: skein.admin.v1.DeleteVersionResponse
-	(*SetAliasRequest)(nil),         // 12: skein.admin.v1.SetAliasRequest
-	(*SetAliasResponse)(nil),        // 13: skein.admin.v1.SetAliasResponse
-	(*RollbackAliasRequest)(nil),    // 14: skein.admin.v1.RollbackAliasRequest
-	(*RollbackAliasResponse)(nil),   // 15: skein.admin.v1.RollbackAliasResponse
-	(*DeleteAliasRequest)(nil),      // 16: skein.admin.v1.DeleteAliasRequest
-	(*DeleteAliasResponse)(nil),     // 17: skein.admin.v1.DeleteAliasResponse
-	(*ServeRequest)(nil),            // 18: skein.admin.v1.ServeRequest
-	(*Need)(nil),                    // 19: skein.admin.v1.Need
-	(*StageView)(nil),               // 20: skein.admin.v1.StageView
-	(*ReplicaView)(nil),             // 21: skein.admin.v1.ReplicaView
-	(*ServeResponse)(nil),           // 22: skein.admin.v1.ServeResponse
-	(*UnserveRequest)(nil),          // 23: skein.admin.v1.UnserveRequest
-	(*UnserveResponse)(nil),         // 24: skein.admin.v1.UnserveResponse
-	(*ListRequest)(nil),             // 25: skein.admin.v1.ListRequest
-	(*DeploymentView)(nil),          // 26: skein.admin.v1.DeploymentView
-	(*PinView)(nil),                 // 27: skein.admin.v1.PinView
-	(*ListResponse)(nil),            // 28: skein.admin.v1.ListResponse
-	(*PinRequest)(nil),              // 29: skein.admin.v1.PinRequest
-	(*PinResponse)(nil),             // 30: skein.admin.v1.PinResponse
-	(*AvoidRequest)(nil),            // 31: skein.admin.v1.AvoidRequest
-	(*AvoidResponse)(nil),           // 32: skein.admin.v1.AvoidResponse
-	(*WhyRequest)(nil),              // 33: skein.admin.v1.WhyRequest
-	(*Note)(nil),                    // 34: skein.admin.v1.Note
-	(*WhyResponse)(nil),             // 35: skein.admin.v1.WhyResponse
-	(*GetRecordingRequest)(nil),     // 36: skein.admin.v1.GetRecordingRequest
-	(*GetRecordingResponse)(nil),    // 37: skein.admin.v1.GetRecordingResponse
-	(*ListNodesRequest)(nil),        // 38: skein.admin.v1.ListNodesRequest
-	(*QuarantineView)(nil),          // 39: skein.admin.v1.QuarantineView
-	(*DeviceView)(nil),              // 40: skein.admin.v1.DeviceView
-	(*NodeView)(nil),                // 41: skein.admin.v1.NodeView
-	(*ListNodesResponse)(nil),       // 42: skein.admin.v1.ListNodesResponse
-	(*DrainRequest)(nil),            // 43: skein.admin.v1.DrainRequest
-	(*DrainResponse)(nil),           // 44: skein.admin.v1.DrainResponse
-	(*ResumeRequest)(nil),           // 45: skein.admin.v1.ResumeRequest
-	(*ResumeResponse)(nil),          // 46: skein.admin.v1.ResumeResponse
-	(*QuarantineRequest)(nil),       // 47: skein.admin.v1.QuarantineRequest
-	(*QuarantineResponse)(nil),      // 48: skein.admin.v1.QuarantineResponse
-	(*LiftRequest)(nil),             // 49: skein.admin.v1.LiftRequest
-	(*LiftResponse)(nil),            // 50: skein.admin.v1.LiftResponse
-	(*RemoveNodeRequest)(nil),       // 51: skein.admin.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),      // 52: skein.admin.v1.RemoveNodeResponse
-	(*CreateJoinTokenRequest)(nil),  // 53: skein.admin.v1.CreateJoinTokenRequest
-	(*CreateJoinTokenResponse)(nil), // 54: skein.admin.v1.CreateJoinTokenResponse
-	(*GetStatusRequest)(nil),        // 55: skein.admin.v1.GetStatusRequest
-	(*MemberView)(nil),              // 56: skein.admin.v1.MemberView
-	(*GetStatusResponse)(nil),       // 57: skein.admin.v1.GetStatusResponse
-	(*CreateKeyRequest)(nil),        // 58: skein.admin.v1.CreateKeyRequest
-	(*CreateKeyResponse)(nil),       // 59: skein.admin.v1.CreateKeyResponse
-	(*ListKeysRequest)(nil),         // 60: skein.admin.v1.ListKeysRequest
-	(*KeyView)(nil),                 // 61: skein.admin.v1.KeyView
-	(*ListKeysResponse)(nil),        // 62: skein.admin.v1.ListKeysResponse
-	(*RotateKeyRequest)(nil),        // 63: skein.admin.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),       // 64: skein.admin.v1.RotateKeyResponse
-	(*RevokeKeyRequest)(nil),        // 65: skein.admin.v1.RevokeKeyRequest
-	(*RevokeKeyResponse)(nil),       // 66: skein.admin.v1.RevokeKeyResponse
-	nil,                             // 67: skein.admin.v1.PublishRequest.FilesEntry
-	(*Traits)(nil),                  // 68: skein.admin.v1.Traits
-	(*Rollout)(nil),                 // 69: skein.admin.v1.Rollout
-	(*ModelRecord)(nil),             // 70: skein.admin.v1.ModelRecord
+	(*Proof)(nil),                   // 8: skein.admin.v1.Proof
+	(*Deviation)(nil),               // 9: skein.admin.v1.Deviation
+	(*Alias)(nil),                   // 10: skein.admin.v1.Alias
+	(*ListModelsResponse)(nil),      // 11: skein.admin.v1.ListModelsResponse
+	(*DeleteVersionRequest)(nil),    // 12: skein.admin.v1.DeleteVersionRequest
+	(*DeleteVersionResponse)(nil),   // 13: skein.admin.v1.DeleteVersionResponse
+	(*SetAliasRequest)(nil),         // 14: skein.admin.v1.SetAliasRequest
+	(*SetAliasResponse)(nil),        // 15: skein.admin.v1.SetAliasResponse
+	(*RollbackAliasRequest)(nil),    // 16: skein.admin.v1.RollbackAliasRequest
+	(*RollbackAliasResponse)(nil),   // 17: skein.admin.v1.RollbackAliasResponse
+	(*DeleteAliasRequest)(nil),      // 18: skein.admin.v1.DeleteAliasRequest
+	(*DeleteAliasResponse)(nil),     // 19: skein.admin.v1.DeleteAliasResponse
+	(*ServeRequest)(nil),            // 20: skein.admin.v1.ServeRequest
+	(*Need)(nil),                    // 21: skein.admin.v1.Need
+	(*StageView)(nil),               // 22: skein.admin.v1.StageView
+	(*ReplicaView)(nil),             // 23: skein.admin.v1.ReplicaView
+	(*ServeResponse)(nil),           // 24: skein.admin.v1.ServeResponse
+	(*UnserveRequest)(nil),          // 25: skein.admin.v1.UnserveRequest
+	(*UnserveResponse)(nil),         // 26: skein.admin.v1.UnserveResponse
+	(*ListRequest)(nil),             // 27: skein.admin.v1.ListRequest
+	(*DeploymentView)(nil),          // 28: skein.admin.v1.DeploymentView
+	(*PinView)(nil),                 // 29: skein.admin.v1.PinView
+	(*ListResponse)(nil),            // 30: skein.admin.v1.ListResponse
+	(*PinRequest)(nil),              // 31: skein.admin.v1.PinRequest
+	(*PinResponse)(nil),             // 32: skein.admin.v1.PinResponse
+	(*AvoidRequest)(nil),            // 33: skein.admin.v1.AvoidRequest
+	(*AvoidResponse)(nil),           // 34: skein.admin.v1.AvoidResponse
+	(*WhyRequest)(nil),              // 35: skein.admin.v1.WhyRequest
+	(*Note)(nil),                    // 36: skein.admin.v1.Note
+	(*WhyResponse)(nil),             // 37: skein.admin.v1.WhyResponse
+	(*GetRecordingRequest)(nil),     // 38: skein.admin.v1.GetRecordingRequest
+	(*GetRecordingResponse)(nil),    // 39: skein.admin.v1.GetRecordingResponse
+	(*ListNodesRequest)(nil),        // 40: skein.admin.v1.ListNodesRequest
+	(*QuarantineView)(nil),          // 41: skein.admin.v1.QuarantineView
+	(*DeviceView)(nil),              // 42: skein.admin.v1.DeviceView
+	(*NodeView)(nil),                // 43: skein.admin.v1.NodeView
+	(*ListNodesResponse)(nil),       // 44: skein.admin.v1.ListNodesResponse
+	(*DrainRequest)(nil),            // 45: skein.admin.v1.DrainRequest
+	(*DrainResponse)(nil),           // 46: skein.admin.v1.DrainResponse
+	(*ResumeRequest)(nil),           // 47: skein.admin.v1.ResumeRequest
+	(*ResumeResponse)(nil),          // 48: skein.admin.v1.ResumeResponse
+	(*QuarantineRequest)(nil),       // 49: skein.admin.v1.QuarantineRequest
+	(*QuarantineResponse)(nil),      // 50: skein.admin.v1.QuarantineResponse
+	(*LiftRequest)(nil),             // 51: skein.admin.v1.LiftRequest
+	(*LiftResponse)(nil),            // 52: skein.admin.v1.LiftResponse
+	(*RemoveNodeRequest)(nil),       // 53: skein.admin.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),      // 54: skein.admin.v1.RemoveNodeResponse
+	(*CreateJoinTokenRequest)(nil),  // 55: skein.admin.v1.CreateJoinTokenRequest
+	(*CreateJoinTokenResponse)(nil), // 56: skein.admin.v1.CreateJoinTokenResponse
+	(*GetStatusRequest)(nil),        // 57: skein.admin.v1.GetStatusRequest
+	(*MemberView)(nil),              // 58: skein.admin.v1.MemberView
+	(*GetStatusResponse)(nil),       // 59: skein.admin.v1.GetStatusResponse
+	(*CreateKeyRequest)(nil),        // 60: skein.admin.v1.CreateKeyRequest
+	(*CreateKeyResponse)(nil),       // 61: skein.admin.v1.CreateKeyResponse
+	(*ListKeysRequest)(nil),         // 62: skein.admin.v1.ListKeysRequest
+	(*KeyView)(nil),                 // 63: skein.admin.v1.KeyView
+	(*ListKeysResponse)(nil),        // 64: skein.admin.v1.ListKeysResponse
+	(*RotateKeyRequest)(nil),        // 65: skein.admin.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),       // 66: skein.admin.v1.RotateKeyResponse
+	(*RevokeKeyRequest)(nil),        // 67: skein.admin.v1.RevokeKeyRequest
+	(*RevokeKeyResponse)(nil),       // 68: skein.admin.v1.RevokeKeyResponse
+	nil,                             // 69: skein.admin.v1.PublishRequest.FilesEntry
+	(*Traits)(nil),                  // 70: skein.admin.v1.Traits
+	(*Rollout)(nil),                 // 71: skein.admin.v1.Rollout
+	(*ModelRecord)(nil),             // 72: skein.admin.v1.ModelRecord
 }
 var file_skein_admin_v1_admin_proto_depIdxs = []int32{
-	67, // 0: skein.admin.v1.PublishRequest.files:type_name -> skein.admin.v1.PublishRequest.FilesEntry
-	68, // 1: skein.admin.v1.Version.traits:type_name -> skein.admin.v1.Traits
-	69, // 2: skein.admin.v1.Alias.rollout:type_name -> skein.admin.v1.Rollout
-	7,  // 3: skein.admin.v1.ListModelsResponse.versions:type_name -> skein.admin.v1.Version
-	8,  // 4: skein.admin.v1.ListModelsResponse.aliases:type_name -> skein.admin.v1.Alias
-	70, // 5: skein.admin.v1.ListModelsResponse.models:type_name -> skein.admin.v1.ModelRecord
-	8,  // 6: skein.admin.v1.SetAliasResponse.alias:type_name -> skein.admin.v1.Alias
-	8,  // 7: skein.admin.v1.RollbackAliasResponse.alias:type_name -> skein.admin.v1.Alias
-	19, // 8: skein.admin.v1.ServeRequest.need:type_name -> skein.admin.v1.Need
-	20, // 9: skein.admin.v1.ReplicaView.stages:type_name -> skein.admin.v1.StageView
-	21, // 10: skein.admin.v1.ServeResponse.replicas:type_name -> skein.admin.v1.ReplicaView
-	21, // 11: skein.admin.v1.DeploymentView.replicas:type_name -> skein.admin.v1.ReplicaView
-	27, // 12: skein.admin.v1.DeploymentView.pins:type_name -> skein.admin.v1.PinView
-	19, // 13: skein.admin.v1.DeploymentView.need:type_name -> skein.admin.v1.Need
-	26, // 14: skein.admin.v1.ListResponse.deployments:type_name -> skein.admin.v1.DeploymentView
-	27, // 15: skein.admin.v1.PinResponse.pins:type_name -> skein.admin.v1.PinView
-	34, // 16: skein.admin.v1.WhyResponse.notes:type_name -> skein.admin.v1.Note
-	39, // 17: skein.admin.v1.DeviceView.quarantine:type_name -> skein.admin.v1.QuarantineView
-	40, // 18: skein.admin.v1.NodeView.devices:type_name -> skein.admin.v1.DeviceView
-	39, // 19: skein.admin.v1.NodeView.quarantine:type_name -> skein.admin.v1.QuarantineView
-	41, // 20: skein.admin.v1.ListNodesResponse.nodes:type_name -> skein.admin.v1.NodeView
-	39, // 21: skein.admin.v1.ListNodesResponse.quarantines:type_name -> skein.admin.v1.QuarantineView
-	56, // 22: skein.admin.v1.GetStatusResponse.members:type_name -> skein.admin.v1.MemberView
-	61, // 23: skein.admin.v1.ListKeysResponse.keys:type_name -> skein.admin.v1.KeyView
-	0,  // 24: skein.admin.v1.ModelService.BeginBlob:input_type -> skein.admin.v1.BeginBlobRequest
-	2,  // 25: skein.admin.v1.ModelService.WriteChunk:input_type -> skein.admin.v1.WriteChunkRequest
-	4,  // 26: skein.admin.v1.ModelService.Publish:input_type -> skein.admin.v1.PublishRequest
-	6,  // 27: skein.admin.v1.ModelService.ListModels:input_type -> skein.admin.v1.ListModelsRequest
-	10, // 28: skein.admin.v1.ModelService.DeleteVersion:input_type -> skein.admin.v1.DeleteVersionRequest
-	12, // 29: skein.admin.v1.ModelService.SetAlias:input_type -> skein.admin.v1.SetAliasRequest
-	14, // 30: skein.admin.v1.ModelService.RollbackAlias:input_type -> skein.admin.v1.RollbackAliasRequest
-	16, // 31: skein.admin.v1.ModelService.DeleteAlias:input_type -> skein.admin.v1.DeleteAliasRequest
-	18, // 32: skein.admin.v1.DeploymentService.Serve:input_type -> skein.admin.v1.ServeRequest
-	23, // 33: skein.admin.v1.DeploymentService.Unserve:input_type -> skein.admin.v1.UnserveRequest
-	25, // 34: skein.admin.v1.DeploymentService.List:input_type -> skein.admin.v1.ListRequest
-	29, // 35: skein.admin.v1.DeploymentService.Pin:input_type -> skein.admin.v1.PinRequest
-	31, // 36: skein.admin.v1.DeploymentService.Avoid:input_type -> skein.admin.v1.AvoidRequest
-	33, // 37: skein.admin.v1.DeploymentService.Why:input_type -> skein.admin.v1.WhyRequest
-	36, // 38: skein.admin.v1.DeploymentService.GetRecording:input_type -> skein.admin.v1.GetRecordingRequest
-	38, // 39: skein.admin.v1.NodeService.ListNodes:input_type -> skein.admin.v1.ListNodesRequest
-	43, // 40: skein.admin.v1.NodeService.Drain:input_type -> skein.admin.v1.DrainRequest
-	45, // 41: skein.admin.v1.NodeService.Resume:input_type -> skein.admin.v1.ResumeRequest
-	47, // 42: skein.admin.v1.NodeService.Quarantine:input_type -> skein.admin.v1.QuarantineRequest
-	49, // 43: skein.admin.v1.NodeService.Lift:input_type -> skein.admin.v1.LiftRequest
-	51, // 44: skein.admin.v1.NodeService.RemoveNode:input_type -> skein.admin.v1.RemoveNodeRequest
-	53, // 45: skein.admin.v1.NodeService.CreateJoinToken:input_type -> skein.admin.v1.CreateJoinTokenRequest
-	55, // 46: skein.admin.v1.ClusterService.GetStatus:input_type -> skein.admin.v1.GetStatusRequest
-	58, // 47: skein.admin.v1.ClusterService.CreateKey:input_type -> skein.admin.v1.CreateKeyRequest
-	60, // 48: skein.admin.v1.ClusterService.ListKeys:input_type -> skein.admin.v1.ListKeysRequest
-	63, // 49: skein.admin.v1.ClusterService.RotateKey:input_type -> skein.admin.v1.RotateKeyRequest
-	65, // 50: skein.admin.v1.ClusterService.RevokeKey:input_type -> skein.admin.v1.RevokeKeyRequest
-	1,  // 51: skein.admin.v1.ModelService.BeginBlob:output_type -> skein.admin.v1.BeginBlobResponse
-	3,  // 52: skein.admin.v1.ModelService.WriteChunk:output_type -> skein.admin.v1.WriteChunkResponse
-	5,  // 53: skein.admin.v1.ModelService.Publish:output_type -> skein.admin.v1.PublishResponse
-	9,  // 54: skein.admin.v1.ModelService.ListModels:output_type -> skein.admin.v1.ListModelsResponse
-	11, // 55: skein.admin.v1.ModelService.DeleteVersion:output_type -> skein.admin.v1.DeleteVersionResponse
-	13, // 56: skein.admin.v1.ModelService.SetAlias:output_type -> skein.admin.v1.SetAliasResponse
-	15, // 57: skein.admin.v1.ModelService.RollbackAlias:output_type -> skein.admin.v1.RollbackAliasResponse
-	17, // 58: skein.admin.v1.ModelService.DeleteAlias:output_type -> skein.admin.v1.DeleteAliasResponse
-	22, // 59: skein.admin.v1.DeploymentService.Serve:output_type -> skein.admin.v1.ServeResponse
-	24, // 60: skein.admin.v1.DeploymentService.Unserve:output_type -> skein.admin.v1.UnserveResponse
-	28, // 61: skein.admin.v1.DeploymentService.List:output_type -> skein.admin.v1.ListResponse
-	30, // 62: skein.admin.v1.DeploymentService.Pin:output_type -> skein.admin.v1.PinResponse
-	32, // 63: skein.admin.v1.DeploymentService.Avoid:output_type -> skein.admin.v1.AvoidResponse
-	35, // 64: skein.admin.v1.DeploymentService.Why:output_type -> skein.admin.v1.WhyResponse
-	37, // 65: skein.admin.v1.DeploymentService.GetRecording:output_type -> skein.admin.v1.GetRecordingResponse
-	42, // 66: skein.admin.v1.NodeService.ListNodes:output_type -> skein.admin.v1.ListNodesResponse
-	44, // 67: skein.admin.v1.NodeService.Drain:output_type -> skein.admin.v1.DrainResponse
-	46, // 68: skein.admin.v1.NodeService.Resume:output_type -> skein.admin.v1.ResumeResponse
-	48, // 69: skein.admin.v1.NodeService.Quarantine:output_type -> skein.admin.v1.QuarantineResponse
-	50, // 70: skein.admin.v1.NodeService.Lift:output_type -> skein.admin.v1.LiftResponse
-	52, // 71: skein.admin.v1.NodeService.RemoveNode:output_type -> skein.admin.v1.RemoveNodeResponse
-	54, // 72: skein.admin.v1.NodeService.CreateJoinToken:output_type -> skein.admin.v1.CreateJoinTokenResponse
-	57, // 73: skein.admin.v1.ClusterService.GetStatus:output_type -> skein.admin.v1.GetStatusResponse
-	59, // 74: skein.admin.v1.ClusterService.CreateKey:output_type -> skein.admin.v1.CreateKeyResponse
-	62, // 75: skein.admin.v1.ClusterService.ListKeys:output_type -> skein.admin.v1.ListKeysResponse
-	64, // 76: skein.admin.v1.ClusterService.RotateKey:output_type -> skein.admin.v1.RotateKeyResponse
-	66, // 77: skein.admin.v1.ClusterService.RevokeKey:output_type -> skein.admin.v1.RevokeKeyResponse
-	51, // [51:78] is the sub-list for method output_type
-	24, // [24:51] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	69, // 0: skein.admin.v1.PublishRequest.files:type_name -> skein.admin.v1.PublishRequest.FilesEntry
+	70, // 1: skein.admin.v1.Version.traits:type_name -> skein.admin.v1.Traits
+	8,  // 2: skein.admin.v1.Version.proof:type_name -> skein.admin.v1.Proof
+	9,  // 3: skein.admin.v1.Proof.cut:type_name -> skein.admin.v1.Deviation
+	9,  // 4: skein.admin.v1.Proof.golden:type_name -> skein.admin.v1.Deviation
+	71, // 5: skein.admin.v1.Alias.rollout:type_name -> skein.admin.v1.Rollout
+	7,  // 6: skein.admin.v1.ListModelsResponse.versions:type_name -> skein.admin.v1.Version
+	10, // 7: skein.admin.v1.ListModelsResponse.aliases:type_name -> skein.admin.v1.Alias
+	72, // 8: skein.admin.v1.ListModelsResponse.models:type_name -> skein.admin.v1.ModelRecord
+	10, // 9: skein.admin.v1.SetAliasResponse.alias:type_name -> skein.admin.v1.Alias
+	10, // 10: skein.admin.v1.RollbackAliasResponse.alias:type_name -> skein.admin.v1.Alias
+	21, // 11: skein.admin.v1.ServeRequest.need:type_name -> skein.admin.v1.Need
+	22, // 12: skein.admin.v1.ReplicaView.stages:type_name -> skein.admin.v1.StageView
+	23, // 13: skein.admin.v1.ServeResponse.replicas:type_name -> skein.admin.v1.ReplicaView
+	23, // 14: skein.admin.v1.DeploymentView.replicas:type_name -> skein.admin.v1.ReplicaView
+	29, // 15: skein.admin.v1.DeploymentView.pins:type_name -> skein.admin.v1.PinView
+	21, // 16: skein.admin.v1.DeploymentView.need:type_name -> skein.admin.v1.Need
+	28, // 17: skein.admin.v1.ListResponse.deployments:type_name -> skein.admin.v1.DeploymentView
+	29, // 18: skein.admin.v1.PinResponse.pins:type_name -> skein.admin.v1.PinView
+	36, // 19: skein.admin.v1.WhyResponse.notes:type_name -> skein.admin.v1.Note
+	41, // 20: skein.admin.v1.DeviceView.quarantine:type_name -> skein.admin.v1.QuarantineView
+	42, // 21: skein.admin.v1.NodeView.devices:type_name -> skein.admin.v1.DeviceView
+	41, // 22: skein.admin.v1.NodeView.quarantine:type_name -> skein.admin.v1.QuarantineView
+	43, // 23: skein.admin.v1.ListNodesResponse.nodes:type_name -> skein.admin.v1.NodeView
+	41, // 24: skein.admin.v1.ListNodesResponse.quarantines:type_name -> skein.admin.v1.QuarantineView
+	58, // 25: skein.admin.v1.GetStatusResponse.members:type_name -> skein.admin.v1.MemberView
+	63, // 26: skein.admin.v1.ListKeysResponse.keys:type_name -> skein.admin.v1.KeyView
+	0,  // 27: skein.admin.v1.ModelService.BeginBlob:input_type -> skein.admin.v1.BeginBlobRequest
+	2,  // 28: skein.admin.v1.ModelService.WriteChunk:input_type -> skein.admin.v1.WriteChunkRequest
+	4,  // 29: skein.admin.v1.ModelService.Publish:input_type -> skein.admin.v1.PublishRequest
+	6,  // 30: skein.admin.v1.ModelService.ListModels:input_type -> skein.admin.v1.ListModelsRequest
+	12, // 31: skein.admin.v1.ModelService.DeleteVersion:input_type -> skein.admin.v1.DeleteVersionRequest
+	14, // 32: skein.admin.v1.ModelService.SetAlias:input_type -> skein.admin.v1.SetAliasRequest
+	16, // 33: skein.admin.v1.ModelService.RollbackAlias:input_type -> skein.admin.v1.RollbackAliasRequest
+	18, // 34: skein.admin.v1.ModelService.DeleteAlias:input_type -> skein.admin.v1.DeleteAliasRequest
+	20, // 35: skein.admin.v1.DeploymentService.Serve:input_type -> skein.admin.v1.ServeRequest
+	25, // 36: skein.admin.v1.DeploymentService.Unserve:input_type -> skein.admin.v1.UnserveRequest
+	27, // 37: skein.admin.v1.DeploymentService.List:input_type -> skein.admin.v1.ListRequest
+	31, // 38: skein.admin.v1.DeploymentService.Pin:input_type -> skein.admin.v1.PinRequest
+	33, // 39: skein.admin.v1.DeploymentService.Avoid:input_type -> skein.admin.v1.AvoidRequest
+	35, // 40: skein.admin.v1.DeploymentService.Why:input_type -> skein.admin.v1.WhyRequest
+	38, // 41: skein.admin.v1.DeploymentService.GetRecording:input_type -> skein.admin.v1.GetRecordingRequest
+	40, // 42: skein.admin.v1.NodeService.ListNodes:input_type -> skein.admin.v1.ListNodesRequest
+	45, // 43: skein.admin.v1.NodeService.Drain:input_type -> skein.admin.v1.DrainRequest
+	47, // 44: skein.admin.v1.NodeService.Resume:input_type -> skein.admin.v1.ResumeRequest
+	49, // 45: skein.admin.v1.NodeService.Quarantine:input_type -> skein.admin.v1.QuarantineRequest
+	51, // 46: skein.admin.v1.NodeService.Lift:input_type -> skein.admin.v1.LiftRequest
+	53, // 47: skein.admin.v1.NodeService.RemoveNode:input_type -> skein.admin.v1.RemoveNodeRequest
+	55, // 48: skein.admin.v1.NodeService.CreateJoinToken:input_type -> skein.admin.v1.CreateJoinTokenRequest
+	57, // 49: skein.admin.v1.ClusterService.GetStatus:input_type -> skein.admin.v1.GetStatusRequest
+	60, // 50: skein.admin.v1.ClusterService.CreateKey:input_type -> skein.admin.v1.CreateKeyRequest
+	62, // 51: skein.admin.v1.ClusterService.ListKeys:input_type -> skein.admin.v1.ListKeysRequest
+	65, // 52: skein.admin.v1.ClusterService.RotateKey:input_type -> skein.admin.v1.RotateKeyRequest
+	67, // 53: skein.admin.v1.ClusterService.RevokeKey:input_type -> skein.admin.v1.RevokeKeyRequest
+	1,  // 54: skein.admin.v1.ModelService.BeginBlob:output_type -> skein.admin.v1.BeginBlobResponse
+	3,  // 55: skein.admin.v1.ModelService.WriteChunk:output_type -> skein.admin.v1.WriteChunkResponse
+	5,  // 56: skein.admin.v1.ModelService.Publish:output_type -> skein.admin.v1.PublishResponse
+	11, // 57: skein.admin.v1.ModelService.ListModels:output_type -> skein.admin.v1.ListModelsResponse
+	13, // 58: skein.admin.v1.ModelService.DeleteVersion:output_type -> skein.admin.v1.DeleteVersionResponse
+	15, // 59: skein.admin.v1.ModelService.SetAlias:output_type -> skein.admin.v1.SetAliasResponse
+	17, // 60: skein.admin.v1.ModelService.RollbackAlias:output_type -> skein.admin.v1.RollbackAliasResponse
+	19, // 61: skein.admin.v1.ModelService.DeleteAlias:output_type -> skein.admin.v1.DeleteAliasResponse
+	24, // 62: skein.admin.v1.DeploymentService.Serve:output_type -> skein.admin.v1.ServeResponse
+	26, // 63: skein.admin.v1.DeploymentService.Unserve:output_type -> skein.admin.v1.UnserveResponse
+	30, // 64: skein.admin.v1.DeploymentService.List:output_type -> skein.admin.v1.ListResponse
+	32, // 65: skein.admin.v1.DeploymentService.Pin:output_type -> skein.admin.v1.PinResponse
+	34, // 66: skein.admin.v1.DeploymentService.Avoid:output_type -> skein.admin.v1.AvoidResponse
+	37, // 67: skein.admin.v1.DeploymentService.Why:output_type -> skein.admin.v1.WhyResponse
+	39, // 68: skein.admin.v1.DeploymentService.GetRecording:output_type -> skein.admin.v1.GetRecordingResponse
+	44, // 69: skein.admin.v1.NodeService.ListNodes:output_type -> skein.admin.v1.ListNodesResponse
+	46, // 70: skein.admin.v1.NodeService.Drain:output_type -> skein.admin.v1.DrainResponse
+	48, // 71: skein.admin.v1.NodeService.Resume:output_type -> skein.admin.v1.ResumeResponse
+	50, // 72: skein.admin.v1.NodeService.Quarantine:output_type -> skein.admin.v1.QuarantineResponse
+	52, // 73: skein.admin.v1.NodeService.Lift:output_type -> skein.admin.v1.LiftResponse
+	54, // 74: skein.admin.v1.NodeService.RemoveNode:output_type -> skein.admin.v1.RemoveNodeResponse
+	56, // 75: skein.admin.v1.NodeService.CreateJoinToken:output_type -> skein.admin.v1.CreateJoinTokenResponse
+	59, // 76: skein.admin.v1.ClusterService.GetStatus:output_type -> skein.admin.v1.GetStatusResponse
+	61, // 77: skein.admin.v1.ClusterService.CreateKey:output_type -> skein.admin.v1.CreateKeyResponse
+	64, // 78: skein.admin.v1.ClusterService.ListKeys:output_type -> skein.admin.v1.ListKeysResponse
+	66, // 79: skein.admin.v1.ClusterService.RotateKey:output_type -> skein.admin.v1.RotateKeyResponse
+	68, // 80: skein.admin.v1.ClusterService.RevokeKey:output_type -> skein.admin.v1.RevokeKeyResponse
+	54, // [54:81] is the sub-list for method output_type
+	27, // [27:54] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_skein_admin_v1_admin_proto_init() }
@@ -4479,7 +4650,7 @@ func file_skein_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skein_admin_v1_admin_proto_rawDesc), len(file_skein_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   68,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   4,
 		},
