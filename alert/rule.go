@@ -128,6 +128,7 @@ const (
 	OverGateway     Scope = "gateway"
 	OverCoordinator Scope = "coordinator"
 	OverMember      Scope = "member" // a coordinator, a node or a gateway: whatever has a certificate
+	OverLimit       Scope = "limit"  // one amount or rate of one subject
 	OverCluster     Scope = "cluster"
 )
 
@@ -143,6 +144,7 @@ var Scopes = []struct {
 	{OverGateway, []string{"gateway"}},
 	{OverCoordinator, []string{"coordinator"}},
 	{OverMember, []string{"member"}},
+	{OverLimit, []string{"limit", "meter", "model", "tenant", "window"}},
 	{OverCluster, nil},
 }
 

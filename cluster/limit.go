@@ -188,6 +188,36 @@ func (s State) Used(subject string, l Limited, now Millis) (part float64, ok boo
 	return float64(b.Spent) / float64(l.Amount), true
 }
 
+// Quota is how far a limit with an amount is used.
+type Quota struct {
+	Subject string
+	Limited
+	Used  float64 // share, 0 to 1
+	Spent int64   // millionths of the amount; it begins anew with the window
+	Left  Millis  // until the window ends; 0 = never
+}
+
+// Quotas yields every limit that is an amount for a day, a month or for ever.
+func (s State) Quotas(now Millis) iter.Seq[Quota] {
+	return func(yield func(Quota) bool) {
+		for set := range s.LimitSets() {
+			for _, l := range set.Limits {
+				used, ok := s.Used(set.Subject, l, now)
+				if !ok {
+					continue
+				}
+				q := Quota{Subject: set.Subject, Limited: l, Used: used, Spent: int64(used * 1e6)}
+				if l.Window != quota.Life {
+					q.Left = Millis(l.Window.End(l.Window.Start(int64(now)))) - now
+				}
+				if !yield(q) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // dropLimits forgets a subject's limits and balances.
 func (s *State) dropLimits(subject string) {
 	set, ok := s.limits.Get(text(subject))

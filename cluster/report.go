@@ -131,6 +131,7 @@ type Demand struct {
 	Ended   int              `json:"ended,omitempty"`   // however
 	Failed  int              `json:"failed,omitempty"`  // of Ended, for reasons of ours
 	Refused int              `json:"refused,omitempty"` // of Ended, for want of room or by a limit
+	Limited int              `json:"limited,omitempty"` // of Refused, by a limit
 	Prompt  int64            `json:"prompt,omitempty"`  // tokens of requests that ended
 	Answer  int64            `json:"answer,omitempty"`  // tokens of requests that ended
 	First   series.Histogram `json:"first"`             // time to the first token, of answers that went well and have tokens
@@ -152,7 +153,7 @@ func (d Demand) Validate() error {
 	switch {
 	case !ValidName(d.Version.Model), !validID(d.Tenant):
 		return errors.New("demand: malformed version or tenant")
-	case min(d.Running, d.Waiting, d.Arrived, d.Ended, d.Failed, d.Refused, d.Shadowed, d.Agreed) < 0, min(d.Prompt, d.Answer, int64(d.Over)) < 0:
+	case min(d.Running, d.Waiting, d.Arrived, d.Ended, d.Failed, d.Refused, d.Limited, d.Shadowed, d.Agreed) < 0, min(d.Prompt, d.Answer, int64(d.Over)) < 0:
 		return errors.New("demand: a negative amount")
 	case len(d.Failing) > MaxFailing:
 		return errors.New("demand: too many failing requests")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/skein-project/skein/blob"
@@ -213,6 +214,7 @@ func (s *Server) spread(ctx context.Context) {
 	s.every(ctx, min(spreadEvery, h.Patience/4), func(ctx context.Context) {
 		if !s.store.IsLeader() {
 			h = &library.Holders{Patience: h.Patience} // who was silent for another leader is another matter
+			s.copies.set(nil)
 			return
 		}
 		var view library.View
@@ -223,6 +225,11 @@ func (s *Server) spread(ctx context.Context) {
 			}
 		}
 		view.Coordinators, view.Answers = s.askHolders(ctx, known)
+		kept := map[cluster.VersionID]library.Kept{}
+		for v := range s.live.Now().Versions() {
+			kept[v.VersionID] = view.Kept(v)
+		}
+		s.copies.set(kept)
 		for _, o := range h.Step(time.Now(), view) {
 			if err := s.obey(ctx, o, known[o.Version].list); err != nil {
 				s.log.Warn("a version is held by too few", "version", o.Version, "why", o.Why, "err", err)
@@ -231,6 +238,25 @@ func (s *Server) spread(ctx context.Context) {
 			}
 		}
 	})
+}
+
+// copies is what the leader last found out about the copies of versions.
+type copies struct {
+	mu   sync.Mutex
+	kept map[cluster.VersionID]library.Kept
+}
+
+func (c *copies) set(kept map[cluster.VersionID]library.Kept) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kept = kept
+}
+
+// now is nil where nothing was found out yet, or another leads. It is not changed any more.
+func (c *copies) now() map[cluster.VersionID]library.Kept {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.kept
 }
 
 // lacking answers wire.Lacking.

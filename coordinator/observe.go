@@ -5,6 +5,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/skein-project/skein/alert/measure"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/coordinator/monitor"
 	"github.com/skein-project/skein/telemetry"
@@ -12,8 +13,8 @@ import (
 )
 
 // Facts implements monitor.Coordinator.
-func (s *Server) Facts() monitor.Facts {
-	f := monitor.Facts{State: s.live.Now(), Changes: int(s.watch.leaderChanges.Load() - s.changesSeen), Upkeep: map[cluster.NodeID]cluster.Upkeep{}}
+func (s *Server) Facts() measure.Facts {
+	f := measure.Facts{State: s.live.Now(), Changes: int(s.watch.leaderChanges.Load() - s.changesSeen), Upkeep: map[cluster.NodeID]cluster.Upkeep{}}
 	s.changesSeen += int64(f.Changes)
 	if s.Term() == 0 {
 		s.fleet.toldFacts(&f)
@@ -21,6 +22,7 @@ func (s *Server) Facts() monitor.Facts {
 		return f
 	}
 	f.Voters, f.Spare = s.quorum()
+	f.Kept = s.copies.now()
 	s.fleet.facts(&f, time.Now())
 	f.Upkeep[s.member.ID] = s.upkeep()
 	s.passOn(f)
@@ -72,13 +74,13 @@ func (s *Server) quorum() (voters, spare int) {
 }
 
 // facts adds what members told since the last call.
-func (f *fleet) facts(to *monitor.Facts, now time.Time) {
+func (f *fleet) facts(to *measure.Facts, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	to.Demand, f.measured = f.measured, nil
 	for id, r := range f.reports {
 		if _, ok := to.State.Node(id); ok {
-			to.Nodes = append(to.Nodes, monitor.Sight{Report: r.Report, Age: now.Sub(r.at)})
+			to.Nodes = append(to.Nodes, measure.Sight{Report: r.Report, Age: now.Sub(r.at)})
 		}
 	}
 	to.Gateways = map[cluster.NodeID]time.Duration{}
@@ -102,7 +104,7 @@ func (s *Server) observe(_ context.Context, r *wire.Observed) (*wire.ObserveResp
 }
 
 // passOn tells the other coordinators what was told to this one, and hears how they are; each at most once at a time: one that is slow misses some.
-func (s *Server) passOn(f monitor.Facts) {
+func (s *Server) passOn(f measure.Facts) {
 	o := &wire.Observed{Demand: f.Demand, Gateways: map[cluster.NodeID]int64{}, Upkeep: f.Upkeep}
 	for _, n := range f.Nodes {
 		n.Held = nil
@@ -133,7 +135,7 @@ func (s *Server) passOn(f monitor.Facts) {
 const passWait = 2 * time.Second
 
 // toldFacts adds what the leader told since the last call.
-func (f *fleet) toldFacts(to *monitor.Facts) {
+func (f *fleet) toldFacts(to *measure.Facts) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	o := f.told
@@ -142,7 +144,7 @@ func (f *fleet) toldFacts(to *monitor.Facts) {
 	}
 	to.Demand = o.Demand
 	for _, n := range o.Nodes {
-		to.Nodes = append(to.Nodes, monitor.Sight{Report: n.Report, Age: time.Duration(n.Age) * time.Millisecond})
+		to.Nodes = append(to.Nodes, measure.Sight{Report: n.Report, Age: time.Duration(n.Age) * time.Millisecond})
 	}
 	to.Gateways = map[cluster.NodeID]time.Duration{}
 	for id, age := range o.Gateways {

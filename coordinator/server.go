@@ -67,7 +67,8 @@ type Server struct {
 	monitor   *monitor.Monitor
 	stopping  chan struct{}
 
-	changesSeen int64    // of the leader, that the monitor was told
+	changesSeen int64 // of the leader, that the monitor was told
+	copies      copies
 	passing     sync.Map // coordinators that are being told what was measured, by id
 	recent      atomic.Pointer[audit.Signed]
 	running     sync.WaitGroup

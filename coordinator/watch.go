@@ -73,6 +73,10 @@ func (s *Server) Collect(sheet *telemetry.Sheet) {
 		voters, spare := s.quorum()
 		sheet.Gauge(telemetry.RaftVoters, float64(voters))
 		sheet.Gauge(telemetry.RaftVotersSpare, float64(spare))
+		for v, kept := range s.copies.now() {
+			sheet.Gauge(telemetry.VersionCopies, float64(kept.Copies), v.String())
+			sheet.Gauge(telemetry.VersionCopiesWant, float64(kept.Wanted), v.String())
+		}
 	}
 	s.fleet.mu.Lock()
 	defer s.fleet.mu.Unlock()
@@ -128,11 +132,12 @@ func collectState(sheet *telemetry.Sheet, state cluster.State) {
 		}
 		sheet.Gauge(telemetry.NodeLost, lost, n.Name)
 	}
-	for set := range state.LimitSets() {
-		for _, l := range set.Limits {
-			if used, ok := state.Used(set.Subject, l, cluster.Millis(time.Now().UnixMilli())); ok {
-				sheet.Gauge(telemetry.QuotaUsed, used, set.Subject, string(l.Meter), l.Model, cmp.Or(state.TenantOf(set.Subject), "everybody"), string(l.Window))
-			}
+	for q := range state.Quotas(cluster.Millis(time.Now().UnixMilli())) {
+		labels := []string{q.Subject, string(q.Meter), cmp.Or(q.Model, "*"), cmp.Or(state.TenantOf(q.Subject), "everybody"), string(q.Window)}
+		sheet.Gauge(telemetry.QuotaUsed, q.Used, labels...)
+		sheet.Count(telemetry.QuotaSpent, float64(q.Spent), labels...)
+		if q.Left > 0 {
+			sheet.Gauge(telemetry.QuotaLeft, float64(q.Left)/1000, labels...)
 		}
 	}
 	for d := range state.Deployments() {

@@ -25,8 +25,11 @@ func demandOf(d *cluster.Demand, c *call, how string, took time.Duration) {
 		if len(d.Failing) < cluster.MaxFailing {
 			d.Failing = append(d.Failing, cluster.Failing{Request: c.id, Trace: c.span.TraceID()})
 		}
-	case FaultBusy.String(), FaultLimit.String(), FaultQuota.String():
+	case FaultBusy.String():
 		d.Refused++
+	case FaultLimit.String(), FaultQuota.String():
+		d.Refused++
+		d.Limited++
 	}
 }
 

@@ -32,6 +32,25 @@ type Order struct {
 	Why     string
 }
 
+// Kept is on how many coordinators all blobs of a version are.
+type Kept struct {
+	Copies int // on coordinators that answer
+	Wanted int // 0 for a version that is in a bucket
+}
+
+// Kept counts the copies of a version. One that is not among those that coordinators were asked about, since nobody has the list of its blobs, has none.
+func (in View) Kept(v cluster.Version) (k Kept) {
+	if !v.Bucket {
+		k.Wanted = min(Copies, len(in.Coordinators))
+	}
+	for _, a := range in.Answers {
+		if lacks, asked := a.Lacks[v.VersionID]; asked && !lacks {
+			k.Copies++
+		}
+	}
+	return k
+}
+
 // Holders keeps every version on enough coordinators.
 type Holders struct {
 	Patience time.Duration // that a coordinator may be silent before what it holds is copied elsewhere

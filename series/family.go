@@ -54,7 +54,8 @@ var Outcomes = []struct {
 }{
 	{"ok", []string{"ok"}},
 	{"failed", []string{"internal", "unavailable", "timeout"}},
-	{"refused", []string{"busy", "limit", "quota"}},
+	{"refused", []string{"busy"}},
+	{"limited", []string{"limit", "quota"}},
 	{"other", []string{"invalid", "context", "key", "model", "task", "canceled", "too_large", "permission", "other"}},
 }
 
@@ -66,6 +67,7 @@ var (
 	ofFlow    = []Column{{Name: "gateway", As: "instance"}, {Name: "version"}}
 	ofVersion = []Column{{Name: "version"}}
 	ofNode    = []Column{{Name: "node"}}
+	ofLimit   = []Column{{Name: "limit"}, {Name: "meter"}, {Name: "model"}, {Name: "tenant"}, {Name: "window"}}
 	ofDisk    = []Column{{Name: "node", As: "instance"}}
 )
 
@@ -91,13 +93,17 @@ var Families = []Family{
 	{"skein_gpu_healthy", Gauge, ofHealth, "1 if work may be placed on the device, else 0"},
 	{"skein_node_lost", Gauge, ofNode, "1 while a node is lost, else 0"},
 	{"skein_node_silent_seconds", Gauge, ofNode, "time since a node last reported, s"},
-	{"skein_quota_used_ratio", Gauge, []Column{{Name: "limit"}, {Name: "meter"}, {Name: "model"}, {Name: "tenant"}, {Name: "window"}}, "used share of a limit, 0 to 1"},
+	{"skein_quota_left_seconds", Gauge, ofLimit, "time until the day or month of a limit ends, s"},
+	{"skein_quota_spent_ppm_total", Counter, ofLimit, "what is spent of a limit, millionths of its amount"},
+	{"skein_quota_used_ratio", Gauge, ofLimit, "used share of a limit, 0 to 1"},
 	{"skein_raft_apply_lag_entries", Gauge, []Column{{Name: "coordinator"}}, "committed entries that a coordinator has not applied"},
 	{"skein_raft_leader_changes_total", Counter, nil, "changes of the leader"},
 	{"skein_raft_voters", Gauge, nil, "voters of the configuration"},
 	{"skein_raft_voters_spare", Gauge, nil, "voters that answer, beyond the majority"},
 	{"skein_replicas_ready", Gauge, ofVersion, "replicas that take requests"},
 	{"skein_replicas_wanted", Gauge, ofVersion, "replicas that a version should have"},
+	{"skein_version_copies", Gauge, ofVersion, "coordinators that answer and have all blobs of a version"},
+	{"skein_version_copies_wanted", Gauge, ofVersion, "coordinators that should; 0 for a version that is in a bucket"},
 }
 
 // FamilyOf finds a family by its name.

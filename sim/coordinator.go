@@ -24,16 +24,25 @@ type coordinator struct {
 	since   time.Time // when it began to lead
 	skew    time.Duration
 	wake    uint64 // number of the wake-up that counts
+	reports map[cluster.NodeID]heardReport
+	stalled bool // it applies nothing
+	lost    bool // the blobs on its disk are gone
+}
+
+// heardReport is the newest report of a node.
+type heardReport struct {
+	cluster.Report
+	at time.Time
 }
 
 func newCoordinator(w *World, i int) *coordinator {
-	return &coordinator{w: w, id: cluster.NodeID(fmt.Sprintf("c%d", i+1)), number: i, up: true, skew: w.skew(), loop: scheduler.New(w.Scheduler)}
+	return &coordinator{w: w, id: cluster.NodeID(fmt.Sprintf("c%d", i+1)), number: i, up: true, skew: w.skew(), loop: scheduler.New(w.Scheduler), reports: map[cluster.NodeID]heardReport{}}
 }
 
 // catchUp applies the first n entries of the log, and returns the errors of the last one.
 func (c *coordinator) catchUp(n int) []error {
 	var errs []error
-	for c.applied < n {
+	for c.applied < n && !c.stalled {
 		e := c.w.log.entries[c.applied]
 		c.applied++
 		if c.w.Plant.SkipEntry && c.number == 1 && c.applied == 9 {
@@ -48,6 +57,7 @@ func (c *coordinator) catchUp(n int) []error {
 
 func (c *coordinator) lead(term uint64) {
 	c.term, c.reached, c.since = term, c.w.now, c.w.now
+	clear(c.reports)
 	if c.w.Plant.ForgetScale {
 		c.rescale()
 	}
@@ -126,6 +136,7 @@ func (c *coordinator) hear(n *node, r cluster.Report) {
 		}
 		return
 	}
+	c.reports[n.id] = heardReport{r, c.w.now}
 	c.step(scheduler.Input{Reports: []cluster.Report{r}})
 	c.tell(n.id)
 }

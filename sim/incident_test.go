@@ -12,19 +12,23 @@ import (
 	"github.com/skein-project/skein/alert/defaults"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/quota"
 	"github.com/skein-project/skein/series"
 )
 
 // watched is a small fleet with a served model under the default rules, at rest.
 func watched(t *testing.T, seed uint64, nodes int, every time.Duration, days int) (*World, *Watch) {
 	t.Helper()
-	w := New(Config{Seed: seed})
+	w := New(Config{Seed: seed, Kind: gpu.CUDA})
 	for range nodes {
-		w.AddNode(200 * gpu.MiB)
+		w.AddNode(8 * gpu.GiB)
 	}
 	w.Publish("m0", 4, 10*gpu.MiB)
+	w.Admit("acme", 50)
+	w.Admit("zeta", 50)
 	pass(t, w, 2*time.Second)
-	w.Serve("m0", 2, nil)
+	w.Serve("m0", 2, func(d *cluster.Deployment) { d.Serving.Slots = 128 })
+	w.Limit("acme", quota.Limit{Meter: quota.Tokens, Window: quota.Day, Amount: 75_000_000}, quota.Limit{Meter: quota.Requests, Window: quota.Minute, Amount: 300})
 	for pass(t, w, 5*time.Second); w.gateways[0].request("m0") != nil; pass(t, w, 5*time.Second) {
 		if w.Elapsed() > time.Minute {
 			t.Fatal("the model is not served")
@@ -44,42 +48,68 @@ func pass(t *testing.T, w *World, d time.Duration) {
 	}
 }
 
-// incidents says for each default rule what makes it fire; others may fire with it.
+// incidents says for each default rule what happens in the world that makes it fire; others may fire with it.
 var incidents = []struct {
 	rule    string
 	trouble func(w *World, x *Watch)
 	with    []string // rules that fire too
 	for_    time.Duration
 }{
+	{"calls-limited", func(_ *World, x *Watch) { x.Load.Times["acme"] = 12 }, []string{"calls-too-many"}, 15 * time.Minute},
 	{"calls-too-few", func(_ *World, x *Watch) { x.Load.Times["acme"] = 0.01 }, nil, time.Hour},
 	{"calls-too-many", func(_ *World, x *Watch) { x.Load.Times["zeta"] = 8 }, nil, 40 * time.Minute},
-	{"certificate-ending", func(_ *World, x *Watch) { x.Load.LeftFor = 5 * time.Hour }, nil, 15 * time.Minute},
-	{"disk-nearly-full", func(_ *World, x *Watch) { x.Load.DiskFree = 0.05 }, nil, 15 * time.Minute},
+	{"certificate-ending", func(w *World, _ *Watch) { // of half its life, and not renewed
+		p := w.papersOf("n1")
+		p.broken, p.ends = true, w.now.Add(paperLife/2)
+	}, nil, 6*time.Hour + 15*time.Minute},
+	{"disk-nearly-full", func(w *World, _ *Watch) { w.nodes[0].other = diskSize * 9 / 10 }, nil, 15 * time.Minute},
 	{"gateway-silent", func(w *World, _ *Watch) {
 		for _, c := range w.coordinators {
 			w.net.cut[[2]cluster.NodeID{w.gateways[0].id, c.id}] = true
 		}
 	}, nil, 3 * time.Minute},
 	{"gpu-failed", func(w *World, _ *Watch) { w.nodes[0].health(w.nodes[0].workers["n1-d0"], true) }, []string{"gpu-xid"}, 3 * time.Minute},
-	{"gpu-hot", func(_ *World, x *Watch) { x.Load.Celsius = 91 }, nil, 15 * time.Minute},
-	{"gpu-memory-full", func(_ *World, x *Watch) { x.Load.Used = 0.99 }, nil, 20 * time.Minute},
+	{"gpu-hot", func(w *World, _ *Watch) { w.nodes[0].workers["n1-d0"].noFan = true }, nil, 15 * time.Minute},
+	{"gpu-memory-full", func(w *World, _ *Watch) { w.nodes[0].workers["n1-d0"].foreign = 8 * gpu.GiB }, nil, 20 * time.Minute},
 	{"gpu-xid", func(w *World, _ *Watch) { w.nodes[0].health(w.nodes[0].workers["n1-d0"], true) }, []string{"gpu-failed"}, 3 * time.Minute},
 	{"high-error-rate", func(w *World, _ *Watch) {
 		for _, n := range w.nodes {
 			n.stop()
 		}
 	}, []string{"node-lost"}, 8 * time.Minute},
-	{"high-latency", func(_ *World, x *Watch) { x.Load.Took = 90_000 }, nil, 20 * time.Minute},
-	{"log-apply-lag", func(_ *World, x *Watch) { x.Load.Lag = 5000 }, nil, 5 * time.Minute},
+	{"high-latency", func(_ *World, x *Watch) { x.Load.Tokens = 5000 }, nil, 20 * time.Minute}, // somebody asks for books
+	{"log-apply-lag", func(w *World, _ *Watch) { // a disk stands still while much is written
+		for _, c := range w.coordinators {
+			if c != w.log.leader {
+				c.stalled = true
+				break
+			}
+		}
+		w.Rename("zeta", 100*time.Millisecond)
+	}, nil, 5 * time.Minute},
 	{"node-lost", func(w *World, _ *Watch) { w.nodes[1].stop() }, nil, 3 * time.Minute},
-	{"queue-too-long", func(_ *World, x *Watch) { x.Load.Waiting = 40 }, nil, 15 * time.Minute},
+	{"queue-too-long", func(w *World, _ *Watch) { // an operator means well
+		w.Serve("m0", 2, func(d *cluster.Deployment) { d.Serving.Slots = 1 })
+	}, []string{"high-latency", "slow-first-token"}, 15 * time.Minute},
 	{"quorum-at-risk", func(w *World, _ *Watch) { w.coordinators[2].stop() }, nil, 5 * time.Minute},
-	{"quota-nearly-used", func(_ *World, x *Watch) { x.Load.Quota = 0.97 }, nil, 5 * time.Minute},
+	{"quota-burning", func(_ *World, x *Watch) { x.Load.Prompts["acme"] = 1200 }, []string{"quota-burning-fast"}, 7 * time.Hour},
+	{"quota-burning-fast", func(_ *World, x *Watch) { x.Load.Prompts["acme"] = 6000 }, nil, 50 * time.Minute},
+	{"quota-nearly-used", func(_ *World, x *Watch) { x.Load.Prompts["acme"] = 30_000 }, []string{"quota-burning", "quota-burning-fast"}, 57 * time.Minute},
 	{"replicas-missing", func(w *World, _ *Watch) {
 		w.Serve("m0", 3, func(d *cluster.Deployment) { d.Avoid = []gpu.DeviceID{"n1-d0", "n2-d0", "n3-d0"} })
 	}, nil, 15 * time.Minute},
-	{"slow-first-token", func(_ *World, x *Watch) { x.Load.First = 9000 }, nil, 20 * time.Minute},
-	{"throughput-drop", func(_ *World, x *Watch) { x.Load.Tokens, x.Load.Waiting = 20, 5 }, nil, 20 * time.Minute},
+	{"slow-first-token", func(w *World, _ *Watch) { w.slow(16) }, nil, 20 * time.Minute},
+	{"throughput-drop", func(w *World, _ *Watch) { w.slow(300) }, []string{"high-latency", "queue-too-long", "slow-first-token"}, 20 * time.Minute},
+	{"version-at-risk", func(w *World, _ *Watch) { w.coordinators[0].lost, w.coordinators[1].lost = true, true }, nil, 5 * time.Minute},
+}
+
+// slow lets every device work so many times slower.
+func (w *World) slow(times float64) {
+	for _, n := range w.nodes {
+		for _, k := range n.workers {
+			k.slow = times
+		}
+	}
 }
 
 // Each default rule has an incident that fires it and only it, or it and those that belong to it.
@@ -103,7 +133,11 @@ func TestIncidents(t *testing.T) {
 			if strings.HasPrefix(c.rule, "calls-") || c.rule == "throughput-drop" { // they compare with what was
 				days = 2
 			}
-			w, x := watched(t, uint64(i), 3, 5*time.Second, days)
+			nodes, every := 3, 5*time.Second
+			if c.for_ > 2*time.Hour {
+				nodes, every = 1, 15*time.Second
+			}
+			w, x := watched(t, uint64(i), nodes, every, days)
 			pass(t, w, 10*time.Minute)
 			if len(x.Lines()) > 0 {
 				t.Fatalf("before the trouble: %q", x.Lines())
@@ -149,14 +183,14 @@ func TestIncidentsEnd(t *testing.T) {
 	w, x := watched(t, 7, 3, time.Second, 0)
 	pass(t, w, 30*time.Second)
 	w.nodes[1].stop()
-	x.Load.Quota = 0.95
-	pass(t, w, 3*time.Minute)
+	w.nodes[2].other = diskSize * 19 / 20
+	pass(t, w, 12*time.Minute)
 	for range 4 {
 		w.log.leader.crash("while it leads")
 		pass(t, w, 20*time.Second)
 	}
 	w.nodes[1].start()
-	x.Load.Quota = 0.1
+	w.nodes[2].other = 0
 	pass(t, w, 20*time.Minute)
 	var what []string
 	for _, l := range x.Lines() {
@@ -165,8 +199,8 @@ func TestIncidentsEnd(t *testing.T) {
 	}
 	slices.Sort(what)
 	want := []string{
-		`ends node-lost {node="n2"}`, `ends quota-nearly-used {tenant="acme"}`, `ends quota-nearly-used {tenant="zeta"}`,
-		`opens node-lost {node="n2"}`, `opens quota-nearly-used {tenant="acme"}`, `opens quota-nearly-used {tenant="zeta"}`,
+		`ends disk-nearly-full {node="n3"}`, `ends node-lost {node="n2"}`,
+		`opens disk-nearly-full {node="n3"}`, `opens node-lost {node="n2"}`,
 	}
 	if !slices.Equal(what, want) {
 		t.Errorf("what happened: %q", x.Lines())

@@ -30,6 +30,7 @@ type node struct {
 	wake    uint64
 	ports   int
 	fetched int
+	other   int64 // bytes on its disk that are not the fleet's
 }
 
 // worker is the process that owns a device.
@@ -43,13 +44,14 @@ type worker struct {
 	memory   map[agent.Slot]gpu.Bytes
 	duties   []agent.Duty
 	idle     bool // as its node knows it
+	heat
 }
 
 // AddNode brings a machine with devices of a size into the fleet, and starts it.
 func (w *World) AddNode(sizes ...gpu.Bytes) {
 	n := &node{w: w, id: cluster.NodeID(fmt.Sprintf("n%d", len(w.nodes)+1)), disk: map[cluster.StageKey]bool{}}
 	for i, size := range sizes {
-		n.devices = append(n.devices, gpu.Device{ID: gpu.DeviceID(fmt.Sprintf("%s-d%d", n.id, i)), Kind: gpu.Host, Memory: size})
+		n.devices = append(n.devices, gpu.Device{ID: gpu.DeviceID(fmt.Sprintf("%s-d%d", n.id, i)), Kind: cmp.Or(w.Kind, gpu.Host), Memory: size})
 	}
 	w.nodes = append(w.nodes, n)
 	n.start()
@@ -78,7 +80,7 @@ func (n *node) start() {
 	for _, d := range n.devices {
 		k := &worker{device: d, memory: map[agent.Slot]gpu.Bytes{}}
 		if o := old[d.ID]; o != nil {
-			k.sick, k.gone, k.badLoads = o.sick, o.gone, o.badLoads
+			k.sick, k.gone, k.badLoads, k.heat = o.sick, o.gone, o.badLoads, o.heat
 		}
 		n.workers[d.ID] = k
 		in.Readings = append(in.Readings, k.reading())
@@ -100,7 +102,7 @@ func (n *node) stop() {
 func (k *worker) reading() gpu.Reading {
 	r := gpu.Reading{ID: k.device.ID, Free: k.device.Memory, Health: gpu.Healthy}
 	if k.sick {
-		r.Health, r.Why = gpu.Failed, "XID 79"
+		r.Health, r.Why, r.XID = gpu.Failed, "XID 79", 79
 	}
 	return r
 }
@@ -181,6 +183,7 @@ func (n *node) report(r cluster.Report) {
 		n.contact, n.heard = w.coordinators[w.rng.IntN(len(w.coordinators))], w.now
 	}
 	c := n.contact
+	r.Upkeep = n.upkeep()
 	w.send(n.id, c.id, "report", func() { c.hear(n, r) })
 }
 

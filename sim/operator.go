@@ -7,6 +7,7 @@ import (
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/quota"
 	"github.com/skein-project/skein/scheduler"
 	"github.com/skein-project/skein/shard"
 )
@@ -110,6 +111,31 @@ func (w *World) Admit(tenant string, weight int) {
 		old, _ := s.Tenant(tenant)
 		return []cluster.Command{cluster.PutTenant{Tenant: cluster.Tenant{ID: tenant, Name: tenant, Weight: weight}, Was: old.Rev}}
 	})
+}
+
+// Limit gives a tenant limits.
+func (w *World) Limit(tenant string, limits ...quota.Limit) {
+	subject := cluster.TenantSubject(tenant)
+	w.submit("limit "+tenant, func(s cluster.State) []cluster.Command {
+		old, _ := s.Limits(subject)
+		set := cluster.LimitSet{Subject: subject}
+		for _, l := range limits {
+			set.Limits = append(set.Limits, cluster.Limited{Limit: l})
+		}
+		return []cluster.Command{cluster.PutLimits{Set: set, Was: old.Rev}}
+	})
+}
+
+// Rename lets somebody change a tenant again and again.
+func (w *World) Rename(tenant string, every time.Duration) {
+	weight := 50
+	var again func()
+	again = func() {
+		weight = 50 + (weight+1)%50
+		w.Admit(tenant, weight)
+		w.after(every, "rename", again)
+	}
+	again()
 }
 
 // Unserve ends a deployment.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/scheduler"
 )
 
@@ -24,6 +25,7 @@ type Config struct {
 	Seed         uint64
 	Coordinators int           // default 3
 	Gateways     int           // stand-alone, beside one on each coordinator; default 1
+	Kind         gpu.Kind      // of every device; default gpu.Host
 	Skew         time.Duration // that a process's clock differs from the true time at most; default 1 min
 	Scheduler    scheduler.Config
 	Plant        Plant
@@ -64,7 +66,8 @@ type World struct {
 	gateways     []*gateway
 
 	names     map[cluster.NodeID]string // of nodes, for people
-	versions  int                       // versions published so far, for distinct manifests
+	certified map[cluster.NodeID]*papers
+	versions  int // versions published so far, for distinct manifests
 	luck      luck
 	healed    bool // no fault begins or ends any more
 	facts     facts
@@ -97,7 +100,7 @@ func New(c Config) *World {
 		c.Skew = time.Minute
 	}
 	w := &World{
-		Config: c, now: epoch, rng: rand.New(rand.NewPCG(c.Seed, 0)), lines: fnv.New64a(), names: map[cluster.NodeID]string{}, ranks: map[string]int{},
+		Config: c, now: epoch, rng: rand.New(rand.NewPCG(c.Seed, 0)), lines: fnv.New64a(), names: map[cluster.NodeID]string{}, certified: map[cluster.NodeID]*papers{}, ranks: map[string]int{},
 		net: newNetwork(), facts: newFacts(),
 	}
 	for i := range c.Coordinators {

@@ -41,6 +41,10 @@ const (
 	NodeSilent        Name = "skein_node_silent_seconds"
 	NodeLost          Name = "skein_node_lost"
 	QuotaUsed         Name = "skein_quota_used_ratio"
+	QuotaLeft         Name = "skein_quota_left_seconds"
+	QuotaSpent        Name = "skein_quota_spent_ppm_total"
+	VersionCopies     Name = "skein_version_copies"
+	VersionCopiesWant Name = "skein_version_copies_wanted"
 
 	SchedulerSteps      Name = "skein_scheduler_steps_total"
 	SchedulerStep       Name = "skein_scheduler_step_seconds"
@@ -182,6 +186,10 @@ var Metrics = []Metric{
 	{NodeSilent, Gauge, "Time since a node last reported in seconds.", []string{"node"}, nil, inLeader, fromSkein},
 	{NodeLost, Gauge, "Whether a node is lost (1) or not (0).", []string{"node"}, nil, inCoordinators, fromSkein},
 	{QuotaUsed, Gauge, "Used share of a limit that is an amount for a day, a month or for ever, 0 to 1.", []string{"limit", "meter", "model", "tenant", "window"}, nil, inCoordinators, fromSkein},
+	{QuotaLeft, Gauge, "Seconds until the day or month of a limit ends.", []string{"limit", "meter", "model", "tenant", "window"}, nil, inCoordinators, fromSkein},
+	{QuotaSpent, Counter, "What is spent of a limit in millionths of its amount; it begins anew with its day or month.", []string{"limit", "meter", "model", "tenant", "window"}, nil, inCoordinators, fromSkein},
+	{VersionCopies, Gauge, "Coordinators that answer and have all blobs of a version.", []string{"version"}, nil, inLeader, fromSkein},
+	{VersionCopiesWant, Gauge, "Coordinators that should have all blobs of a version: 2 where there are 2; 0 where a bucket has them.", []string{"version"}, nil, inLeader, fromSkein},
 
 	{AdminRefused, Counter, "Calls of the operator's API that were refused: nobody known called, or somebody who may not.", []string{"reason"}, nil, inCoordinators, fromSkein},
 

@@ -11,6 +11,9 @@ import (
 // Rules lists the rules by id. They are on; a cluster that edits or disables one keeps its own. The slice is the caller's.
 func Rules() []alert.Rule {
 	return []alert.Rule{
+		rule("calls-limited", alert.OverTenant, alert.Warning, 5*time.Minute,
+			`rate("skein_gateway_requests_total", "5m", {"outcome": "limited"}) / rate("skein_gateway_requests_total", "5m") > 0.1 && increase("skein_gateway_requests_total", "5m", {"outcome": "limited"}) >= 10`,
+			"{value} of the requests of {tenant} are refused by one of its limits"),
 		rule("calls-too-few", alert.OverTenant, alert.Warning, 15*time.Minute,
 			`rate("skein_gateway_requests_total", "30m") < 0.3 * baseline("skein_gateway_requests_total", "7d") && baseline("skein_gateway_requests_total", "7d") > 0.05`,
 			"{tenant} sends {value} requests a second, less than a third of what is usual at this time"),
@@ -56,6 +59,12 @@ func Rules() []alert.Rule {
 		rule("quorum-at-risk", alert.OverCluster, alert.Critical, time.Minute,
 			`last("skein_raft_voters", "2m") > 1.0 && max("skein_raft_voters_spare", "1m") < 1.0`,
 			"No coordinator may be lost any more: of {value} voters only a majority answers"),
+		rule("quota-burning", alert.OverLimit, alert.Info, 15*time.Minute,
+			burning("6h", "30m", "1.0"),
+			"The {meter} of {limit} for this {window} will not last until its end: at the pace of the last 6 h they would come to {value} times the limit"),
+		rule("quota-burning-fast", alert.OverLimit, alert.Warning, 5*time.Minute,
+			burning("1h", "5m", "0.5"),
+			"The {meter} of {limit} for this {window} will be gone in less than half of the time that is left: at the pace of the last hour they would come to {value} times the limit by then"),
 		rule("quota-nearly-used", alert.OverTenant, alert.Warning, time.Minute,
 			`last("skein_quota_used_ratio", "5m") > 0.9`,
 			"{tenant} has used {value} of one of its limits"),
@@ -68,7 +77,20 @@ func Rules() []alert.Rule {
 		rule("throughput-drop", alert.OverVersion, alert.Warning, 5*time.Minute,
 			`rate("skein_gateway_tokens_total", "5m", {"type": "output"}) < 0.5 * rate("skein_gateway_tokens_total", "1h", {"type": "output"}) && sum("skein_gateway_waiting_requests", "5m") > 1.0`,
 			"{version} makes {value} tokens a second, half of the hour's rate, while requests wait"),
+		rule("version-at-risk", alert.OverVersion, alert.Critical, 2*time.Minute,
+			`max("skein_version_copies", "2m") < max("skein_version_copies_wanted", "2m")`,
+			"The blobs of {version} are on {value} coordinators that answer: too few to lose one, and no bucket has them"),
 	}
+}
+
+// burning says that at the pace of a long window, and of a short one, so that it ends when the calls do, an amount is gone before a share of the time that is
+// left of its day or month has passed. What is used up already has a rule of its own.
+func burning(long, short, share string) string {
+	const used, left = `last("skein_quota_used_ratio", "5m")`, `last("skein_quota_left_seconds", "5m")`
+	by := func(window string) string {
+		return used + ` + rate("skein_quota_spent_ppm_total", "` + window + `") / 1000000.0 * ` + share + ` * ` + left + ` > 1.0`
+	}
+	return by(long) + " && " + by(short) + " && " + used + " < 1.0"
 }
 
 func rule(id string, over alert.Scope, severity alert.Severity, wait time.Duration, expr, summary string) alert.Rule {

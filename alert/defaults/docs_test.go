@@ -42,6 +42,9 @@ an incident opens; when it has not held for the time ` + "`keep`" + ` (1 min unl
 rule is also a rule of Prometheus; what is not, such as a loop or a text, is refused with the reason. Where a series has no values, what
 compares it is neither true nor false, and the rule does not fire.
 
+Every coordinator measures the whole fleet, and keeps what it measured in memory only. So another leader goes on with the same history; a coordinator that
+starts again begins with none: baselines and long windows are full again after as long as they look back. Who wants years scrapes /metrics.
+
 ## Functions
 
 `)

@@ -13,6 +13,7 @@ import (
 	"github.com/skein-project/skein/alert"
 	"github.com/skein-project/skein/alert/act"
 	"github.com/skein-project/skein/alert/kept"
+	"github.com/skein-project/skein/alert/measure"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/internal/live"
 	"github.com/skein-project/skein/notify"
@@ -28,7 +29,7 @@ const (
 // Coordinator is what the monitor needs of the process that it runs in.
 type Coordinator interface {
 	// Facts are what is known now; of what is counted, since the last call.
-	Facts() Facts
+	Facts() measure.Facts
 	Live() *live.State
 	// Term is that of its leadership, 0 while it does not lead.
 	Term() uint64
@@ -42,8 +43,9 @@ type Monitor struct {
 	sender *notify.Sender
 	log    *slog.Logger
 
-	store     *series.Store // owned by Run
-	shelves   *shelves      // owned by Run
+	store     *series.Store   // owned by Run
+	measure   *measure.Sheets // owned by Run
+	shelves   *shelves        // owned by Run
 	known     map[subject]bool
 	flows     map[flowKey]flowSeen
 	news      chan alert.Input // what came of transitions and notifications
@@ -70,7 +72,8 @@ func New(c Coordinator, cfg alert.Config, sender *notify.Sender, log *slog.Logge
 	if err != nil {
 		return nil, fmt.Errorf("make the watching loop: %w", err)
 	}
-	return &Monitor{c: c, loop: loop, sender: sender, log: log, store: series.New(0, 0), shelves: newShelves(), flows: map[flowKey]flowSeen{},
+	store := series.New(0, 0)
+	return &Monitor{c: c, loop: loop, sender: sender, log: log, store: store, measure: measure.New(store), shelves: newShelves(), flows: map[flowKey]flowSeen{},
 		news: make(chan alert.Input, 64), questions: make(chan func(*Monitor)), trying: make(chan struct{}, 1)}, nil
 }
 
@@ -93,7 +96,7 @@ func (m *Monitor) Run(ctx context.Context) {
 		case now := <-tick.C:
 			facts := m.c.Facts()
 			facts.Flows = m.under(now, facts.Demand)
-			if err := measure(m.store, now, facts); err != nil {
+			if err := m.measure.Put(now, facts); err != nil {
 				m.log.Debug("some measurements were not taken", "err", err)
 			}
 			m.forget(facts.State)
@@ -111,7 +114,7 @@ func (m *Monitor) Run(ctx context.Context) {
 }
 
 // under sums up the requests that are under way at each gateway, whoever's they are.
-func (m *Monitor) under(now time.Time, demand []cluster.Demand) (out []Flow) {
+func (m *Monitor) under(now time.Time, demand []cluster.Demand) (out []measure.Flow) {
 	fresh := map[flowKey]flowSeen{}
 	for _, d := range demand {
 		if d.Version.Model != "" {
@@ -126,7 +129,7 @@ func (m *Monitor) under(now time.Time, demand []cluster.Demand) (out []Flow) {
 			seen.running, seen.waiting = 0, 0 // said once more as nothing, then forgotten
 			delete(m.flows, k)
 		}
-		out = append(out, Flow{k.gateway, k.version, seen.running, seen.waiting})
+		out = append(out, measure.Flow{Gateway: k.gateway, Version: k.version, Running: seen.running, Waiting: seen.waiting})
 	}
 	return out
 }

@@ -1,4 +1,4 @@
-package monitor
+package measure
 
 import (
 	"maps"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/library"
 	"github.com/skein-project/skein/quota"
 	"github.com/skein-project/skein/series"
 )
@@ -22,11 +23,34 @@ func state(t *testing.T) cluster.State {
 		cluster.PutMember{Member: cluster.Member{ID: "c3", Name: "old", Role: cluster.RoleCoordinator, Addr: "a:4"}},
 		cluster.PutNode{Node: cluster.Node{ID: "n1", Name: "node", Addr: "a:1"}},
 		cluster.PutTenant{Tenant: cluster.Tenant{ID: "acme", Weight: 1}},
-		cluster.PutLimits{Set: cluster.LimitSet{Subject: "tenant/acme", Limits: []cluster.Limited{{Limit: quota.Limit{Meter: quota.Requests, Window: quota.Life, Amount: 4}}}}},
+		cluster.PutLimits{Set: cluster.LimitSet{Subject: "tenant/acme", Limits: []cluster.Limited{
+			{Limit: quota.Limit{Meter: quota.Requests, Window: quota.Life, Amount: 4}}, {Limit: quota.Limit{Meter: quota.Tokens, Window: quota.Day, Amount: 1000}},
+		}}},
 	}
 	s, errs := cluster.Apply(cluster.State{}, 1, cluster.Envelope{V: 1, At: 1, Txns: []cluster.Txn{{Do: do}}})
 	if errs[0] != nil {
 		t.Fatal(errs[0])
+	}
+	return s
+}
+
+// spend lets the gateway settle that so many tokens of the day were used.
+func spend(t *testing.T, s cluster.State, at time.Time, n int64) cluster.State {
+	t.Helper()
+	id := quota.ID{Subject: "tenant/acme", Meter: quota.Tokens, Window: quota.Day}
+	day := quota.Day.Start(at.UnixMilli())
+	for seq := uint64(1); seq <= 2; seq++ { // the first of a day begins it
+		ask := quota.Ask{ID: id, Start: day}
+		if seq == 2 {
+			ask.Spent = n
+		}
+		next, errs := cluster.Apply(s, s.Index()+1, cluster.Envelope{V: 1, At: cluster.Millis(at.UnixMilli()), Txns: []cluster.Txn{{Do: []cluster.Command{
+			cluster.Settle{Gateway: "g1", Session: uint64(at.Unix()), Seq: seq, Asks: []quota.Ask{ask}},
+		}}}})
+		if errs[0] != nil {
+			t.Fatal(errs[0])
+		}
+		s = next
 	}
 	return s
 }
@@ -41,9 +65,15 @@ func TestMeasure(t *testing.T) {
 	node := cluster.Report{Node: "n1", Name: "node", Upkeep: cluster.Upkeep{CertificateEnds: in(3 * time.Hour), DiskFree: 30, DiskSize: 60},
 		Devices:  gpu.Inventory{{ID: "GPU-1", Kind: gpu.CUDA, Memory: gpu.GiB}},
 		Readings: []gpu.Reading{{ID: "GPU-1", Used: gpu.MiB, Percent: 50, Health: gpu.Healthy, Celsius: 60, Milliwatts: 300_000, XID: 79}}}
-	err := measure(store, at, Facts{
-		State:    state(t),
-		Demand:   []cluster.Demand{{Gateway: "g1", Version: v, Tenant: "acme", Ended: 5, Failed: 2, Refused: 1, Prompt: 7, Total: total, First: total, Failing: []cluster.Failing{{Request: "r1", Trace: "4bf9"}}}},
+	m, begin := New(store), state(t)
+	if err := m.Put(at.Add(-time.Second), Facts{State: begin}); err != nil {
+		t.Fatal(err)
+	}
+	spent := spend(t, begin, at, 250)
+	err := m.Put(at, Facts{
+		State:    spent,
+		Kept:     map[cluster.VersionID]library.Kept{v: {Copies: 1, Wanted: 2}},
+		Demand:   []cluster.Demand{{Gateway: "g1", Version: v, Tenant: "acme", Ended: 6, Failed: 2, Refused: 2, Limited: 1, Prompt: 7, Total: total, First: total, Failing: []cluster.Failing{{Request: "r1", Trace: "4bf9"}}}},
 		Flows:    []Flow{{"g1", v, 2, 3}},
 		Nodes:    []Sight{{node, time.Second}},
 		Gateways: map[cluster.NodeID]time.Duration{"g1": 2 * time.Second},
@@ -66,10 +96,31 @@ func TestMeasure(t *testing.T) {
 			t.Errorf("%s: %v %v", f.Name, curves, err)
 		}
 	}
-	for outcome, want := range map[string]int64{"ok": 1, "failed": 2, "refused": 1, "other": 1} {
+	for outcome, want := range map[string]int64{"ok": 1, "failed": 2, "refused": 1, "limited": 1, "other": 1} {
 		w := series.Window{Family: "skein_gateway_requests_total", Match: series.Is(series.Of("outcome", outcome, "tenant", "acme")), At: at.Add(time.Second), Length: time.Minute}
 		if n, ok := store.Increase(w); !ok || n != want {
 			t.Errorf("%s: %d %v, want %d", outcome, n, ok, want)
+		}
+	}
+	id := series.Is(series.Of("limit", "tenant/acme", "meter", "tokens", "window", "day", "tenant", "acme"))
+	burnt := series.Window{Family: "skein_quota_spent_ppm_total", Match: id, At: at.Add(time.Second), Length: time.Minute}
+	if n, ok := store.Increase(burnt); !ok || n != 250_000 {
+		t.Errorf("spent: %d %v, want a quarter of the amount", n, ok)
+	}
+	for i, next := range []struct {
+		at    time.Time
+		state cluster.State
+		more  int64
+	}{{at, spent, 0}, {at.Add(24 * time.Hour), spent, 0}, {at.Add(24*time.Hour + time.Second), spend(t, spent, at.Add(24*time.Hour), 100), 100_000}} {
+		if err := m.Put(next.at, Facts{State: next.state}); err != nil {
+			t.Error(err)
+		}
+		burnt.At, burnt.Length = next.at.Add(time.Second), time.Minute
+		if i == 0 {
+			next.more = 250_000 // as before
+		}
+		if n, _ := store.Increase(burnt); n != next.more {
+			t.Errorf("later %d: %d were spent, want %d", i, n, next.more)
 		}
 	}
 	for family, want := range map[string]map[string]float64{
@@ -89,49 +140,5 @@ func TestMeasure(t *testing.T) {
 	}
 	if got := store.Samples("skein_gateway_requests_total", nil, at.Add(-time.Minute)); len(got) != 1 || got[0] != "r1 trace=4bf9" {
 		t.Errorf("failing requests %v", got)
-	}
-}
-
-// Requests under way are summed over tenants, kept for a while when a gateway says nothing, then said to be none once.
-func TestUnder(t *testing.T) {
-	m, at := &Monitor{flows: map[flowKey]flowSeen{}}, time.Unix(1, 0)
-	v := cluster.VersionID{Model: "calc", Number: 1}
-	got := m.under(at, []cluster.Demand{{Gateway: "g1", Version: v, Tenant: "a", Running: 1, Waiting: 2}, {Gateway: "g1", Version: v, Tenant: "b", Running: 3}, {Gateway: "g1"}})
-	if len(got) != 1 || got[0] != (Flow{"g1", v, 4, 2}) {
-		t.Errorf("%+v", got)
-	}
-	if got := m.under(at.Add(flowFor), nil); len(got) != 1 || got[0].Running != 4 {
-		t.Errorf("a moment later: %+v", got)
-	}
-	if got := m.under(at.Add(flowFor+1), nil); len(got) != 1 || got[0].Running != 0 {
-		t.Errorf("long after: %+v", got)
-	}
-	if got := m.under(at.Add(flowFor+2), nil); len(got) != 0 {
-		t.Errorf("then: %+v", got)
-	}
-}
-
-// What is deleted leaves nothing behind.
-func TestForget(t *testing.T) {
-	m, s := &Monitor{store: series.New(0, 0)}, state(t)
-	m.forget(s)
-	at := time.Unix(1_700_000_000, 0)
-	for _, tenant := range []string{"acme", "default"} {
-		if err := m.store.Add(at, "skein_gateway_requests_total", series.Of("tenant", tenant, "outcome", "ok", "version", "calc@1"), 1); err != nil {
-			t.Fatal(err)
-		}
-	}
-	m.forget(s)
-	if n := m.store.Size().Series; n != 2 {
-		t.Errorf("%d series", n)
-	}
-	tenant, _ := s.Tenant("acme")
-	s, errs := cluster.Apply(s, s.Index()+1, cluster.Envelope{V: 1, Txns: []cluster.Txn{{Do: []cluster.Command{cluster.DeleteTenant{ID: "acme", Was: tenant.Rev}}}}})
-	if errs[0] != nil {
-		t.Fatal(errs[0])
-	}
-	m.forget(s)
-	if n := m.store.Size().Series; n != 1 {
-		t.Errorf("%d series of a tenant that is gone", n)
 	}
 }

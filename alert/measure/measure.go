@@ -1,12 +1,17 @@
-package monitor
+// Package measure makes series of what a coordinator knows at a moment.
+package measure
 
 import (
 	"cmp"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/library"
+	"github.com/skein-project/skein/quota"
 	"github.com/skein-project/skein/series"
 )
 
@@ -21,6 +26,7 @@ type Facts struct {
 	Spare    int                               // voters that answer, beyond the majority
 	Changes  int                               // of the leader since the last measurement
 	Upkeep   map[cluster.NodeID]cluster.Upkeep // of coordinators and stand-alone gateways
+	Kept     map[cluster.VersionID]library.Kept
 }
 
 // Flow is how many requests for a version are under way at a gateway.
@@ -35,6 +41,17 @@ type Flow struct {
 type Sight struct {
 	cluster.Report
 	Age time.Duration
+}
+
+// Sheets puts what a coordinator knows into series, from moment to moment.
+type Sheets struct {
+	store *series.Store
+	spent map[quota.ID]int64 // of limits, as it was the last time
+}
+
+// New makes one that puts into a store.
+func New(store *series.Store) *Sheets {
+	return &Sheets{store: store, spent: map[quota.ID]int64{}}
 }
 
 // sheet puts values into a store, and keeps why it does not take some.
@@ -64,9 +81,9 @@ func (s *sheet) durations(family string, h series.Histogram, labels ...string) {
 	}
 }
 
-// measure puts everything that is known at a moment into the series. The error says what they did not take.
-func measure(store *series.Store, at time.Time, f Facts) error {
-	s := &sheet{Store: store, at: at}
+// Put puts everything that is known at a moment. The error says what the series did not take.
+func (m *Sheets) Put(at time.Time, f Facts) error {
+	s := &sheet{Store: m.store, at: at}
 	for _, d := range f.Demand {
 		s.demand(d)
 	}
@@ -78,20 +95,26 @@ func measure(store *series.Store, at time.Time, f Facts) error {
 	for _, n := range f.Nodes {
 		s.node(n)
 	}
-	for id, silent := range f.Gateways {
-		s.gauge("skein_gateway_silent_seconds", silent.Seconds(), "gateway", memberName(f.State, id))
+	for _, id := range slices.Sorted(maps.Keys(f.Gateways)) {
+		s.gauge("skein_gateway_silent_seconds", f.Gateways[id].Seconds(), "gateway", memberName(f.State, id))
 	}
 	for n := range f.State.Nodes() {
 		s.gauge("skein_node_lost", truth(n.Status == cluster.NodeLost), "node", n.Name)
 	}
 	s.replicas(f.State)
-	s.quotas(f.State)
+	m.quotas(s, f.State)
+	for _, v := range slices.SortedFunc(maps.Keys(f.Kept), cluster.VersionID.Compare) {
+		kept := f.Kept[v]
+		s.gauge("skein_version_copies", float64(kept.Copies), "version", v.String())
+		s.gauge("skein_version_copies_wanted", float64(kept.Wanted), "version", v.String())
+	}
 	if f.Voters > 0 {
 		s.gauge("skein_raft_voters", float64(f.Voters))
 		s.gauge("skein_raft_voters_spare", float64(f.Spare))
 	}
 	s.count("skein_raft_leader_changes_total", f.Changes)
-	for id, u := range f.Upkeep {
+	for _, id := range slices.Sorted(maps.Keys(f.Upkeep)) {
+		u := f.Upkeep[id]
 		m, ok := f.State.Member(id)
 		if !ok || u == (cluster.Upkeep{}) {
 			continue
@@ -136,8 +159,11 @@ func (s *sheet) demand(d cluster.Demand) {
 	}
 	version, tenant := d.Version.String(), d.Tenant
 	ok := int(d.Total.Count())
-	for outcome, n := range map[string]int{"ok": ok, "failed": d.Failed, "refused": d.Refused, "other": d.Ended - ok - d.Failed - d.Refused} {
-		s.count("skein_gateway_requests_total", max(0, n), "outcome", outcome, "tenant", tenant, "version", version)
+	for _, o := range []struct {
+		outcome string
+		n       int
+	}{{"ok", ok}, {"failed", d.Failed}, {"refused", d.Refused - d.Limited}, {"limited", d.Limited}, {"other", d.Ended - ok - d.Failed - d.Refused}} {
+		s.count("skein_gateway_requests_total", max(0, o.n), "outcome", o.outcome, "tenant", tenant, "version", version)
 	}
 	s.count("skein_gateway_tokens_total", int(d.Prompt), "tenant", tenant, "type", "input", "version", version)
 	s.count("skein_gateway_tokens_total", int(d.Answer), "tenant", tenant, "type", "output", "version", version)
@@ -196,18 +222,30 @@ func (s *sheet) replicas(state cluster.State) {
 	}
 }
 
-// everybody stands for the tenant of the limit of all together.
-const everybody = "everybody"
+// What stands for the tenant of the limit of all together, and for the model of a limit of all models: no model is called so.
+const (
+	everybody  = "everybody"
+	everyModel = "*"
+)
 
-// quotas puts how far limits with an amount are used: of a rate it is the gateways' business.
-func (s *sheet) quotas(state cluster.State) {
-	for set := range state.LimitSets() {
-		for _, l := range set.Limits {
-			used, ok := state.Used(set.Subject, l, cluster.Millis(s.at.UnixMilli()))
-			if !ok {
-				continue
-			}
-			s.gauge("skein_quota_used_ratio", used, "limit", set.Subject, "meter", string(l.Meter), "model", l.Model, "tenant", cmp.Or(state.TenantOf(set.Subject), everybody), "window", string(l.Window))
+// quotas puts how far limits with an amount are used, and what was spent since the last time: of a rate it is the gateways' business.
+func (m *Sheets) quotas(s *sheet, state cluster.State) {
+	now := map[quota.ID]int64{}
+	for q := range state.Quotas(cluster.Millis(s.at.UnixMilli())) {
+		labels := []string{"limit", q.Subject, "meter", string(q.Meter), "model", cmp.Or(q.Model, everyModel), "tenant", cmp.Or(state.TenantOf(q.Subject), everybody), "window", string(q.Window)}
+		s.gauge("skein_quota_used_ratio", q.Used, labels...)
+		if q.Left > 0 {
+			s.gauge("skein_quota_left_seconds", float64(q.Left)/1000, labels...)
+		}
+		id := q.ID(q.Subject)
+		now[id] = q.Spent
+		was, known := m.spent[id]
+		if was > q.Spent { // another day, or another amount
+			was = 0
+		}
+		if known {
+			s.count("skein_quota_spent_ppm_total", int(q.Spent-was), labels...)
 		}
 	}
+	m.spent = now
 }
