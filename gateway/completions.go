@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -26,34 +27,127 @@ type chatRequest struct {
 	Messages    []chatMessage `json:"messages"`
 	Logprobs    bool          `json:"logprobs"`
 	TopLogprobs int           `json:"top_logprobs"`
+
+	ToolChoice        json.RawMessage `json:"tool_choice"`
+	ParallelToolCalls *bool           `json:"parallel_tool_calls"`
+	Store             bool            `json:"store"`
+	ReasoningEffort   string          `json:"reasoning_effort"`
+	WebSearchOptions  map[string]any  `json:"web_search_options"`
+}
+
+// unsupported names a parameter of chats that asks for what is not done.
+func (r *chatRequest) unsupported() string {
+	switch {
+	case r.ReasoningEffort != "" && r.ReasoningEffort != "none":
+		return "reasoning_effort"
+	case r.WebSearchOptions != nil:
+		return "web_search_options"
+	}
+	return ""
 }
 
 type chatMessage struct {
 	Role         string         `json:"role"`
+	Name         string         `json:"name"`
 	Content      content        `json:"content"`
-	ToolCalls    []any          `json:"tool_calls"`
+	ToolCalls    []toolCallJSON `json:"tool_calls"`
+	ToolCallID   string         `json:"tool_call_id"`
 	FunctionCall map[string]any `json:"function_call"`
 }
 
 // chatRoles are the roles of the API. What a model's template makes of them is its own affair.
 var chatRoles = []string{"system", "developer", "user", "assistant", "tool", "function"}
 
-// turns are the messages as the model's template takes them.
-func (r *chatRequest) turns() ([]Message, error) {
-	var out []Message
+// conversation is the messages as the model's template takes them.
+func (r *chatRequest) conversation() (c conversation, err error) {
 	for i, m := range r.Messages {
+		at := fmt.Sprintf("messages[%d]", i)
+		t := turn{Message: Message{Role: m.Role, Content: string(m.Content)}, name: m.Name, of: m.ToolCallID}
 		switch {
 		case !slices.Contains(chatRoles, m.Role):
-			return nil, invalid("messages", "messages[%d].role: %.80q is none of %s", i, m.Role, strings.Join(chatRoles, ", "))
-		case len(m.ToolCalls) > 0 || len(m.FunctionCall) > 0:
-			return nil, invalid("messages", "messages[%d]: tool calls are not supported by this model", i)
+			return c, invalid("messages", "%s.role: %.80q is none of %s", at, m.Role, strings.Join(chatRoles, ", "))
+		case len(m.FunctionCall) > 0:
+			return c, invalid("messages", "%s: function_call is not supported: use tool_calls", at)
+		case len(m.ToolCalls) > 0 && m.Role != "assistant":
+			return c, invalid("messages", "%s: tool_calls are an assistant's", at)
+		case len(m.ToolCalls) > maxToolCalls:
+			return c, invalid("messages", "%s: %d calls, at most %d", at, len(m.ToolCalls), maxToolCalls)
+		case m.Role == "tool" && m.ToolCallID == "":
+			return c, invalid("messages", "%s: the result of a call needs tool_call_id", at)
+		case len(m.ToolCallID) > maxCallID || len(m.Name) > maxCallID:
+			return c, invalid("messages", "%s: an id or a name is longer than %d bytes", at, maxCallID)
 		}
-		out = append(out, Message{Role: m.Role, Content: string(m.Content)})
+		for _, made := range m.ToolCalls {
+			if made.Type != "" && made.Type != "function" {
+				return c, invalid("messages", "%s: a call of type %.40q: want function", at, made.Type)
+			}
+			x, err := callOfFunction(at+".tool_calls", made.ID, made.Function.Name, made.Function.Arguments)
+			if err != nil {
+				return c, err
+			}
+			t.calls = append(t.calls, x)
+		}
+		c.turns = append(c.turns, t)
 	}
-	return out, nil
+	return c, nil
 }
 
-// content is a text, or a list of parts that are texts.
+// toolJSON is a function that a request offers.
+type toolJSON struct {
+	Type     string `json:"type"`
+	Function struct {
+		Name        string          `json:"name"`
+		Description string          `json:"description"`
+		Parameters  json.RawMessage `json:"parameters"`
+		Strict      *bool           `json:"strict"`
+	} `json:"function"`
+}
+
+// offer reads what the request says about functions.
+func (r *chatRequest) offer() (*offer, error) {
+	o := &offer{single: r.ParallelToolCalls != nil && !*r.ParallelToolCalls}
+	for i, f := range r.Tools {
+		at := fmt.Sprintf("tools[%d]", i)
+		if f.Type != "function" {
+			return nil, invalid("tools", "%s: a tool of type %.40q is not supported: want function", at, f.Type)
+		}
+		if err := enforced(at+".function.strict", f.Function.Strict); err != nil {
+			return nil, err
+		}
+		x, err := toolOf(at+".function", f.Function.Name, f.Function.Description, f.Function.Parameters)
+		if err != nil {
+			return nil, err
+		}
+		o.tools = append(o.tools, x)
+	}
+	var err error
+	o.choice, o.name, err = choiceOf(r.ToolChoice)
+	return o, err
+}
+
+// choiceOf reads tool_choice: auto, none, required, or a function by name, in the form of chat completions or of responses.
+func choiceOf(raw json.RawMessage) (choice, string, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return choiceAuto, "", nil
+	}
+	var word string
+	if json.Unmarshal(raw, &word) == nil {
+		if c, ok := map[string]choice{"auto": choiceAuto, "none": choiceNone, "required": choiceAny}[word]; ok {
+			return c, "", nil
+		}
+		return 0, "", invalid("tool_choice", "tool_choice %.40q: want auto, none, required, or a function", word)
+	}
+	var named struct {
+		Type, Name string
+		Function   struct{ Name string }
+	}
+	if json.Unmarshal(raw, &named) != nil || named.Type != "function" {
+		return 0, "", invalid("tool_choice", "tool_choice: want auto, none, required, or {type: function} with a name")
+	}
+	return choiceNamed, cmp.Or(named.Function.Name, named.Name), nil
+}
+
+// content is a text, or a list of parts that are texts, in the forms of chat completions and of responses.
 type content string
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -63,15 +157,20 @@ func (c *content) UnmarshalJSON(b []byte) error {
 		*c = content(text)
 		return nil
 	}
-	var parts []struct{ Type, Text string }
+	var parts []struct{ Type, Text, Refusal string }
 	if err := json.Unmarshal(b, &parts); err != nil {
 		return invalid("messages", "content: want a text or a list of parts")
 	}
+	*c = ""
 	for _, p := range parts {
-		if p.Type != "text" {
+		switch p.Type {
+		case "text", "input_text", "output_text":
+			*c += content(p.Text)
+		case "refusal":
+			*c += content(p.Refusal)
+		default:
 			return invalid("messages", "content of type %.40q is not supported by this model", p.Type)
 		}
-		*c += content(p.Text)
 	}
 	return nil
 }
@@ -81,11 +180,15 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 	if err := read(r, &req); err != nil {
 		return err
 	}
-	messages, err := req.turns()
+	talk, err := req.conversation()
 	if err != nil {
 		return err
 	}
-	t, err := s.text(r.Context(), req.Model, cmp.Or(req.session(), opening(messages)))
+	o, err := req.offer()
+	if err != nil {
+		return err
+	}
+	t, err := s.text(r.Context(), req.Model, cmp.Or(req.session(), opening(talk.messages())))
 	if err != nil {
 		return err
 	}
@@ -96,13 +199,17 @@ func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) error {
 	if req.TopLogprobs > 0 && !req.Logprobs {
 		return invalid("top_logprobs", "top_logprobs needs logprobs")
 	}
+	if name := req.unsupported(); name != "" {
+		return invalid(name, "%s is not supported by this model", name)
+	}
+	if req.Store {
+		return invalid("store", "store: chat completions are not kept: use responses")
+	}
 	a.Sampling.Logprobs, a.Sampling.TopLogprobs = req.Logprobs, req.TopLogprobs
-	now := time.Now()
-	if a.Tokens, err = t.chat(messages, now); err != nil {
+	if err := t.converse(&a, talk, o, time.Now()); err != nil {
 		return err
 	}
-	a.again = func(other *text) ([]int32, error) { return other.chat(messages, now) }
-	return s.complete(r.Context(), w.(*answer), t, &req.params, chatShape, repeat(a, n), len(a.Tokens))
+	return s.complete(r.Context(), w.(*answer), t, &req.params, o, chatShape, repeat(a, n), len(a.Tokens))
 }
 
 // textTokens is the API's default max_tokens of text completions.
@@ -122,6 +229,8 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	switch {
+	case len(req.Tools) > 0:
+		return invalid("tools", "tools are for chat completions")
 	case req.Echo:
 		return invalid("echo", "echo is not supported by this model")
 	case req.Suffix != "":
@@ -158,7 +267,7 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) error {
 		asks = append(asks, repeat(a, n)...)
 		tokens += len(p)
 	}
-	return s.complete(r.Context(), w.(*answer), t, &req.params, textShape, asks, tokens)
+	return s.complete(r.Context(), w.(*answer), t, &req.params, &offer{}, textShape, asks, tokens)
 }
 
 // prompts reads a text, a list of texts, a list of token ids, or a list of those; at most MaxInputs.

@@ -32,6 +32,8 @@ type Config struct {
 	MaxInputs  int           // texts of one embedding or classification request; default 256
 	MaxChoices int           // answers that one request may ask for (n); default 8
 	Shadows    int           // copies of requests that run on shadow versions at once; more are dropped; default 8
+	MaxKept    int64         // bytes of responses that are kept in memory to be asked for again; the oldest go; default 64 MiB
+	KeepFor    time.Duration // how long they are kept; default 24 h
 	MaxWaiting int           // requests that wait for their turn at the full replicas of one version; default 1024
 	MaxTensors int64         // bytes of a request of the Open Inference Protocol; default 80 MiB
 	LeaseWait  time.Duration // how long a request waits for its share of a limit that this gateway holds nothing of; default 2 s
@@ -78,6 +80,12 @@ func (c Config) withDefaults() Config {
 	if c.MaxStaleness == 0 {
 		c.MaxStaleness = time.Minute
 	}
+	if c.MaxKept == 0 {
+		c.MaxKept = 64 << 20
+	}
+	if c.KeepFor == 0 {
+		c.KeepFor = 24 * time.Hour
+	}
 	if c.Shadows == 0 {
 		c.Shadows = 8
 	}
@@ -86,7 +94,7 @@ func (c Config) withDefaults() Config {
 
 // Validate checks that no limit is negative and that networks are networks.
 func (c Config) Validate() error {
-	if c.MaxBody < 0 || c.MaxPrompt < 0 || c.Patience < 0 || c.Attempts < 0 || c.MaxStops < 0 || c.MaxInputs < 0 || c.MaxChoices < 0 || c.MaxStaleness < 0 || c.Shadows < 0 || c.MaxTensors < 0 {
+	if c.MaxBody < 0 || c.MaxPrompt < 0 || c.Patience < 0 || c.Attempts < 0 || c.MaxStops < 0 || c.MaxInputs < 0 || c.MaxChoices < 0 || c.MaxStaleness < 0 || c.Shadows < 0 || c.MaxKept < 0 || c.KeepFor < 0 || c.MaxTensors < 0 {
 		return fmt.Errorf("gateway config: a limit is negative: %+v", c)
 	}
 	_, err := c.proxies()
@@ -132,6 +140,7 @@ type Server struct {
 	views  views
 	load   load
 
+	shelf *shelf
 	shadows  chan struct{} // holds one of each copy that runs
 	operator http.Handler  // of the operators' API; nil = it is not in this process
 }
@@ -144,6 +153,7 @@ func New(cfg Config, state *live.State, library Library, dialer *wire.Dialer, lo
 	s := &Server{cfg: cfg.withDefaults(), live: state, library: library, dialer: dialer, log: log, needs: Needs(), ledger: newLedger(), books: newBooks()}
 	s.proxies, _ = cfg.proxies() // they are valid
 	s.shadows = make(chan struct{}, s.cfg.Shadows)
+	s.shelf = newShelf(s.cfg.MaxKept, s.cfg.KeepFor)
 	s.gates.gates = map[cluster.VersionID]*gate{}
 	s.served.rows = map[flowKey]*oip.Tally{}
 	s.visitors.calls = map[*call]struct{}{}

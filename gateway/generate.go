@@ -23,7 +23,8 @@ type Ask struct {
 	Tokens    []int32 // the prompt
 	Sampling  model.Sampling
 	Stops     []string
-	MaxTokens int // 0 = as many as the context leaves
+	MaxTokens int      // 0 = as many as the context leaves
+	Marks     []string // special tokens that show in the answer's text; others do not
 
 	again func(*text) ([]int32, error) // the prompt for another version; nil = it is not asked
 }
@@ -43,6 +44,7 @@ type Piece struct {
 	Tokens []Token
 	Finish Finish // only in the last piece
 	Usage  Usage  // only in the last piece
+	Stop   string // the stop string that was reached; only in the last piece
 }
 
 // Token is one token of an answer, with log-probabilities where asked for.
@@ -64,7 +66,7 @@ const (
 type Usage struct{ Prompt, Completion int }
 
 var (
-	errStopped  = errors.New("gateway: stop string") // ends a generation from this side
+	errStopped  = errors.New("gateway: stopped") // ends a generation from this side: a stop string, or a sink that has enough
 	errNoAnswer = errors.New("gateway: no replica answered")
 	errEnded    = errors.New("gateway: the replica's answer has no end")
 )
@@ -78,7 +80,7 @@ func (s *Server) generate(ctx context.Context, t *text, a Ask, send func(Piece) 
 		tell := send
 		send = func(p Piece) error { given.add(p); return tell(p) }
 	}
-	w := &writer{call: callOf(ctx), decoder: t.decoder(), stop: stopper{stops: a.Stops}, send: send, usage: Usage{Prompt: len(a.Tokens)}}
+	w := &writer{call: callOf(ctx), decoder: t.decoder(), marks: t.marks(a.Marks), stop: stopper{stops: a.Stops}, send: send, usage: Usage{Prompt: len(a.Tokens)}}
 	finish, err := s.tokens(ctx, t, a, w.take)
 	err = w.finish(err, finish)
 	if err == nil && given != nil {
@@ -92,6 +94,17 @@ func (t *text) decoder() *token.Decoder {
 		return nil
 	}
 	return t.tokenizer.NewDecoder(true)
+}
+
+// marks are the ids of those texts that are special tokens.
+func (t *text) marks(texts []string) map[int32]string {
+	ids := map[int32]string{}
+	for _, mark := range texts {
+		if id, ok := t.tokenizer.ID(mark); ok && t.tokenizer.IsSpecial(id) {
+			ids[id] = mark
+		}
+	}
+	return ids
 }
 
 // maxStop bounds a stop string in bytes.
@@ -326,6 +339,7 @@ func (e *effort) wait(ctx context.Context, nothing bool, changed <-chan struct{}
 type writer struct {
 	call    *call
 	decoder *token.Decoder
+	marks   map[int32]string // special tokens that show
 	stop    stopper
 	send    func(Piece) error
 	usage   Usage
@@ -337,10 +351,21 @@ func (w *writer) take(c sample.Choice) error {
 	p := Piece{Tokens: []Token{{Choice: c}}}
 	hit := false
 	if w.decoder != nil {
-		p.Tokens[0].Text = w.decoder.Push(c.Token)
+		if mark, ok := w.marks[c.Token]; ok {
+			p.Tokens[0].Text = w.decoder.Flush() + mark
+		} else {
+			p.Tokens[0].Text = w.decoder.Push(c.Token)
+		}
 		p.Text, hit = w.stop.push(p.Tokens[0].Text)
 	}
-	if err := w.send(p); err != nil {
+	err := w.send(p)
+	told, isTold := errors.AsType[*Error](err)
+	switch {
+	case errors.Is(err, errStopped):
+		return err
+	case isTold:
+		return told
+	case err != nil:
 		return &Error{Fault: FaultCanceled, Why: "the client takes no more: " + err.Error()}
 	}
 	if hit {
@@ -377,5 +402,5 @@ func (w *writer) rest() (text string, hit bool) {
 
 func (w *writer) end(text string, f Finish) error {
 	w.call.finish(f)
-	return w.send(Piece{Text: text, Finish: f, Usage: w.usage})
+	return w.send(Piece{Text: text, Finish: f, Usage: w.usage, Stop: w.stop.hit})
 }

@@ -20,9 +20,16 @@ type presented struct {
 	from netip.Addr // the zero Addr = not known
 }
 
-// present reads the key of a request: "Authorization: Bearer KEY".
+// keyHeader is where clients of Anthropic's API put the key.
+const keyHeader = "X-Api-Key"
+
+// present reads the key of a request: "Authorization: Bearer KEY", or where there is none of that, "X-Api-Key: KEY".
 func (s *Server) present(r *http.Request) (presented, error) {
-	scheme, secret, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	authorization := r.Header.Get("Authorization")
+	if key := r.Header.Get(keyHeader); authorization == "" && key != "" {
+		authorization = "Bearer " + key
+	}
+	scheme, secret, ok := strings.Cut(authorization, " ")
 	if !ok || !strings.EqualFold(scheme, "Bearer") || len(secret) > maxKey {
 		return presented{}, &Error{Fault: FaultKey, Why: "an API key is needed: Authorization: Bearer KEY"}
 	}

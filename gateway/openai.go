@@ -33,6 +33,7 @@ const (
 type form struct {
 	failure func(*Error) any // body of an error
 	took    string           // header of the milliseconds that an answer took; "" = none
+	id      string           // header of the request's id, beside the usual one; "" = none
 }
 
 // entry is the one way into every protocol over HTTP but Connect's: it puts who may call path, request id, size limit in bytes and the form of
@@ -43,6 +44,9 @@ func (s *Server) entry(f form, maxBody int64, operation, path string, h func(htt
 		defer c.end()
 		c.header = w.Header()
 		w.Header().Set(requestIDHeader, c.id)
+		if f.id != "" {
+			w.Header().Set(f.id, c.id)
+		}
 		answerOn := func(w http.ResponseWriter) *answer {
 			return &answer{ResponseWriter: w, form: f, explain: s.explain, began: c.began}
 		}
@@ -82,6 +86,7 @@ type answer struct {
 	explain   func(error) *Error
 	began     time.Time
 	streaming bool
+	late      func(*Error) error // ends a stream with an error; nil = by an event that is the body of an error
 }
 
 // openAIError is the form of errors.
@@ -163,8 +168,12 @@ func statusOf(err error, e *Error) int {
 func (a *answer) fail(err error) {
 	e := a.explain(err)
 	body := a.form.failure(e)
+	if a.streaming && a.late != nil {
+		_ = a.late(e) // the answer ends here whether the client is there or not
+		return
+	}
 	if a.streaming {
-		_ = a.event(body) // the answer ends here whether the client is there or not
+		_ = a.event(body)
 		return
 	}
 	status := statusOf(err, e)
@@ -262,7 +271,7 @@ type params struct {
 	PresencePenalty     float64         `json:"presence_penalty"`
 	LogitBias           map[string]any  `json:"logit_bias"`
 	ResponseFormat      *responseFormat `json:"response_format"`
-	Tools               []any           `json:"tools"`
+	Tools               []toolJSON      `json:"tools"`
 	Functions           []any           `json:"functions"`
 	Modalities          []string        `json:"modalities"`
 	Audio               map[string]any  `json:"audio"`
@@ -313,10 +322,6 @@ func (p *params) unsupported() string {
 		return "presence_penalty"
 	case len(p.LogitBias) > 0:
 		return "logit_bias"
-	case p.ResponseFormat != nil && p.ResponseFormat.Type != "text":
-		return "response_format"
-	case len(p.Tools) > 0:
-		return "tools"
 	case len(p.Functions) > 0:
 		return "functions"
 	case slices.ContainsFunc(p.Modalities, func(m string) bool { return m != "text" }):
@@ -332,6 +337,11 @@ func (p *params) ask(t *text, maxChoices int) (a Ask, n int, err error) {
 	a = Ask{Sampling: t.defaults.Over(t.manifest.Sampling), Stops: p.Stop, MaxTokens: t.tokens}
 	if name := p.unsupported(); name != "" {
 		return a, 0, invalid(name, "%s is not supported by this model", name)
+	}
+	if p.ResponseFormat != nil {
+		if err := formatted("response_format", p.ResponseFormat.Type); err != nil {
+			return a, 0, err
+		}
 	}
 	if p.StreamOptions != nil && !p.Stream {
 		return a, 0, invalid("stream_options", "stream_options needs stream")

@@ -1,8 +1,8 @@
 package gateway
 
 import (
+	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -40,48 +40,47 @@ type Message struct {
 // roleForm is what a role may be: it is put into the prompt beside special tokens.
 var roleForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
-// chat renders a conversation with the model's template and turns it into tokens. Special tokens are read where the template put them,
-// never where a message spells them.
+// chat renders a conversation of messages alone.
 func (t *text) chat(messages []Message, now time.Time) ([]int32, error) {
+	return t.render(conversationOf(messages), now)
+}
+
+// render writes a conversation with the model's template and turns it into tokens. Special tokens are read where the template put them,
+// never where the conversation spells them.
+func (t *text) render(c conversation, now time.Time) ([]int32, error) {
 	if t.tokenizer == nil || t.template == nil {
 		return nil, &Error{Fault: FaultTask, Param: "model", Why: "the model has no chat template: use completions"}
 	}
-	if len(messages) == 0 {
-		return nil, invalid("messages", "messages is empty")
+	if err := c.check(); err != nil {
+		return nil, err
 	}
+	texts := c.texts()
 	size := 0
-	for i, m := range messages {
-		if !roleForm.MatchString(m.Role) {
-			return nil, invalid("messages", "message %d has the role %.80q, want 1 to 64 letters, digits, dots, dashes or underscores", i, m.Role)
-		}
-		size += len(m.Role) + len(m.Content)
+	for _, text := range texts {
+		size += len(text)
 	}
 	if err := t.bounded("messages", size); err != nil {
 		return nil, err
 	}
-	marked, mark, err := t.mark(messages)
+	mark, err := t.mark(texts)
 	if err != nil {
 		return nil, err
 	}
-	rendered, err := t.template.Render(t.variables(marked), jinja.Limits{Now: now})
+	rendered, err := t.template.Render(t.variables(c, func(s string) string { return t.marked(s, mark) }), jinja.Limits{Now: now})
 	if err != nil {
 		return nil, templateError(err)
 	}
-	text, literal := unmark(rendered, mark)
-	e, err := t.tokenizer.Encode(text, token.EncodeOptions{ParseSpecial: true, Literal: literal})
+	if mark != 0 && strings.Contains(rendered, fmt.Sprintf(`\u%04x`, mark)) {
+		return nil, invalid("messages", "the messages spell special tokens of the model where its chat template escapes them")
+	}
+	text, literal := unmark(rendered+t.marked(c.begin, mark), mark)
+	e, err := t.tokenizer.Encode(text+c.force, token.EncodeOptions{ParseSpecial: true, Literal: literal})
 	return e.IDs, err
 }
 
-// variables are what a chat template sees.
-func (t *text) variables(messages []Message) map[string]any {
-	list := make([]any, len(messages))
-	for i, m := range messages {
-		o := jinja.NewObject()
-		o.Set("role", m.Role)
-		o.Set("content", m.Content)
-		list[i] = o
-	}
-	vars := map[string]any{"messages": list, "add_generation_prompt": true}
+// variables are what a chat template sees: those of Hugging Face transformers. spell is applied to every text of the conversation.
+func (t *text) variables(c conversation, spell func(string) string) map[string]any {
+	vars := map[string]any{"messages": c.list(spell), "tools": c.offered(spell), "documents": nil, "add_generation_prompt": true}
 	for name, text := range t.specials {
 		vars[name] = text
 	}
@@ -95,42 +94,66 @@ func templateError(err error) error {
 	return &Error{Fault: FaultInvalid, Param: "messages", Why: "the model's chat template cannot render these messages: " + err.Error()}
 }
 
-// mark puts a character that occurs nowhere else before every special token that a message spells, so that it is known from those of the
-// template wherever the template puts it. mark is 0 if no message spells any, as almost always.
-func (t *text) mark(messages []Message) (marked []Message, mark rune, err error) {
-	marked = slices.Clone(messages)
-	for i, m := range marked {
-		e, err := t.tokenizer.Encode(m.Content, token.EncodeOptions{ParseSpecial: true})
+// mark is a character that occurs nowhere in texts, which is put before every special token that they spell, so that it is known from those of
+// the template wherever the template puts it. It is 0 if no text spells any, as almost always.
+func (t *text) mark(texts []string) (rune, error) {
+	for _, text := range texts {
+		spelt, err := t.spelt(text)
 		if err != nil {
-			return nil, 0, err
+			return 0, err
 		}
-		var b strings.Builder
-		done := 0
-		for j, id := range e.IDs {
-			if !t.tokenizer.IsSpecial(id) {
-				continue
-			}
-			if mark == 0 {
-				if mark = t.unused(messages); mark == 0 {
-					return nil, 0, invalid("messages", "the messages hold every private character of Unicode, and special tokens")
-				}
-			}
-			// Some special tokens take the white space before them, which is not spelling.
-			at := e.Offsets[j]
-			begin := int(at.To) - len(strings.TrimLeftFunc(m.Content[at.From:at.To], unicode.IsSpace))
-			if begin >= done {
-				b.WriteString(m.Content[done:begin])
-				b.WriteRune(mark)
-				done = begin
-			}
+		if len(spelt) == 0 {
+			continue
 		}
-		marked[i].Content = b.String() + m.Content[done:]
+		if mark := t.unused(texts); mark != 0 {
+			return mark, nil
+		}
+		return 0, invalid("messages", "the messages hold every private character of Unicode, and special tokens")
 	}
-	return marked, mark, nil
+	return 0, nil
 }
 
-// unused finds a private character that is neither in the messages nor in the template; 0 if there is none.
-func (t *text) unused(messages []Message) rune {
+// spelt finds where a text spells special tokens.
+func (t *text) spelt(text string) (begins []int, err error) {
+	e, err := t.tokenizer.Encode(text, token.EncodeOptions{ParseSpecial: true})
+	if err != nil {
+		return nil, err
+	}
+	for i, id := range e.IDs {
+		if !t.tokenizer.IsSpecial(id) {
+			continue
+		}
+		// Some special tokens take the white space before them, which is not spelling.
+		at := e.Offsets[i]
+		begin := int(at.To) - len(strings.TrimLeftFunc(text[at.From:at.To], unicode.IsSpace))
+		if n := len(begins); n == 0 || begin > begins[n-1] {
+			begins = append(begins, begin)
+		}
+	}
+	return begins, nil
+}
+
+// marked is a text with the mark before every special token that it spells; mark 0 = it spells none.
+func (t *text) marked(text string, mark rune) string {
+	if mark == 0 {
+		return text
+	}
+	begins, err := t.spelt(text)
+	if err != nil || len(begins) == 0 {
+		return text // mark has read it without an error
+	}
+	var b strings.Builder
+	done := 0
+	for _, begin := range begins {
+		b.WriteString(text[done:begin])
+		b.WriteRune(mark)
+		done = begin
+	}
+	return b.String() + text[done:]
+}
+
+// unused finds a private character that is neither in the texts nor in the template; 0 if there is none.
+func (t *text) unused(texts []string) rune {
 	used := map[rune]bool{}
 	note := func(s string) {
 		for _, r := range s {
@@ -140,8 +163,8 @@ func (t *text) unused(messages []Message) rune {
 		}
 	}
 	note(t.source)
-	for _, m := range messages {
-		note(m.Content)
+	for _, text := range texts {
+		note(text)
 	}
 	for r := rune(0xE000); r <= 0xF8FF; r++ {
 		if !used[r] {

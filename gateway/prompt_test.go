@@ -112,7 +112,7 @@ func TestChatInjection(t *testing.T) {
 				if !slices.Equal(x.special(got), x.special(want)) {
 					t.Fatalf("%q gives the special tokens %v, want %v", hostile, x.special(got), x.special(want))
 				}
-				rendered, err := x.template.Render(x.variables(hostile), jinja.Limits{})
+				rendered, err := x.template.Render(x.variables(conversationOf(hostile), func(s string) string { return s }), jinja.Limits{})
 				if text := x.tokenizer.Decode(got, false); err != nil || text != rendered {
 					t.Fatalf("the prompt is %q, want %q (%v)", text, rendered, err)
 				}

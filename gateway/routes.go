@@ -33,7 +33,7 @@ type contract struct {
 
 // routes is the table of all routes.
 func routes() []route {
-	return slices.Concat(openAIRoutes(), oipRoutes())
+	return slices.Concat(openAIRoutes(), responseRoutes(), anthropicRoutes(), oipRoutes())
 }
 
 // openAIRoutes are the OpenAI HTTP API (OpenAI API reference, 2026).
@@ -56,6 +56,47 @@ func openAIRoutes() []route {
 			contract{"Describe a model", nil, modelJSON{}, nil}},
 	}
 }
+
+// responseRoutes are the responses of the OpenAI HTTP API.
+func responseRoutes() []route {
+	infer := accessv1.Permission_PERMISSION_INFER
+	return []route{
+		{http.MethodPost, pathResponses, telemetry.OpChat, infer, openAIForm, (*Server).createResponse, nil,
+			contract{"Answer a conversation, and keep the answer to go on from", responseRequest{}, responseJSON{}, responseEvent{}}},
+		{http.MethodGet, pathResponse, opResponses, infer, openAIForm, (*Server).getResponse, nil,
+			contract{"Give a response that is kept", nil, responseJSON{}, nil}},
+		{http.MethodDelete, pathResponse, opResponses, infer, openAIForm, (*Server).deleteResponse, nil,
+			contract{"Forget a response", nil, deletedJSON{}, nil}},
+		{http.MethodPost, pathResponse + "/cancel", opResponses, infer, openAIForm, (*Server).cancelResponse, nil,
+			contract{"Cancel a response in the background: there are none, so this is refused", nil, responseJSON{}, nil}},
+		{http.MethodGet, pathResponse + "/input_items", opResponses, infer, openAIForm, (*Server).listItems, nil,
+			contract{"List what went into a response", nil, itemsJSON{}, nil}},
+	}
+}
+
+// anthropicRoutes are the Anthropic HTTP API (Anthropic API reference, version 2023-06-01).
+func anthropicRoutes() []route {
+	infer := accessv1.Permission_PERMISSION_INFER
+	return []route{
+		{http.MethodPost, pathMessages, telemetry.OpChat, infer, anthropicForm, (*Server).createMessage, nil,
+			contract{"Answer a conversation", messagesRequest{}, messageAnswer{}, messageEvent{}}},
+		{http.MethodPost, pathMessages + "/count_tokens", opCount, infer, anthropicForm, (*Server).countTokens, nil,
+			contract{"Count the tokens of a conversation", messagesRequest{}, countJSON{}, nil}},
+	}
+}
+
+// Paths of the responses and of the Anthropic API.
+const (
+	pathResponses = "/v1/responses"
+	pathResponse  = "/v1/responses/{response}"
+	pathMessages  = "/v1/messages"
+)
+
+// Operations of these beside those of telemetry.
+const (
+	opResponses = "responses"
+	opCount     = "count_tokens"
+)
 
 // registerRoutes adds the table to a mux. A path that is called with another method, or that is not there, is refused in the form of its protocol.
 func (s *Server) registerRoutes(mux *http.ServeMux) {

@@ -6,13 +6,14 @@ import "strings"
 type stopper struct {
 	stops []string
 	held  string
+	hit   string // the stop string that was reached; "" = none yet
 }
 
 // push adds text, and gives what is certain to be part of the answer. hit says that a stop string was reached.
 func (s *stopper) push(text string) (out string, hit bool) {
 	s.held += text
-	if first, ok := firstComplete(s.held, s.stops); ok {
-		out, s.held = s.held[:first], ""
+	if first, stop, ok := firstComplete(s.held, s.stops); ok {
+		out, s.held, s.hit = s.held[:first], "", stop
 		return out, true
 	}
 	keep := 0
@@ -30,15 +31,15 @@ func (s *stopper) push(text string) (out string, hit bool) {
 
 // firstComplete finds where the stop string begins that ends first, the longest one of equals: that does not depend on the pieces in which
 // the text came.
-func firstComplete(text string, stops []string) (begin int, ok bool) {
+func firstComplete(text string, stops []string) (begin int, which string, ok bool) {
 	end := 0
 	for _, stop := range stops {
 		at := strings.Index(text, stop)
 		if e := at + len(stop); at >= 0 && (!ok || e < end || e == end && at < begin) {
-			begin, end, ok = at, e, true
+			begin, end, which, ok = at, e, stop, true
 		}
 	}
-	return begin, ok
+	return begin, which, ok
 }
 
 // flush gives what was held back: the text has ended.

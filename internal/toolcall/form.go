@@ -52,3 +52,19 @@ func (f Form) Marks() []string {
 	}
 	return nil
 }
+
+// Begin is how an answer begins that calls the function name: up to the first byte of the arguments, which is read as part of the call.
+// template is the source of the form's template.
+func (f Form) Begin(template, name string) string {
+	switch {
+	case f == Tagged:
+		return tagOpen + "\n{\"name\": \"" + name + "\", \"arguments\": {"
+	case f == Bare:
+		return "{\"name\": \"" + name + "\", \"parameters\": {"
+	case f == Listed && strings.Contains(template, listArgs):
+		return listOpen + name + listArgs + "{"
+	case f == Listed:
+		return listOpen + " [{\"name\": \"" + name + "\", \"arguments\": {"
+	}
+	return ""
+}
