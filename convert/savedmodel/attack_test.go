@@ -143,6 +143,21 @@ func TestEndless(t *testing.T) {
 	for i := range 200 {
 		nested = append(nested, functionDef(fmt.Sprintf("g%d", i), "a:output:0", callOf("a", fmt.Sprintf("g%d", i+1), "x")))
 	}
+	loop := func(name, condition, body string) proto {
+		f := func(name string) proto { return proto(nil).msg(10, proto(nil).text(1, name)) }
+		return nodeDef(name, "While", "x").with("cond", f(condition)).with("body", f(body))
+	}
+	always := functionDef("always", "k:output:0", wholeConst("k", true, []int64{1}))
+	unknown := functionDef("maybe", "l:z:0", nodeDef("l", "Less", "x", "x"))
+	lists := []proto{wholeConst("n", true, []int64{4096}), wholeConst("i", true, []int64{0}), nodeDef("l", "TensorListReserve", "i", "n").with("element_dtype", floatType)}
+	for i := range 4200 {
+		from := "l"
+		if i > 0 {
+			from = fmt.Sprintf("l%d", i-1)
+		}
+		lists = append(lists, nodeDef(fmt.Sprintf("l%d", i), "TensorListSetItem", from, "i", "x"))
+	}
+	lists = append(lists, nodeDef("y", "TensorListGetItem", "l4199", "i", "i"))
 	var million []proto
 	for i := range 1_000_000 {
 		million = append(million, neg(fmt.Sprint(i), "x"))
@@ -161,6 +176,15 @@ func TestEndless(t *testing.T) {
 		{"2^40 bodies", "more than", crafted{output: "a:0", nodes: []proto{callOf("a", "f40", "x")}, functions: doubling}},
 		{"200 calls within each other", "within more than", crafted{output: "a:0", nodes: []proto{callOf("a", "g0", "x")}, functions: nested}},
 		{"10^6 nodes", "more than 131072 nodes", crafted{output: "0:0", nodes: million}},
+		{"a loop without an end", "runs more than", crafted{output: "y:0", nodes: []proto{loop("y", "always", "f")}, functions: []proto{always, functionDef("f", "x")}}},
+		{"loops within loops", "runs more than", crafted{output: "y:0", nodes: []proto{loop("y", "always", "f")},
+			functions: []proto{always, functionDef("f", "a:output:0", loop("a", "always", "g")), functionDef("g", "x")}}},
+		{"a loop whose body is itself", "within more than", crafted{output: "y:0", nodes: []proto{loop("y", "always", "f")}, functions: []proto{always, functionDef("f", "a:output:0", loop("a", "always", "f"))}}},
+		{"a loop whose end nobody knows", "says how they run", crafted{output: "y:0", nodes: []proto{loop("y", "maybe", "f")}, functions: []proto{unknown, functionDef("f", "x")}}},
+		{"a loop of no function", "not there", crafted{output: "y:0", nodes: []proto{loop("y", "none", "none")}}},
+		{"lists of 17 million places", "places", crafted{output: "y:0", nodes: lists}},
+		{"a list as an answer", "is said to be", crafted{output: "l:0", nodes: lists[:3]}},
+		{"a list as a tensor", "takes a list", crafted{output: "y:0", nodes: append(slices.Clone(lists[:3]), nodeDef("y", "Neg", "l"))}},
 		{"a loop of TensorFlow 1", "loops and branches", crafted{output: "e:0", nodes: []proto{nodeDef("m", "Merge", "x", "n"), nodeDef("n", "NextIteration", "m"), nodeDef("e", "Exit", "m")}}},
 	} {
 		refusedFor(t, c.name, c.made.files(), "", c.word)
@@ -253,8 +277,8 @@ func TestPrograms(t *testing.T) {
 		refusedFor(t, op+" that is not reached", crafted{output: "x:0", nodes: []proto{nodeDef("z", op, "x")}}.files(), "", "always refused")
 		refusedFor(t, op+" in a function that nobody calls", crafted{output: "x:0", functions: []proto{functionDef("f", "x", nodeDef("z", op, "x"))}}.files(), "", "always refused")
 	}
-	for _, op := range []string{"RestoreV2", "SaveV2", "MergeV2Checkpoints", "HashTableV2", "InitializeTableFromTextFileV2", "ParseExampleV2", "StringJoin", "While", "If",
-		"TensorListReserve", "RandomUniform", "DecodeJpeg", "Bitcast", "MyOwnOp", "Placeholder", "_Retval"} {
+	for _, op := range []string{"RestoreV2", "SaveV2", "MergeV2Checkpoints", "HashTableV2", "InitializeTableFromTextFileV2", "ParseExampleV2", "StringJoin", "Switch",
+		"TensorListScatterV2", "RandomUniform", "DecodeJpeg", "Bitcast", "MyOwnOp", "Placeholder", "_Retval"} {
 		refusedFor(t, op, reached(op).files(), "", fmt.Sprintf("operation %q is not supported", op))
 		if _, err := Read(sources(crafted{output: "x:0", nodes: []proto{nodeDef("z", op, "x")}}.files()), ""); err != nil {
 			t.Errorf("%s that is not reached: %v", op, err)
@@ -295,8 +319,8 @@ func TestRefusedSignatures(t *testing.T) {
 	files := folder(t, filepath.Join("testdata", "models", "refused"))
 	for signature, words := range map[string][]string{
 		"assign":  {"AssignAddVariableOp", "training=False"},
-		"loop":    {`operation "`, "While", "loops and branches"},
-		"branch":  {`operation "`, "If", "loops and branches"},
+		"loop":    {`operation "`, "While", "says how they run"},
+		"branch":  {`operation "`, "If", "says how they run"},
 		"table":   {"carries text", "tokenizer"},
 		"text":    {"carries text", "tokenizer"},
 		"random":  {"RandomUniform", "training=False"},

@@ -30,6 +30,7 @@ type value struct {
 	known  []int64 // elements of a scalar or a list of whole numbers; unknown = not known. nil: nothing is known
 	wide   string  // "" or the name of the same numbers as I64
 	c      *constant
+	list   *list // not nil: no tensor but a list of them, and all else is empty
 }
 
 // known64 says that all elements are known.
@@ -37,21 +38,26 @@ func (v *value) whole() bool { return v.known != nil && !slices.Contains(v.known
 
 // builder makes the ONNX graph.
 type builder struct {
-	g      *onnxgraph.Graph
-	vars   *variables
-	ports  map[string]bool // names that are taken
-	count  int
-	values map[*flat][]*value
-	lists  map[string]string // constants that the builder made → name
+	g          *onnxgraph.Graph
+	f          *flattener
+	vars       *variables
+	ports      map[string]bool // names that are taken
+	count      int             // names
+	turns      int             // of all loops
+	listed     int             // places in all lists of tensors
+	values     map[*flat][]*value
+	operations map[string]operation
+	lists      map[string]string // constants that the builder made → name
 }
 
 // build maps the signature's part of the graph.
 func build(s *scanner, meta *metaGraph, sig signature, vars *variables) (*onnxgraph.Graph, error) {
-	b := &builder{g: &onnxgraph.Graph{Opset: opset}, vars: vars, ports: map[string]bool{}, values: map[*flat][]*value{}, lists: map[string]string{}}
+	b := &builder{g: &onnxgraph.Graph{Opset: opset}, vars: vars, operations: operations, ports: map[string]bool{}, values: map[*flat][]*value{}, lists: map[string]string{}}
 	f := newFlattener(meta.graph, func(op string) bool {
 		_, ok := operations[op]
 		return ok || isVariable(op)
 	})
+	b.f = f
 	if err := b.inputs(f, sig); err != nil {
 		return nil, err
 	}
@@ -78,6 +84,9 @@ func build(s *scanner, meta *metaGraph, sig signature, vars *variables) (*onnxgr
 		if err := b.node(n); err != nil {
 			return nil, err
 		}
+	}
+	if err := f.effects(); err != nil { // of the bodies of loops and branches
+		return nil, err
 	}
 	for i, key := range keys {
 		if err := b.output(key, sig.outputs[key], ends[i]); err != nil {
@@ -142,7 +151,7 @@ func (b *builder) output(key string, p port, e edge) error {
 		return Refused{What: what, Why: fmt.Sprintf("is output %d of %s, which has none", e.out, e.node.what())}
 	}
 	v := vs[e.out]
-	if v.dtype != p.dtype {
+	if v.list != nil || v.dtype != p.dtype {
 		return Refused{What: what, Why: fmt.Sprintf("is said to be %s and is %s", p.dtype, v.dtype)}
 	}
 	shape, ok := p.shape.dims, p.shape.known
@@ -174,14 +183,21 @@ func (b *builder) node(n *flat) error {
 		}
 		c.in = append(c.in, vs[e.out])
 	}
-	op := operations[n.def.op]
+	op := b.operations[n.def.op]
+	if slices.ContainsFunc(c.in, func(v *value) bool { return v.list != nil }) && !op.lists {
+		return Refused{What: n.what(), Why: "takes a list of tensors, which is not mapped"}
+	}
 	if len(c.in) < op.least || op.most >= 0 && len(c.in) > op.most {
 		return Refused{What: n.what(), Why: fmt.Sprintf("has %d inputs, which is not how many the operation has", len(c.in))}
 	}
 	op.mapped(c)
 	for _, v := range c.out {
-		if c.err == nil && v != nil && v.dtype == model.BF16 {
+		switch {
+		case c.err != nil || v == nil:
+		case v.dtype == model.BF16:
 			c.refuse("computes in bfloat16; export the model in float32")
+		case len(v.shape) > model.MaxRank:
+			c.refuse("gives %d dimensions, more than %d", len(v.shape), model.MaxRank)
 		}
 	}
 	b.values[n] = c.out

@@ -8,10 +8,14 @@ import (
 	"github.com/skein-project/skein/model"
 )
 
+// maxWritten is how many operations may be written, also those that are not needed in the end.
+const maxWritten = 4 * MaxNodes
+
 // operation is how an operation of TensorFlow is written in ONNX.
 type operation struct {
 	least, most int // inputs; most < 0 = any number
 	mapped      func(*call)
+	lists       bool // inputs may be lists of tensors
 }
 
 // call is one node on its way to ONNX. The first refusal stays.
@@ -36,6 +40,9 @@ func (c *call) emit(op string, in []string, attrs ...onnxgraph.Attr) string {
 
 // emits appends a node with several outputs.
 func (c *call) emits(op string, outs int, in []string, attrs ...onnxgraph.Attr) []string {
+	if len(c.b.g.Nodes) >= maxWritten {
+		c.refuse("more than %d operations of ONNX are written", maxWritten)
+	}
 	names := make([]string, outs)
 	for i := range names {
 		names[i] = c.b.fresh()

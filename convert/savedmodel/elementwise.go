@@ -156,11 +156,45 @@ func arithmetic(op string, a, b *value) []int64 {
 }
 
 func compare(op string) func(*call) {
-	return func(c *call) { c.result(c.emit(op, []string{c.name(0), c.name(1)}), model.Bool, c.both()) }
+	return func(c *call) {
+		a, b := c.in[0], c.in[1]
+		c.give(&value{name: c.emit(op, []string{c.name(0), c.name(1)}), dtype: model.Bool, shape: c.both(), ranked: a.ranked && b.ranked, known: compared(op, a, b)})
+	}
+}
+
+// compared answers a question about two numbers that are known, for the conditions of loops.
+func compared(op string, a, b *value) []int64 {
+	if len(a.known) != 1 || len(b.known) != 1 || !a.whole() || !b.whole() {
+		return nil
+	}
+	x, y := a.known[0], b.known[0]
+	yes := map[string]bool{"Less": x < y, "LessOrEqual": x <= y, "Greater": x > y, "GreaterOrEqual": x >= y, "Equal": x == y, "And": x != 0 && y != 0, "Or": x != 0 || y != 0}[op]
+	return truth(yes)
+}
+
+func truth(yes bool) []int64 {
+	if yes {
+		return []int64{1}
+	}
+	return []int64{0}
+}
+
+func not(c *call) {
+	v := c.in[0]
+	out := &value{name: c.emit("Not", []string{c.name(0)}), dtype: model.Bool, shape: v.shape, ranked: v.ranked}
+	if len(v.known) == 1 && v.whole() {
+		out.known = truth(v.known[0] == 0)
+	}
+	c.give(out)
 }
 
 func notEqual(c *call) {
-	c.result(c.emit("Not", []string{c.emit("Equal", []string{c.name(0), c.name(1)})}), model.Bool, c.both())
+	a, b := c.in[0], c.in[1]
+	out := &value{name: c.emit("Not", []string{c.emit("Equal", []string{c.name(0), c.name(1)})}), dtype: model.Bool, shape: c.both(), ranked: a.ranked && b.ranked}
+	if same := compared("Equal", a, b); same != nil {
+		out.known = truth(same[0] == 0)
+	}
+	c.give(out)
 }
 
 func squaredDifference(c *call) {

@@ -9,9 +9,10 @@ import (
 
 // flat is a node of the graph that has every call replaced by the body that is called.
 type flat struct {
-	path string // names of the calls around it and its own, for messages
-	def  *node
-	in   []edge
+	path  string // names of the calls around it and its own, for messages
+	depth int    // calls around it
+	def   *node
+	in    []edge
 }
 
 func (f *flat) what() string {
@@ -30,9 +31,10 @@ type edge struct {
 
 // scope is the main graph, or the body of one call.
 type scope struct {
-	caller *scope // nil: the main graph
-	call   int    // node of the caller
-	fn     *function
+	caller *scope    // nil: the main graph, or a body whose arguments are bound
+	call   int       // node of the caller
+	fn     *function // nil: the main graph
+	bound  []edge    // arguments of a body that no node calls just once: that of a loop, or of a branch
 	depth  int
 	path   string
 	nodes  []node
@@ -115,7 +117,7 @@ func (f *flattener) value(s *scope, name string) (edge, error) {
 	if !ok {
 		return edge{}, Refused{What: fmt.Sprintf("%stensor %.120q", s.path, name), Why: "is no name of a tensor"}
 	}
-	if s.caller == nil {
+	if s.fn == nil {
 		if fed, ok := f.fed[id+":"+strconv.Itoa(out)]; ok {
 			return edge{fed, 0}, nil
 		}
@@ -136,6 +138,9 @@ func (f *flattener) value(s *scope, name string) (edge, error) {
 
 // argument follows what the caller gives as an argument.
 func (f *flattener) argument(s *scope, i int) (edge, error) {
+	if s.bound != nil {
+		return s.bound[i], nil
+	}
 	given := dataInputs(&s.caller.nodes[s.call])
 	if i >= len(given) {
 		return edge{}, Refused{What: s.caller.path + nodeName(&s.caller.nodes[s.call]), Why: fmt.Sprintf("gives %d arguments to a function of %d", len(given), len(s.fn.args))}
@@ -201,7 +206,7 @@ func (f *flattener) follow(s *scope, i, out int) (edge, error) {
 
 // plain follows the inputs of an operation.
 func (f *flattener) plain(s *scope, n *node) (*flat, error) {
-	node := &flat{path: s.path + n.name, def: n}
+	node := &flat{path: s.path + n.name, depth: s.depth, def: n}
 	if !f.knows(n.op) {
 		why := fmt.Sprintf("operation %.60q is not supported", n.op)
 		if way := wayOut(n.op); way != "" {
@@ -261,9 +266,16 @@ func (f *flattener) enter(s *scope, i int, fn *function) (*scope, error) {
 	if len(p) > 4*MaxName {
 		p = "…/" + n.name + "/"
 	}
-	v.body = &scope{caller: s, call: i, fn: fn, depth: s.depth + 1, path: p, nodes: fn.nodes, byName: fn.byName, seen: map[int]*visit{}}
-	for _, run := range fn.runs {
-		f.control = append(f.control, controlled{v.body, run})
-	}
+	v.body = f.open(fn, p, s.depth+1)
+	v.body.caller, v.body.call = s, i
 	return v.body, nil
+}
+
+// open makes the scope of a body.
+func (f *flattener) open(fn *function, path string, depth int) *scope {
+	s := &scope{fn: fn, depth: depth, path: path, nodes: fn.nodes, byName: fn.byName, seen: map[int]*visit{}}
+	for _, run := range fn.runs {
+		f.control = append(f.control, controlled{s, run})
+	}
+	return s
 }

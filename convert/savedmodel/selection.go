@@ -3,6 +3,7 @@ package savedmodel
 import (
 	"slices"
 
+	"github.com/skein-project/skein/convert/onnxgraph"
 	"github.com/skein-project/skein/model"
 )
 
@@ -44,6 +45,9 @@ func (c *call) gatherBatch(axis, batch int64) {
 		return
 	}
 	a := c.axis(axis, len(v))
+	if c.err != nil {
+		return
+	}
 	if batch < 0 {
 		batch += int64(len(at))
 	}
@@ -111,6 +115,71 @@ func oneHot(c *call) {
 		n = k[0]
 	}
 	c.result(y, t, slices.Insert(slices.Clone(at), a, n))
+}
+
+// diagonal puts numbers on the diagonals of matrices; only the diagonal from the first corner of square matrices is mapped.
+func diagonal(c *call) {
+	x, ok := c.ranked(0)
+	if !ok || len(x) == 0 {
+		c.refuse("its input is no list")
+		return
+	}
+	for i, what := range []string{"diagonal", "number of rows", "number of columns"} {
+		if want := []int64{0, -1, -1}[i]; len(c.in) > 1 && c.single(i+1, what) != want && c.err == nil {
+			c.refuse("its %s is not %d", what, want)
+		}
+	}
+	t := c.in[0].dtype
+	rest := c.scalar(t, 0)
+	if len(c.in) > 4 {
+		rest = c.name(4)
+	}
+	zero, one := c.b.name(c.b.numbers(model.I64, true, []int64{0})), c.b.name(c.b.numbers(model.I64, true, []int64{1}))
+	length := c.emit("Squeeze", []string{c.dimension(c.name(0), len(x)-1)})
+	all := c.emit("Range", []string{zero, length, one})
+	on := c.emit("Equal", []string{all, c.emit("Unsqueeze", []string{all, c.b.list(1)})})
+	if t == model.Bool {
+		c.refuse("puts truth values on a diagonal, which is not mapped")
+	}
+	y := c.emit("Where", []string{on, c.emit("Unsqueeze", []string{c.name(0), c.b.list(-1)}), rest})
+	c.result(y, t, append(slices.Clone(x), x[len(x)-1]))
+}
+
+// bucketize counts for each number how many boundaries are not above it.
+func bucketize(c *call) {
+	v := c.in[0]
+	boundaries := c.n.def.attrs["boundaries"].reals
+	k := &constant{dtype: model.F32, shape: []int64{int64(len(boundaries))}, raw: []byte{}}
+	for _, x := range boundaries {
+		k.raw = append(k.raw, element(model.F32, float64(x), 0)...)
+	}
+	x := c.cast(c.name(0), model.F32)
+	above := c.emit("GreaterOrEqual", []string{c.emit("Unsqueeze", []string{x, c.b.list(-1)}), c.b.name(c.b.constant(k))})
+	sum := c.emit("ReduceSum", []string{c.cast(above, model.I32), c.b.list(-1)}, number("keepdims", 0))
+	c.result(sum, model.I32, v.dims())
+}
+
+// scatterND writes rows at places of a tensor, or adds them there; ScatterNd begins with zeros.
+func scatterND(c *call) {
+	places, rows, into := 0, 1, 2
+	if c.n.def.op != "ScatterNd" {
+		into, places, rows = 0, 1, 2
+	}
+	var x string
+	var shape []int64
+	t := c.in[rows].dtype
+	var attrs []onnxgraph.Attr
+	switch c.n.def.op {
+	case "ScatterNd":
+		x, shape = c.filled(c.wide(into), t, 0), reshaped(nil, c.in[into])
+		attrs = append(attrs, text("reduction", "add"))
+	case "TensorScatterAdd":
+		attrs = append(attrs, text("reduction", "add"))
+		fallthrough
+	default:
+		x, shape = c.name(into), c.in[into].dims()
+	}
+	c.result(c.emit("ScatterND", []string{x, c.wide(places), c.name(rows)}, attrs...), t, shape)
 }
 
 // where gives the places of what is not zero, one a row.

@@ -266,6 +266,7 @@ func concat(c *call) {
 		}
 		a := c.axis(axis, len(v.shape))
 		switch {
+		case c.err != nil:
 		case !out.ranked:
 			out.shape, out.ranked = slices.Clone(v.shape), true
 		case len(out.shape) != len(v.shape):
@@ -301,7 +302,7 @@ func split(c *call) {
 	}
 	shape := slices.Clone(c.in[1].dims())
 	if shape != nil {
-		if a := c.axis(axis, len(shape)); shape[a] != model.Free {
+		if a := c.axis(axis, len(shape)); c.err == nil && shape[a] != model.Free {
 			shape[a] /= n
 		}
 	}
@@ -318,6 +319,12 @@ func splitV(c *call) {
 		return
 	}
 	sizes = slices.Clone(sizes)
+	if v.ranked {
+		c.axis(axis, len(v.shape))
+	}
+	if c.err != nil {
+		return
+	}
 	var list string
 	others := int64(0)
 	open := slices.Index(sizes, -1)

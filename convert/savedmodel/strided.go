@@ -17,8 +17,8 @@ func stridedSlice(c *call) {
 		return
 	}
 	s := strided{call: c, steps: c.in[3]}
-	if !s.steps.whole() || slices.Contains(s.steps.known, 0) {
-		c.refuse("its steps are no constants other than 0")
+	if !s.steps.whole() || len(s.steps.known) != count || slices.Contains(s.steps.known, 0) {
+		c.refuse("its steps are no %d constants other than 0", count)
 		return
 	}
 	s.layout(count, v)
@@ -82,6 +82,9 @@ func (s *strided) layout(count int, v *value) {
 		case !s.bit("new_axis_mask", i):
 			used++
 		}
+	}
+	if s.err != nil {
+		return
 	}
 	if ellipsis >= 0 && !v.ranked {
 		s.refuse("how many dimensions its ellipsis stands for is not known")

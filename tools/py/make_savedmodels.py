@@ -22,6 +22,7 @@ What the folders are
     keras_text        tf-keras (Keras 2): Embedding, average pooling, Dense; saved with its training functions
     keras_conv        Keras 3: Embedding, Conv1D, pooling, batch norm, Dense; `export`
     keras_image       tf-keras: Conv2D, depthwise and separable convolution, pooling, batch norm, layer norm, attention
+    keras_recurrent   Keras 3: Embedding with a mask, LSTM both ways, GRU, over texts of one length
     bert              transformers' TFBertForSequenceClassification, small and random
     gpt2              transformers' TFGPT2LMHeadModel, small and random, one pass without cache
     ops_1 … ops_3     one signature for each operation of a table
@@ -218,6 +219,21 @@ def keras_image(folder):
     served(folder, [("serving_default", {"image": v})])
 
 
+def keras_recurrent(folder):
+    import keras
+    keras.utils.set_random_seed(10)
+    x = inp = keras.layers.Input((9,), dtype="int32", name="ids")
+    x = keras.layers.Embedding(60, 8, mask_zero=True)(x)
+    x = keras.layers.Bidirectional(keras.layers.LSTM(6, return_sequences=True))(x)
+    x = keras.layers.GRU(5)(x)
+    m = keras.Model(inp, keras.layers.Dense(3, activation="softmax")(x))
+    s = module(m, lambda ids: {"y": m(ids, training=False)}, [tf.TensorSpec([None, 9], I32, "ids")])
+    tf.saved_model.save(s, str(folder), signatures={"serving_default": s.serve})
+    ids = np.random.default_rng(10).integers(1, 60, (3, 9)).astype(np.int32)
+    ids[1, 4:] = 0
+    served(folder, [("serving_default", {"ids": ids})])
+
+
 def module(model, function, specs):
     """A model with one traced function and no other; what Keras traces for training would be a megabyte."""
     m = tf.Module()
@@ -306,7 +322,7 @@ def large(folder):
 
 from savedmodel_ops import ops_1, ops_2, ops_3, refused
 
-models = {f.__name__: f for f in (half_plus_two, half_plus_two_v1, resource_v1, frozen_v1, keras_text, keras_conv, keras_image, bert, gpt2, ops_1, ops_2, ops_3, refused)}
+models = {f.__name__: f for f in (half_plus_two, half_plus_two_v1, resource_v1, frozen_v1, keras_text, keras_conv, keras_image, keras_recurrent, bert, gpt2, ops_1, ops_2, ops_3, refused)}
 asked = {f.__name__: f for f in (bert_saved, large)}
 
 
