@@ -19,6 +19,7 @@ import (
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/client"
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/internal/fleettest"
 	"github.com/skein-project/skein/shard"
 	"github.com/skein-project/skein/wire"
@@ -177,6 +178,13 @@ func TestNeighbours(t *testing.T) {
 		r.Do(r.Leader(), cluster.PutDeployment{Deployment: cluster.Deployment{Version: cluster.VersionID{Model: model, Number: 1}, Replicas: 1, Serving: shard.Serving{Slots: 1, Context: 64}}})
 	}
 	r.Machine("m1", 100<<10) // too small for either
+	// Two more follow demand, and all compete for a machine that has room for one: the other's tenant does not learn who has it.
+	r.Machine("m2", 100*gpu.MiB)
+	for model, priority := range map[string]int{"kanarek": 10, "mine": 1} {
+		owner := map[string]string{"kanarek": "victim", "mine": "thief"}[model]
+		r.Do(r.Leader(), cluster.PutDeployment{Deployment: cluster.Deployment{Version: cluster.VersionID{Model: model, Number: 2}, Owner: owner, Need: &cluster.Need{Min: 1, Max: 3, Priority: priority},
+			Serving: shard.Serving{Slots: 1, Context: 64}}})
+	}
 	why := func(c *client.Client, subject string) string {
 		res, err := c.Deployments.Why(t.Context(), connect.NewRequest(&adminv1.WhyRequest{Subject: subject}))
 		if err != nil {
@@ -184,7 +192,9 @@ func TestNeighbours(t *testing.T) {
 		}
 		return prototext.MarshalOptions{}.Format(res.Msg)
 	}
-	fleettest.Within(t, "reasons", func() bool { return strings.Contains(why(c, ""), "kanarek") && strings.Contains(why(c, ""), "mine") })
+	fleettest.Within(t, "reasons", func() bool {
+		return strings.Contains(why(c, "@2"), "kanarek") && strings.Contains(why(c, "@2"), "mine")
+	})
 
 	// Of the devices, and of what others have on them, only who sees the whole fleet is told.
 	plan := try(serveOf, func(n string) *adminv1.ServeRequest {
