@@ -58,6 +58,8 @@ type flattener struct {
 	knows   func(op string) bool // operations that may be met
 	order   []*flat              // each after what it needs
 	count   int                  // nodes followed, in all bodies
+	deads   map[outlet]bool      // answers of dead
+	asking  map[outlet]bool      // questions of dead that are open: coming there again is a loop
 	control []controlled         // nodes that run before one that was followed
 }
 
@@ -68,7 +70,8 @@ type controlled struct {
 }
 
 func newFlattener(g *graph, knows func(op string) bool) *flattener {
-	return &flattener{graph: g, knows: knows, main: &scope{nodes: g.nodes, byName: g.byName, seen: map[int]*visit{}}, fed: map[string]*flat{}}
+	return &flattener{graph: g, knows: knows, main: &scope{nodes: g.nodes, byName: g.byName, seen: map[int]*visit{}}, fed: map[string]*flat{},
+		deads: map[outlet]bool{}, asking: map[outlet]bool{}}
 }
 
 // endpoint splits the name of a tensor into its node's, its output's name ("" in the main graph), and its number.
@@ -196,6 +199,10 @@ func (f *flattener) follow(s *scope, i, out int) (edge, error) {
 			return edge{}, Refused{What: s.path + nodeName(n), Why: fmt.Sprintf("has no output %d", out)}
 		}
 		e, err = f.value(s, in[out])
+	case n.op == "Switch" || n.op == "RefSwitch":
+		e, err = f.switched(s, n, out)
+	case n.op == "Merge" || n.op == "RefMerge":
+		e, err = f.merged(s, n, out)
 	default:
 		v.node, err = f.plain(s, n)
 		return edge{v.node, out}, err

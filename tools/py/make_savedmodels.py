@@ -19,6 +19,7 @@ What the folders are
     half_plus_two_v1  a graph of TensorFlow 1: ref variables, a Saver, an asset, a second signature that parses examples
     resource_v1       a graph of TensorFlow 1 with resource variables whose keys in the bundle differ from their names
     frozen_v1         a graph of TensorFlow 1 whose weights are constants
+    training_v1       a graph of TensorFlow 1 with branches for training: dropout, batch norm, a condition
     keras_text        tf-keras (Keras 2): Embedding, average pooling, Dense; saved with its training functions
     keras_conv        Keras 3: Embedding, Conv1D, pooling, batch norm, Dense; `export`
     keras_image       tf-keras: Conv2D, depthwise and separable convolution, pooling, batch norm, layer norm, attention
@@ -151,6 +152,27 @@ def frozen_v1(folder):
         value = rng.normal(size=(3, 8, 8, 3)).astype(np.float32)
         a, b = s.run([y, top], {x: value})
         golden(folder, [("serving_default", {"x": value}, {"y": a, "top": b})])
+
+
+def training_v1(folder):
+    rng = np.random.default_rng(11)
+    with v1.Graph().as_default(), v1.Session() as s:
+        x = v1.placeholder(F32, [None, 6], "x")
+        training = v1.placeholder_with_default(False, [], "training")
+        v1.disable_control_flow_v2()
+        h = v1.layers.dense(x, 5, activation=v1.nn.relu)
+        h = v1.layers.batch_normalization(h, training=training)
+        h = v1.layers.dropout(h, training=training)
+        y = v1.cond(v1.logical_not(training), lambda: h * 2, lambda: h + v1.random_normal([5]), name="y")
+        s.run(v1.global_variables_initializer())
+        build = v1.saved_model.builder.SavedModelBuilder(str(folder))
+        info = v1.saved_model.build_tensor_info
+        build.add_meta_graph_and_variables(s, ["serve"], signature_def_map={
+            "serving_default": v1.saved_model.signature_def_utils.build_signature_def({"x": info(x)}, {"y": info(y)}, "tensorflow/serving/predict")})
+        build.save()
+        v1.enable_control_flow_v2()
+        value = rng.normal(size=(3, 6)).astype(np.float32)
+        golden(folder, [("serving_default", {"x": value}, {"y": s.run(y, {x: value})})])
 
 
 def keras_text(folder):
@@ -322,7 +344,7 @@ def large(folder):
 
 from savedmodel_ops import ops_1, ops_2, ops_3, refused
 
-models = {f.__name__: f for f in (half_plus_two, half_plus_two_v1, resource_v1, frozen_v1, keras_text, keras_conv, keras_image, keras_recurrent, bert, gpt2, ops_1, ops_2, ops_3, refused)}
+models = {f.__name__: f for f in (half_plus_two, half_plus_two_v1, resource_v1, frozen_v1, training_v1, keras_text, keras_conv, keras_image, keras_recurrent, bert, gpt2, ops_1, ops_2, ops_3, refused)}
 asked = {f.__name__: f for f in (bert_saved, large)}
 
 
