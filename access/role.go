@@ -64,6 +64,8 @@ var givers = map[Permission][]Role{
 	accessv1.Permission_PERMISSION_BACKUP:            {},
 	accessv1.Permission_PERMISSION_VIEWS_READ:        {Viewer, Caller, Publisher, Operator},
 	accessv1.Permission_PERMISSION_VIEWS_WRITE:       {Publisher, Operator},
+	accessv1.Permission_PERMISSION_RESULTS_READ:      {Publisher}, // not those who keep the fleet running: it is what tenants asked
+	accessv1.Permission_PERMISSION_RESULTS_WRITE:     {Publisher},
 }
 
 // gives says whether a role gives a permission.

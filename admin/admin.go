@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strings"
 	"syscall"
 	"time"
 
@@ -47,6 +48,7 @@ type Coordinator interface {
 	AuditHead() (head audit.Signed, authority []byte, err error)
 	AuditLines(ctx context.Context, from uint64, take func(lines []byte) error) error
 	Library
+	Archive
 	Publish(ctx context.Context, asker cluster.Asker, owner, name string, files map[string]blob.Digest, accept bool, step func(string)) (cluster.VersionID, error)
 	NewJoinToken(role cluster.Role, life time.Duration) (token string, record cluster.JoinToken)
 }
@@ -59,6 +61,7 @@ type Handler struct {
 	c       Coordinator
 	watcher Watcher
 	log     *slog.Logger
+	again   Asker // nil: this process has no gateway
 	folk    folk
 	shown   shown
 
@@ -80,11 +83,14 @@ func (h *Handler) Register(mux *http.ServeMux) {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			r.Header.Del(wire.ClientHeader)
 			h.locate(r)
-			if h.c.Leads() {
+			switch {
+			case path == resultsPath && h.c.Results() != nil, path != resultsPath && h.c.Leads():
 				local.ServeHTTP(w, r)
-				return
+			case path == resultsPath:
+				h.c.ToResults().ServeHTTP(w, r)
+			default:
+				forward.ServeHTTP(w, r)
 			}
-			forward.ServeHTTP(w, r)
 		})
 	}
 }
@@ -96,13 +102,16 @@ func (h *Handler) Forwarded() http.Handler {
 		local.Handle(path, service)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !h.c.Leads() {
+		if results := strings.HasPrefix(r.URL.Path, resultsPath) && h.c.Results() != nil; !results && !h.c.Leads() {
 			http.Error(w, "this coordinator does not lead any more", http.StatusServiceUnavailable)
 			return
 		}
 		local.ServeHTTP(w, r)
 	})
 }
+
+// resultsPath is the service that coordinators answer which keep records, whoever leads.
+const resultsPath = "/" + adminv1connect.ResultServiceName + "/"
 
 // services are the handlers of all services by path.
 func (h *Handler) services() map[string]http.Handler {
@@ -122,6 +131,7 @@ func (h *Handler) services() map[string]http.Handler {
 	add(adminv1connect.NewBackupServiceHandler(backups{h}, opts...))
 	add(adminv1connect.NewPeopleServiceHandler(persons{h}, opts...))
 	add(adminv1connect.NewAlertServiceHandler(alerts{h}, opts...))
+	add(adminv1connect.NewResultServiceHandler(resultService{h}, opts...))
 	add(adminv1connect.NewViewServiceHandler(views{h}, opts...))
 	return out
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/skein-project/skein/api/skein/admin/v1/adminv1connect"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/internal/strictjson"
+	"github.com/skein-project/skein/results"
 	"github.com/skein-project/skein/series"
 	"github.com/skein-project/skein/wire"
 )
@@ -115,6 +116,8 @@ func word(k cluster.Kind) string {
 		return "provider"
 	case cluster.RoleBinding:
 		return "grant"
+	case cluster.KeepPolicy:
+		return "policy"
 	case cluster.AnswerView:
 		return "view"
 	}
@@ -346,5 +349,5 @@ func (h alerts) GetSeries(ctx context.Context, r *connect.Request[adminv1.GetSer
 
 // wrong says that an error of alerting is about what the client sent.
 func wrong(err error) bool {
-	return errors.As(err, new(*alert.Invalid)) || errors.Is(err, series.ErrUnknown) || errors.Is(err, series.ErrKind) || errors.Is(err, series.ErrLabels) || errors.Is(err, series.ErrRange)
+	return errors.As(err, new(*alert.Invalid)) || errors.As(err, new(*results.Invalid)) || errors.Is(err, series.ErrUnknown) || errors.Is(err, series.ErrKind) || errors.Is(err, series.ErrLabels) || errors.Is(err, series.ErrRange)
 }

@@ -39,6 +39,7 @@ type Client struct {
 	Members     adminv1connect.MemberServiceClient
 	Alerts      adminv1connect.AlertServiceClient
 	People      adminv1connect.PeopleServiceClient
+	Results     adminv1connect.ResultServiceClient
 	Views       adminv1connect.ViewServiceClient
 	Inference   inferencev1connect.InferenceServiceClient
 }
@@ -82,6 +83,7 @@ func New(p Profile) (*Client, error) {
 	c.Backups = adminv1connect.NewBackupServiceClient(c.HTTP, base, opt)
 	c.Members = adminv1connect.NewMemberServiceClient(c.HTTP, base, opt)
 	c.People = adminv1connect.NewPeopleServiceClient(c.HTTP, base, opt)
+	c.Results = adminv1connect.NewResultServiceClient(c.HTTP, base, opt)
 	c.Inference = inferencev1connect.NewInferenceServiceClient(c.HTTP, base, opt)
 	return c, nil
 }

@@ -19,20 +19,21 @@ import (
 
 // Config of a coordinator. Its tags name the settings and describe them to people.
 type Config struct {
-	Dir        string        `yaml:"dir" help:"data directory"`                                                                                                                // no default
-	Name       string        `yaml:"name" help:"name for people (default: the host's name)"`                                                                                   // default: the host's name
-	Listen     string        `yaml:"listen" help:"host:port of the internal mTLS listener, as other members dial it"`                                                          // no default
-	API        string        `yaml:"api" help:"host:port of the client API, told to others; empty = none"`                                                                     // default none
-	Gossip     string        `yaml:"gossip" help:"host:port of gossip, UDP and TCP"`                                                                                           // no default
-	Seeds      []string      `yaml:"seeds" help:"host:port of more coordinators' gossip; those known when joining are kept"`                                                   // default none
-	Executable string        `yaml:"-"`                                                                                                                                        // this program, run again as "convert"; no default
-	Software   string        `yaml:"-"`                                                                                                                                        // version of this program; default "dev"
-	Election   time.Duration `yaml:"election" help:"silence of the leader after which a follower stands for election (default 2s)"`                                            // default 2 s
-	Keep       time.Duration `yaml:"keep" help:"time that uploads nobody finished, and blobs that no version names, are kept (default 24h)"`                                   // default 24 h
-	Absent     time.Duration `yaml:"absent" help:"silence of a coordinator after which what it holds is copied to another (default 5m)"`                                       // default 5 min
-	Bucket     string        `yaml:"bucket" help:"s3://BUCKET/PREFIX that keeps a copy of every version, at hub_s3_url with hub_s3_keys (default none)"`                       // default none
-	Library    string        `yaml:"ort_lib" help:"path of libonnxruntime.so.1, with which versions are tried on publishing (default: the one installed beside this program)"` // default: where ort.Find finds it; "" = versions are not tried
-	Prove      int64         `yaml:"prove_bytes" help:"bytes of weights up to which a version is tried on publishing, -1 = none is (default 1073741824)"`                      // default 1 GiB
+	Dir        string        `yaml:"dir" help:"data directory"`                                                                                                                                                              // no default
+	Name       string        `yaml:"name" help:"name for people (default: the host's name)"`                                                                                                                                 // default: the host's name
+	Listen     string        `yaml:"listen" help:"host:port of the internal mTLS listener, as other members dial it"`                                                                                                        // no default
+	API        string        `yaml:"api" help:"host:port of the client API, told to others; empty = none"`                                                                                                                   // default none
+	Gossip     string        `yaml:"gossip" help:"host:port of gossip, UDP and TCP"`                                                                                                                                         // no default
+	Seeds      []string      `yaml:"seeds" help:"host:port of more coordinators' gossip; those known when joining are kept"`                                                                                                 // default none
+	Executable string        `yaml:"-"`                                                                                                                                                                                      // this program, run again as "convert"; no default
+	Software   string        `yaml:"-"`                                                                                                                                                                                      // version of this program; default "dev"
+	Election   time.Duration `yaml:"election" help:"silence of the leader after which a follower stands for election (default 2s)"`                                                                                          // default 2 s
+	Keep       time.Duration `yaml:"keep" help:"time that uploads nobody finished, and blobs that no version names, are kept (default 24h)"`                                                                                 // default 24 h
+	Absent     time.Duration `yaml:"absent" help:"silence of a coordinator after which what it holds is copied to another (default 5m)"`                                                                                     // default 5 min
+	Bucket     string        `yaml:"bucket" help:"s3://BUCKET/PREFIX that keeps a copy of every version, at hub_s3_url with hub_s3_keys (default none)"`                                                                     // default none
+	Results    string        `yaml:"results" help:"where records of requests are kept: sqlite = a file in the data directory of this coordinator, or postgres://USER@HOST/DATABASE, which several may share (default none)"` // default none
+	Library    string        `yaml:"ort_lib" help:"path of libonnxruntime.so.1, with which versions are tried on publishing (default: the one installed beside this program)"`                                               // default: where ort.Find finds it; "" = versions are not tried
+	Prove      int64         `yaml:"prove_bytes" help:"bytes of weights up to which a version is tried on publishing, -1 = none is (default 1073741824)"`                                                                    // default 1 GiB
 	Hub        hub.Config    `yaml:",inline"`
 	Backups    `yaml:",inline"`
 	AlertAllow []string      `yaml:"alert_allow" help:"networks of the inside that receivers of alerts may be in, as 10.1.0.0/16 (default none)"`              // default none
@@ -73,6 +74,7 @@ func (c Config) Validate() error {
 			errs = append(errs, err)
 		}
 	}
+	errs = append(errs, validResults(c.Results))
 	for _, n := range c.AlertAllow {
 		if _, err := netip.ParsePrefix(n); err != nil {
 			errs = append(errs, fmt.Errorf("alert_allow: %q is no network: want an address and a length, as 10.1.0.0/16", n))

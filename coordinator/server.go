@@ -25,6 +25,7 @@ import (
 	"github.com/skein-project/skein/gossip"
 	"github.com/skein-project/skein/internal/live"
 	"github.com/skein-project/skein/raftstore"
+	"github.com/skein-project/skein/results/sqlstore"
 	"github.com/skein-project/skein/scheduler"
 	"github.com/skein-project/skein/wire"
 )
@@ -65,6 +66,8 @@ type Server struct {
 	keeping   sync.Mutex
 	kept      wire.Membership // as it is on the disk
 	monitor   *monitor.Monitor
+	results   *sqlstore.Store // nil where there is none
+	holders   holders
 	stopping  chan struct{}
 
 	changesSeen int64 // of the leader, that the monitor was told
@@ -112,6 +115,7 @@ func Start(cfg Config, onFatal func(error), log *slog.Logger) (*Server, error) {
 	s.running.Go(func() { s.backUp(ctx) })
 	s.running.Go(func() { s.expel(ctx) })
 	s.running.Go(func() { s.monitor.Run(ctx) })
+	s.running.Go(func() { s.purge(ctx) })
 	return s, nil
 }
 
@@ -134,6 +138,9 @@ func (s *Server) open(onFatal func(error)) (err error) {
 		return err
 	}
 	if err = s.openOutside(); err != nil {
+		return err
+	}
+	if err = s.openResults(); err != nil {
 		return err
 	}
 	if s.monitor, err = monitor.New(s, alert.Config{Every: s.cfg.AlertEvery}, s.cfg.sender(s.log), s.log); err != nil {
@@ -167,6 +174,7 @@ func (s *Server) newMux() *wire.Mux {
 	wire.Handle(m, wire.Propose, s.propose)
 	wire.Handle(m, wire.Settle, s.settle)
 	wire.Handle(m, wire.Enlist, s.enlistGateway)
+	wire.Handle(m, wire.Keep, s.keepRecords)
 	wire.Handle(m, wire.Hold, s.hold)
 	wire.Handle(m, wire.Lacking, s.lacking)
 	wire.HandleStream(m, wire.AuditLines, s.auditLines)
@@ -204,6 +212,9 @@ func (s *Server) closeParts() error {
 	}
 	if s.blobs != nil {
 		errs = append(errs, s.blobs.Close())
+	}
+	if s.results != nil {
+		errs = append(errs, s.results.Close())
 	}
 	if s.dialer != nil {
 		s.dialer.Close()

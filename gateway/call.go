@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/results"
 	"github.com/skein-project/skein/router"
 	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
@@ -16,7 +17,8 @@ import (
 // LogOff is a Config.RequestLog that writes no line.
 const LogOff = slog.Level(100)
 
-// call is what is noted of one request while it is answered. It holds no text of the request or of its answer. A nil *call notes nothing.
+// call is what is noted of one request while it is answered. It holds text of the request and of its answer only where a policy keeps them (noted).
+// A nil *call notes nothing.
 type call struct {
 	s         *Server
 	id        string // of the request
@@ -47,6 +49,7 @@ type call struct {
 	failed   error
 	reached  bool // a handler has begun
 	stages   stages
+	noted    noted
 }
 
 type callKey struct{}
@@ -54,6 +57,9 @@ type callKey struct{}
 // begin notes a request. What was made of it is told by end.
 func (s *Server) begin(r *http.Request, id, operation string) (*http.Request, *call) {
 	c := &call{s: s, id: id, operation: operation, began: time.Now(), session: sessionOf(r.Header)}
+	if i := insiderOf(r.Context()); i != nil {
+		c.noted.take, c.noted.rule = i.take, results.Rule{Policy: results.Policy{Keep: results.All, Days: 1}}
+	}
 	ctx := context.WithValue(r.Context(), callKey{}, c)
 	ctx, c.cancel = context.WithCancelCause(ctx)
 	if s.cfg.Tracer != nil {
@@ -113,6 +119,7 @@ func (c *call) resolve(name string, v cluster.VersionID) {
 	c.mu.Lock()
 	c.model, c.version = name, v
 	c.flow = c.s.books.arrive(flowKey{v, c.tenant})
+	c.ruled()
 	c.mu.Unlock()
 	if c.span.On() {
 		c.span.Rename(c.operation + " " + name)
@@ -231,6 +238,7 @@ func (c *call) end() {
 	c.s.served.end(c, how, now)
 	c.endSpan(how)
 	c.write(how, now)
+	c.keep(how, now)
 }
 
 func (c *call) endSpan(how string) {

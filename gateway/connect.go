@@ -91,7 +91,11 @@ type explainer struct{ s *Server }
 func (e explainer) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
 		callOf(ctx).reach()
+		callOf(ctx).noteRequest(r.Any())
 		res, err := next(ctx, r)
+		if err == nil {
+			callOf(ctx).noteAnswer(res.Any())
+		}
 		err = because(ctx, err)
 		callOf(ctx).fail(err)
 		return res, e.s.connectError(err)
@@ -152,6 +156,7 @@ func (s *Server) connectError(err error) error {
 
 // Generate implements skein.inference.v1.
 func (i inference) Generate(ctx context.Context, r *connect.Request[inferencev1.GenerateRequest], out *connect.ServerStream[inferencev1.GenerateResponse]) error {
+	callOf(ctx).noteRequest(r.Msg)
 	t, err := i.s.text(ctx, r.Msg.Model, "")
 	if err != nil {
 		return err
@@ -173,11 +178,12 @@ func (i inference) Generate(ctx context.Context, r *connect.Request[inferencev1.
 	if err := i.s.admitAsks(ctx, t, asks, len(a.Tokens)); err != nil {
 		return err
 	}
-	return i.s.generate(ctx, t, asks[0], i.pieces(t, a.Sampling.Logprobs, out))
+	return i.s.generate(ctx, t, asks[0], i.pieces(callOf(ctx), t, a.Sampling.Logprobs, out))
 }
 
 // Chat implements skein.inference.v1.
 func (i inference) Chat(ctx context.Context, r *connect.Request[inferencev1.ChatRequest], out *connect.ServerStream[inferencev1.GenerateResponse]) error {
+	callOf(ctx).noteRequest(r.Msg)
 	var messages []Message
 	for _, m := range r.Msg.Messages {
 		messages = append(messages, Message{Role: m.Role, Content: m.Content})
@@ -199,7 +205,7 @@ func (i inference) Chat(ctx context.Context, r *connect.Request[inferencev1.Chat
 	if err := i.s.admitAsks(ctx, t, asks, len(a.Tokens)); err != nil {
 		return err
 	}
-	return i.s.generate(ctx, t, asks[0], i.pieces(t, a.Sampling.Logprobs, out))
+	return i.s.generate(ctx, t, asks[0], i.pieces(callOf(ctx), t, a.Sampling.Logprobs, out))
 }
 
 // ask reads sampling parameters over the model's defaults.
@@ -228,8 +234,13 @@ func (t *text) ask(p *inferencev1.Sampling) (Ask, error) {
 	return a, nil
 }
 
-func (i inference) pieces(t *text, logprobs bool, out *connect.ServerStream[inferencev1.GenerateResponse]) func(Piece) error {
+func (i inference) pieces(c *call, t *text, logprobs bool, out *connect.ServerStream[inferencev1.GenerateResponse]) func(Piece) error {
+	var whole strings.Builder
+	kept := c.keeps().Answers()
 	return func(p Piece) error {
+		if kept {
+			whole.WriteString(p.Text)
+		}
 		res := &inferencev1.GenerateResponse{Text: p.Text, ModelVersion: t.version.String()}
 		for _, tok := range p.Tokens {
 			res.Tokens = append(res.Tokens, t.token(tok, logprobs))
@@ -242,6 +253,7 @@ func (i inference) pieces(t *text, logprobs bool, out *connect.ServerStream[infe
 		}
 		if p.Finish != "" {
 			res.Usage = usage(p.Usage.Prompt, p.Usage.Completion)
+			c.noteAnswer(&inferencev1.GenerateResponse{Text: whole.String(), FinishReason: res.FinishReason, Usage: res.Usage, ModelVersion: res.ModelVersion})
 		}
 		return out.Send(res)
 	}
@@ -291,6 +303,7 @@ func (i inference) Embed(ctx context.Context, r *connect.Request[inferencev1.Emb
 	if err != nil {
 		return nil, err
 	}
+	callOf(ctx).noteVectors(vectors)
 	i.s.shadowEmbed(ctx, t, func(other *text) ([]wire.EncodeRow, error) {
 		rows, _, err := i.s.rows(other, r.Msg.Texts, nil)
 		return rows, err

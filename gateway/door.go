@@ -13,6 +13,7 @@ import (
 	oipv2 "github.com/skein-project/skein/api/inference"
 	accessv1 "github.com/skein-project/skein/api/skein/access/v1"
 	inferencev1 "github.com/skein-project/skein/api/skein/inference/v1"
+	"github.com/skein-project/skein/cluster"
 )
 
 // Needs says what each path of the client API needs. What is not in it is nobody's.
@@ -54,6 +55,12 @@ func (s *Server) Ready() error { return s.stale() }
 
 // enter lets a request in, if whoever makes it may. path is one of Needs, or another that nobody may call.
 func (s *Server) enter(r *http.Request, c *call, path string) error {
+	c.noted.path = path
+	if i := insiderOf(r.Context()); i != nil {
+		s.visitors.add(c)
+		c.by(i.who)
+		return s.allowed(i.who, path)
+	}
 	shown, err := s.present(r)
 	if err != nil {
 		return err
@@ -65,6 +72,11 @@ func (s *Server) enter(r *http.Request, c *call, path string) error {
 		return err
 	}
 	c.by(who)
+	return s.allowed(who, path)
+}
+
+// allowed refuses whoever lacks the permission that a path needs.
+func (s *Server) allowed(who cluster.Principal, path string) error {
 	need, known := s.needs.Requires(path)
 	if known && !who.May(need) {
 		return &Error{Fault: FaultPermission, Why: fmt.Sprintf("the key lacks the permission %s", strings.ToLower(strings.TrimPrefix(need.String(), "PERMISSION_")))}
@@ -124,6 +136,9 @@ func (s *Server) Guard(ctx context.Context) {
 func (s *Server) expel() {
 	judged := map[presented]error{}
 	for _, c := range s.visitors.all() {
+		if c.noted.take != nil {
+			continue // whoever asks from within was looked at elsewhere
+		}
 		err, known := judged[c.shown]
 		if !known {
 			_, err = s.principal(c.shown)

@@ -81,6 +81,7 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s.shadowEmbed(r.Context(), t, rowsOf, want, vectors)
+	callOf(r.Context()).noteVectors(vectors)
 	list := make([]embeddingJSON, len(vectors))
 	for i, v := range vectors {
 		list[i] = embeddingJSON{Object: "embedding", Index: i, Embedding: v}

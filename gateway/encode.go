@@ -164,6 +164,9 @@ func (s *Server) classify(ctx context.Context, t *text, rows []wire.EncodeRow) (
 			out[i] = append(out[i], Label{Name: t.manifest.Labels[j], Score: score})
 		}
 		slices.SortStableFunc(out[i], func(a, b Label) int { return cmp.Compare(b.Score, a.Score) })
+		if len(out[i]) > 0 {
+			callOf(ctx).noteLabel(i, out[i][0].Name, out[i][0].Score)
+		}
 	}
 	return out, nil
 }

@@ -38,6 +38,9 @@ type Config struct {
 	MaxTensors int64         // bytes of a request of the Open Inference Protocol; default 80 MiB
 	LeaseWait  time.Duration // how long a request waits for its share of a limit that this gateway holds nothing of; default 2 s
 
+	SpoolBytes int64 `yaml:"results_spool" help:"bytes of records of requests that wait on the disk for the results database; what is beyond is dropped (default 1073741824)"` // default 1 GiB
+	QueueBytes int64 `yaml:"results_queue" help:"bytes of requests that ended and wait in memory to be written to that spool; what is beyond is dropped (default 67108864)"`   // default 64 MiB
+
 	MaxStaleness   time.Duration `yaml:"max_staleness" help:"without contact to the coordinators for so long, calls are refused (default 1m)"`               // default 60 s
 	TrustedProxies []string      `yaml:"trusted_proxies" help:"networks (CIDR) of proxies whose X-Forwarded-For says where a call comes from; default none"` // default none
 
@@ -89,12 +92,18 @@ func (c Config) withDefaults() Config {
 	if c.Shadows == 0 {
 		c.Shadows = 8
 	}
+	if c.SpoolBytes == 0 {
+		c.SpoolBytes = 1 << 30
+	}
+	if c.QueueBytes == 0 {
+		c.QueueBytes = 64 << 20
+	}
 	return c
 }
 
 // Validate checks that no limit is negative and that networks are networks.
 func (c Config) Validate() error {
-	if c.MaxBody < 0 || c.MaxPrompt < 0 || c.Patience < 0 || c.Attempts < 0 || c.MaxStops < 0 || c.MaxInputs < 0 || c.MaxChoices < 0 || c.MaxStaleness < 0 || c.Shadows < 0 || c.MaxKept < 0 || c.KeepFor < 0 || c.MaxTensors < 0 {
+	if c.MaxBody < 0 || c.MaxPrompt < 0 || c.Patience < 0 || c.Attempts < 0 || c.MaxStops < 0 || c.MaxInputs < 0 || c.MaxChoices < 0 || c.MaxStaleness < 0 || c.Shadows < 0 || c.SpoolBytes < 0 || c.QueueBytes < 0 || c.MaxTensors < 0 || c.MaxKept < 0 || c.KeepFor < 0 {
 		return fmt.Errorf("gateway config: a limit is negative: %+v", c)
 	}
 	_, err := c.proxies()
@@ -140,7 +149,10 @@ type Server struct {
 	views  views
 	load   load
 
-	shelf *shelf
+	records *records
+	inside  inside
+
+	shelf    *shelf
 	shadows  chan struct{} // holds one of each copy that runs
 	operator http.Handler  // of the operators' API; nil = it is not in this process
 }
@@ -152,6 +164,7 @@ func New(cfg Config, state *live.State, library Library, dialer *wire.Dialer, lo
 	}
 	s := &Server{cfg: cfg.withDefaults(), live: state, library: library, dialer: dialer, log: log, needs: Needs(), ledger: newLedger(), books: newBooks()}
 	s.proxies, _ = cfg.proxies() // they are valid
+	s.records = newRecords(s.cfg.QueueBytes)
 	s.shadows = make(chan struct{}, s.cfg.Shadows)
 	s.shelf = newShelf(s.cfg.MaxKept, s.cfg.KeepFor)
 	s.gates.gates = map[cluster.VersionID]*gate{}
@@ -168,6 +181,7 @@ func (s *Server) Register(mux *http.ServeMux) {
 	s.registerRoutes(mux)
 	s.registerOIP(mux)
 	s.registerOIPRPC(mux)
+	s.registerReflection(mux)
 }
 
 // tables keeps the route table of the newest state. It is derived again only where the state routes differently: settlements are entries too,

@@ -48,7 +48,7 @@ func (s *Server) entry(f form, maxBody int64, operation, path string, h func(htt
 			w.Header().Set(f.id, c.id)
 		}
 		answerOn := func(w http.ResponseWriter) *answer {
-			return &answer{ResponseWriter: w, form: f, explain: s.explain, began: c.began}
+			return &answer{ResponseWriter: w, form: f, explain: s.explain, began: c.began, call: c}
 		}
 		refuse := func(w http.ResponseWriter, err error) { answerOn(w).fail(err) }
 		if err := s.enter(r, c, path); err != nil {
@@ -85,6 +85,7 @@ type answer struct {
 	form      form
 	explain   func(error) *Error
 	began     time.Time
+	call      *call // nil: nothing is noted
 	streaming bool
 	late      func(*Error) error // ends a stream with an error; nil = by an event that is the body of an error
 }
@@ -192,7 +193,16 @@ func (a *answer) json(status int, v any) {
 		a.Header().Set(a.form.took, strconv.FormatInt(time.Since(a.began).Milliseconds(), 10))
 	}
 	a.WriteHeader(status)
-	_ = json.NewEncoder(a).Encode(v) // the client may be gone
+	if status != http.StatusOK || !a.call.keeps().Answers() {
+		_ = json.NewEncoder(a).Encode(v) // the client may be gone
+		return
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return
+	}
+	a.call.noteAnswer(b)
+	_, _ = a.Write(append(b, '\n')) // the client may be gone
 }
 
 // event sends one server-sent event. The first one sends the header.
@@ -239,6 +249,7 @@ func read(r *http.Request, v any) error {
 	case !utf8.Valid(b):
 		return invalid("", "the request's body is not UTF-8")
 	}
+	callOf(r.Context()).noteRequest(b)
 	err = json.Unmarshal(b, v)
 	var wrong *json.UnmarshalTypeError
 	var e *Error

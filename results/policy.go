@@ -183,6 +183,7 @@ const Redacted = "[redacted]"
 type redactor struct {
 	path    []string
 	pattern *regexp.Regexp // nil = the whole value
+	whole   *regexp.Regexp // pattern, of a text as a whole
 	with    string
 }
 
@@ -205,6 +206,9 @@ func (r Redaction) compile() (redactor, error) {
 	if r.Pattern != "" {
 		var err error
 		if out.pattern, err = regexp.Compile(r.Pattern); err != nil {
+			return out, invalid("redact", "pattern %.80q: %v", r.Pattern, err)
+		}
+		if out.whole, err = regexp.Compile("^(?:" + r.Pattern + ")$"); err != nil {
 			return out, invalid("redact", "pattern %.80q: %v", r.Pattern, err)
 		}
 	}

@@ -46,8 +46,9 @@ type Record struct {
 	Labels       []Label         `json:"labels,omitempty"`
 	Request      json.RawMessage `json:"request,omitempty"` // as the operation has it; nil = not kept
 	Answer       json.RawMessage `json:"answer,omitempty"`
-	Cut          bool            `json:"cut,omitempty"` // a body was larger than MaxBody, or could not be redacted, and is left out
-	Days         int             `json:"days"`          // how long the record is kept
+	Cut          bool            `json:"cut,omitempty"`      // a body was larger than MaxBody, or could not be redacted, and is left out
+	Redacted     bool            `json:"redacted,omitempty"` // the request is not what was asked: something was taken out
+	Days         int             `json:"days"`               // how long the record is kept
 	To           Destination     `json:"to,omitempty"`
 }
 

@@ -31,10 +31,11 @@ func (r Rule) Apply(x Record) Record {
 		if *body.at == nil {
 			continue
 		}
-		out, ok := r.redact(body.name, *body.at)
+		out, changed, ok := r.redact(body.name, *body.at)
 		if *body.at = out; !ok || len(out) > MaxBody {
 			*body.at, x.Cut = nil, true
 		}
+		x.Redacted = x.Redacted || changed && body.name == "request"
 	}
 	for _, d := range r.redactions {
 		if d.path == nil {
@@ -44,14 +45,15 @@ func (r Rule) Apply(x Record) Record {
 	return x
 }
 
-// redact rewrites one body. Numbers stay as they are written.
-func (r Rule) redact(name string, body []byte) (out json.RawMessage, ok bool) {
+// redact rewrites one body, and says whether anything was taken out of it. Numbers stay as they are written.
+func (r Rule) redact(name string, body []byte) (out json.RawMessage, changed, ok bool) {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	var v any
 	if err := dec.Decode(&v); err != nil {
-		return nil, false
+		return nil, false, false
 	}
+	before, ok := encode(v)
 	for _, d := range r.redactions {
 		switch {
 		case d.path == nil:
@@ -62,16 +64,21 @@ func (r Rule) redact(name string, body []byte) (out json.RawMessage, ok bool) {
 			continue
 		}
 		if !ok {
-			return nil, false
+			return nil, false, false
 		}
 	}
+	if out, ok = encode(v); !ok {
+		return nil, false, false
+	}
+	return out, !bytes.Equal(before, out), true
+}
+
+func encode(v any) ([]byte, bool) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, false
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), true
+	err := enc.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), err == nil
 }
 
 // at redacts what a path leads to.
@@ -104,7 +111,7 @@ func (d redactor) at(v any, path []string) (any, bool) {
 	return v, ok
 }
 
-// everywhere replaces the pattern in every text below a value; names of members stay. false = it is nested too deep.
+// everywhere replaces the pattern in every text below a value, and numbers that it means as a whole; names of members stay. false = it is nested too deep.
 func (d redactor) everywhere(v any, depth int) (any, bool) {
 	if depth > maxDepth {
 		return nil, false
@@ -114,8 +121,8 @@ func (d redactor) everywhere(v any, depth int) (any, bool) {
 	case string:
 		return d.pattern.ReplaceAllLiteralString(x, d.with), true
 	case json.Number:
-		if d.pattern.MatchString(x.String()) { // a number that shows what a text would hide
-			return d.pattern.ReplaceAllLiteralString(x.String(), d.with), true
+		if d.whole.MatchString(x.String()) { // a number that is what a text would hide
+			return d.with, true
 		}
 	case map[string]any:
 		for name, member := range x {

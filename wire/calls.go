@@ -28,6 +28,7 @@ type Pong struct {
 	Applied cluster.Index `json:"applied,omitempty"`    // of a coordinator: the log's newest entry that it has applied
 	Contact int64         `json:"contact_ms,omitempty"` // of a coordinator: since it heard the leader; -1 = never
 	Feature int           `json:"feature,omitempty"`    // of a coordinator: the highest feature level that it understands
+	Results bool          `json:"results,omitempty"`    // of a coordinator: it has a store of records
 }
 
 // Standing is how a coordinator stands in the log.

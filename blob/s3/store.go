@@ -107,6 +107,15 @@ func (s *Store) Put(ctx context.Context, x blob.Index, r io.ReaderAt) error {
 	return nil
 }
 
+// PutObject writes a small object that is no blob, whole. One of the same name is replaced.
+func (s *Store) PutObject(ctx context.Context, name, kind string, b []byte) error {
+	opt := minio.PutObjectOptions{ContentType: kind, DisableMultipart: true}
+	if _, err := s.core.Client.PutObject(ctx, s.bucket, s.prefix+name, bytes.NewReader(b), int64(len(b)), opt); err != nil {
+		return fmt.Errorf("s3: put %.200q: %w", name, err)
+	}
+	return nil
+}
+
 // verified reads a blob chunk by chunk, and stops at the first that is not what its hash says.
 type verified struct {
 	index blob.Index

@@ -30,6 +30,9 @@ import (
 // usageDir is the folder of usage that could not be settled, in the data directory.
 const usageDir = "usage"
 
+// recordsDir is the folder of records that wait for their database, in the data directory.
+const recordsDir = "records"
+
 // options is every setting of the program.
 type options struct {
 	coordinator.Config `yaml:",inline"`
@@ -133,6 +136,7 @@ func (o *options) run(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	operator.AskBy(inference)
 	var running sync.WaitGroup
 	defer running.Wait()
 	guarding, stop := context.WithCancel(context.WithoutCancel(ctx)) // requests that end late are watched too
@@ -144,10 +148,16 @@ func (o *options) run(ctx context.Context, log *slog.Logger) (err error) {
 			log.Error("usage cannot be settled", "err", err)
 		}
 	})
+	running.Go(func() {
+		if err := inference.KeepRecords(guarding, gateway.Archive{Gateway: s.ID(), Keeper: s, Dir: filepath.Join(o.Dir, recordsDir)}); err != nil {
+			log.Error("records of requests cannot be kept", "err", err)
+		}
+	})
 	mux := http.NewServeMux()
 	operator.Behind(inference.Origin)
 	operator.Register(mux)
 	inference.Register(mux)
+	inference.DeployBy(mux)
 	o.Watch.Serve(mux, inference, s.Collect, operator.Refused)
 	return api.Serve(ctx, mux, func() error { return ready(s) })
 }

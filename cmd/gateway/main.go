@@ -22,6 +22,9 @@ import (
 // usageDir is the folder of usage that could not be settled, in the data directory.
 const usageDir = "usage"
 
+// recordsDir is the folder of records that wait for their database, in the data directory.
+const recordsDir = "records"
+
 // options is every setting of the program.
 type options struct {
 	Dir            string `yaml:"dir" help:"data directory"`
@@ -104,6 +107,11 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 			Upkeep: func() cluster.Upkeep { return telemetry.Upkeep(o.Dir, creds.Ends()) }}
 		if err := s.Settle(settling, account); err != nil {
 			log.Error("usage cannot be settled", "err", err)
+		}
+	})
+	settled.Go(func() {
+		if err := s.KeepRecords(settling, gateway.Archive{Gateway: member.ID, Keeper: f, Dir: filepath.Join(o.Dir, recordsDir)}); err != nil {
+			log.Error("records of requests cannot be kept", "err", err)
 		}
 	})
 	return api.Serve(ctx, mux, s.Ready)

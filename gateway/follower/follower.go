@@ -36,6 +36,7 @@ type Follower struct {
 	mu     sync.Mutex
 	known  []string // addresses of coordinators
 	leader string   // address, as it was last heard
+	holder string   // address of the coordinator that last took records
 }
 
 // New makes a follower that first asks the known coordinators.

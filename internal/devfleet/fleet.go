@@ -142,7 +142,7 @@ func (f *Fleet) coordinators(ctx context.Context) error {
 		args := []string{"--listen", at.Listen, "--gossip", at.Gossip}
 		token := ""
 		if i == 0 {
-			args = append(args, "--found")
+			args = append(args, "--found", "--results", "sqlite") // nothing is kept before there is a policy
 		} else {
 			var err error
 			if token, err = f.token(ctx, name, cluster.RoleCoordinator); err != nil {

@@ -71,7 +71,7 @@ func migrations() [][]string {
 			`CREATE TABLE skein_records (id TEXT COLLATE "C" PRIMARY KEY, at BIGINT NOT NULL, request_id TEXT NOT NULL, tenant TEXT NOT NULL, app TEXT NOT NULL, key_id TEXT NOT NULL,
 				model TEXT NOT NULL, version INTEGER NOT NULL, alias TEXT NOT NULL, operation TEXT NOT NULL, path TEXT NOT NULL, status TEXT NOT NULL, error TEXT NOT NULL,
 				latency_us BIGINT NOT NULL, first_us BIGINT NOT NULL, prompt_tokens BIGINT NOT NULL, answer_tokens BIGINT NOT NULL, device_us BIGINT NOT NULL,
-				seed BIGINT NOT NULL, gateway TEXT NOT NULL, labels JSONB, request TEXT, answer TEXT, cut BOOLEAN NOT NULL, days INTEGER NOT NULL, expires BIGINT NOT NULL)`,
+				seed BIGINT NOT NULL, gateway TEXT NOT NULL, labels JSONB, request TEXT, answer TEXT, cut BOOLEAN NOT NULL, redacted BOOLEAN NOT NULL, days INTEGER NOT NULL, expires BIGINT NOT NULL)`,
 			`CREATE INDEX skein_records_at ON skein_records (at, id)`,
 			`CREATE INDEX skein_records_of ON skein_records (tenant, model, at)`,
 			`CREATE INDEX skein_records_expires ON skein_records (expires)`,
@@ -89,7 +89,7 @@ func migrations() [][]string {
 
 // types of the columns, as arrays of which rows are made.
 var types = map[string]string{"at": "bigint", "version": "integer", "latency_us": "bigint", "first_us": "bigint", "prompt_tokens": "bigint", "answer_tokens": "bigint",
-	"device_us": "bigint", "seed": "bigint", "cut": "boolean", "days": "integer", "expires": "bigint", "labels": "jsonb", "to_version": "integer"}
+	"device_us": "bigint", "seed": "bigint", "cut": "boolean", "redacted": "boolean", "days": "integer", "expires": "bigint", "labels": "jsonb", "to_version": "integer"}
 
 // insertOf writes a statement that inserts rows given as one array per column.
 func insertOf(table string, columns []string) string {

@@ -67,7 +67,7 @@ func migrations() [][]string {
 			`CREATE TABLE skein_records (id TEXT PRIMARY KEY, at INTEGER NOT NULL, request_id TEXT NOT NULL, tenant TEXT NOT NULL, app TEXT NOT NULL, key_id TEXT NOT NULL,
 				model TEXT NOT NULL, version INTEGER NOT NULL, alias TEXT NOT NULL, operation TEXT NOT NULL, path TEXT NOT NULL, status TEXT NOT NULL, error TEXT NOT NULL,
 				latency_us INTEGER NOT NULL, first_us INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, answer_tokens INTEGER NOT NULL, device_us INTEGER NOT NULL,
-				seed INTEGER NOT NULL, gateway TEXT NOT NULL, labels TEXT, request TEXT, answer TEXT, cut INTEGER NOT NULL, days INTEGER NOT NULL, expires INTEGER NOT NULL)`,
+				seed INTEGER NOT NULL, gateway TEXT NOT NULL, labels TEXT, request TEXT, answer TEXT, cut INTEGER NOT NULL, redacted INTEGER NOT NULL, days INTEGER NOT NULL, expires INTEGER NOT NULL)`,
 			`CREATE INDEX skein_records_at ON skein_records (at, id)`,
 			`CREATE INDEX skein_records_of ON skein_records (tenant, model, at)`,
 			`CREATE INDEX skein_records_expires ON skein_records (expires)`,

@@ -12,7 +12,7 @@ import (
 
 // Columns of a record, in the order in which Insert gives them and scan reads them.
 var Columns = []string{"id", "at", "request_id", "tenant", "app", "key_id", "model", "version", "alias", "operation", "path", "status", "error", "latency_us",
-	"first_us", "prompt_tokens", "answer_tokens", "device_us", "seed", "gateway", "labels", "request", "answer", "cut", "days", "expires"}
+	"first_us", "prompt_tokens", "answer_tokens", "device_us", "seed", "gateway", "labels", "request", "answer", "cut", "redacted", "days", "expires"}
 
 // Values are a record's columns. Bodies that are not kept are nil.
 func Values(r results.Record) ([]any, error) {
@@ -21,7 +21,7 @@ func Values(r results.Record) ([]any, error) {
 		return nil, err
 	}
 	return []any{r.ID, r.At, r.RequestID, r.Tenant, r.App, r.Key, r.Model, int64(r.Version), r.Alias, r.Operation, r.Path, r.Status, r.Error, r.Latency,
-		r.FirstToken, int64(r.PromptTokens), int64(r.AnswerTokens), r.Device, r.Seed, r.Gateway, labels, bodyText(r.Request), bodyText(r.Answer), r.Cut, int64(r.Days), r.Expires()}, nil
+		r.FirstToken, int64(r.PromptTokens), int64(r.AnswerTokens), r.Device, r.Seed, r.Gateway, labels, bodyText(r.Request), bodyText(r.Answer), r.Cut, r.Redacted, int64(r.Days), r.Expires()}, nil
 }
 
 // PairColumns of a pair.
@@ -187,7 +187,7 @@ func scan(rows *sql.Rows) (r results.Record, err error) {
 	var labels, request, answer sql.NullString
 	var expires int64
 	err = rows.Scan(&r.ID, &r.At, &r.RequestID, &r.Tenant, &r.App, &r.Key, &r.Model, &r.Version, &r.Alias, &r.Operation, &r.Path, &r.Status, &r.Error, &r.Latency,
-		&r.FirstToken, &r.PromptTokens, &r.AnswerTokens, &r.Device, &r.Seed, &r.Gateway, &labels, &request, &answer, &r.Cut, &r.Days, &expires)
+		&r.FirstToken, &r.PromptTokens, &r.AnswerTokens, &r.Device, &r.Seed, &r.Gateway, &labels, &request, &answer, &r.Cut, &r.Redacted, &r.Days, &expires)
 	if err != nil {
 		return r, err
 	}

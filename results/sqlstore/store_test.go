@@ -56,7 +56,7 @@ func record(i int) *rapid.Generator[results.Record] {
 			Tenant: rapid.SampledFrom([]string{"t1", "t2", ""}).Draw(t, "tenant"), App: texts.Draw(t, "app"), Key: "k", Model: rapid.SampledFrom([]string{"m", "team/m"}).Draw(t, "model"),
 			Version: rapid.IntRange(0, 2).Draw(t, "version"), Alias: texts.Draw(t, "alias"), Operation: rapid.SampledFrom([]string{"chat", "classify"}).Draw(t, "op"),
 			Status: rapid.SampledFrom([]string{"ok", "ok", "busy"}).Draw(t, "status"), Latency: int64(rapid.IntRange(0, 6).Draw(t, "latency")), FirstToken: int64(rapid.IntRange(0, 3).Draw(t, "first")),
-			PromptTokens: rapid.IntRange(0, 9).Draw(t, "prompt"), AnswerTokens: 2, Device: 7, Seed: rapid.Int64().Draw(t, "seed"), Days: rapid.IntRange(1, 3).Draw(t, "days"), To: results.Database, Cut: rapid.Bool().Draw(t, "cut")}
+			PromptTokens: rapid.IntRange(0, 9).Draw(t, "prompt"), AnswerTokens: 2, Device: 7, Seed: rapid.Int64().Draw(t, "seed"), Days: rapid.IntRange(1, 3).Draw(t, "days"), To: results.Database, Cut: rapid.Bool().Draw(t, "cut"), Redacted: rapid.Bool().Draw(t, "redacted")}
 		for n := range rapid.IntRange(0, 3).Draw(t, "labels") {
 			r.Labels = append(r.Labels, results.Label{Input: n, Name: rapid.SampledFrom([]string{"x", "y", "z'"}).Draw(t, "label"), Score: 0.25})
 		}

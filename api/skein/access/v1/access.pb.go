@@ -95,6 +95,10 @@ const (
 	Permission_PERMISSION_VIEWS_READ Permission = 30
 	// Set the forms that a tenant wants answers in.
 	Permission_PERMISSION_VIEWS_WRITE Permission = 31
+	// See what is kept of requests and answers.
+	Permission_PERMISSION_RESULTS_READ Permission = 32
+	// Say what is kept of requests and answers, delete it, and ask it again.
+	Permission_PERMISSION_RESULTS_WRITE Permission = 33
 )
 
 // Enum value maps for Permission.
@@ -132,6 +136,8 @@ var (
 		29: "PERMISSION_BACKUP",
 		30: "PERMISSION_VIEWS_READ",
 		31: "PERMISSION_VIEWS_WRITE",
+		32: "PERMISSION_RESULTS_READ",
+		33: "PERMISSION_RESULTS_WRITE",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":       0,
@@ -166,6 +172,8 @@ var (
 		"PERMISSION_BACKUP":            29,
 		"PERMISSION_VIEWS_READ":        30,
 		"PERMISSION_VIEWS_WRITE":       31,
+		"PERMISSION_RESULTS_READ":      32,
+		"PERMISSION_RESULTS_WRITE":     33,
 	}
 )
 
@@ -219,7 +227,7 @@ var File_skein_access_v1_access_proto protoreflect.FileDescriptor
 
 const file_skein_access_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x1cskein/access/v1/access.proto\x12\x0fskein.access.v1\x1a google/protobuf/descriptor.proto*\x9a\a\n" +
+	"\x1cskein/access/v1/access.proto\x12\x0fskein.access.v1\x1a google/protobuf/descriptor.proto*\xd5\a\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -254,7 +262,9 @@ const file_skein_access_v1_access_proto_rawDesc = "" +
 	"\x1aPERMISSION_RECORDINGS_READ\x10\x1c\x12\x15\n" +
 	"\x11PERMISSION_BACKUP\x10\x1d\x12\x19\n" +
 	"\x15PERMISSION_VIEWS_READ\x10\x1e\x12\x1a\n" +
-	"\x16PERMISSION_VIEWS_WRITE\x10\x1f:Y\n" +
+	"\x16PERMISSION_VIEWS_WRITE\x10\x1f\x12\x1b\n" +
+	"\x17PERMISSION_RESULTS_READ\x10 \x12\x1c\n" +
+	"\x18PERMISSION_RESULTS_WRITE\x10!:Y\n" +
 	"\brequires\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\x0e2\x1b.skein.access.v1.PermissionR\brequiresB=Z;github.com/skein-project/skein/api/skein/access/v1;accessv1b\x06proto3"
 
 var (

@@ -1,0 +1,169 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/skein-project/skein/api/skein/inference/v1/inferencev1connect"
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/results"
+)
+
+// againFor bounds a request that is asked again.
+const againFor = 5 * time.Minute
+
+// insider makes a call from within the process: it has no key to show, and its record goes to take.
+type insider struct {
+	who  cluster.Principal
+	take func(results.Record)
+}
+
+type insiderKey struct{}
+
+func insiderOf(ctx context.Context) *insider {
+	i, _ := ctx.Value(insiderKey{}).(*insider)
+	return i
+}
+
+// inside are the endpoints for calls from within.
+type inside struct {
+	once sync.Once
+	mux  *http.ServeMux
+}
+
+// errUnkept says that a record cannot be asked again.
+var errUnkept = errors.New("gateway: the record holds no request that can be asked again")
+
+// Again asks a kept request again of a version, in the name of whoever wants to know, with the sampling that it had. What it gives is the
+// record of that, whole, which goes nowhere else.
+func (s *Server) Again(ctx context.Context, who cluster.Principal, was results.Record, to cluster.VersionID) (got results.Record, err error) {
+	ctx, cancel := context.WithTimeout(ctx, againFor)
+	defer cancel()
+	done := false
+	ctx = context.WithValue(ctx, insiderKey{}, &insider{who, func(r results.Record) { got, done = r, true }})
+	req, err := again(ctx, was, to)
+	if err != nil {
+		return got, err
+	}
+	s.inside.once.Do(func() {
+		s.inside.mux = http.NewServeMux()
+		s.Register(s.inside.mux)
+	})
+	said := &unheard{header: http.Header{}}
+	s.inside.mux.ServeHTTP(said, req)
+	if !done {
+		return got, fmt.Errorf("%w: %s", errUnkept, said.words.String())
+	}
+	return got, nil
+}
+
+// again makes the request that a record is of, for a version.
+func again(ctx context.Context, was results.Record, to cluster.VersionID) (*http.Request, error) {
+	if was.Request == nil || was.Path == "" {
+		return nil, errUnkept
+	}
+	var body map[string]json.RawMessage
+	if err := json.Unmarshal(was.Request, &body); err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnkept, err)
+	}
+	name, err := json.Marshal(to.String())
+	if err != nil {
+		return nil, err
+	}
+	path, named := strings.ReplaceAll(was.Path, "{model}", url.PathEscape(to.String())), false
+	for member := range body {
+		if strings.EqualFold(member, "model") {
+			body[member], named = name, true
+		}
+	}
+	if strings.Contains(path, "{") || !named && path == was.Path {
+		return nil, fmt.Errorf("%w: it does not say where its model is named", errUnkept)
+	}
+	if err := reseed(was, body); err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	kind := "application/json"
+	if streams(was.Path) {
+		kind = "application/connect+json"
+		b = append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(b))), b...)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, path, bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", kind)
+	req.Header.Set("Connect-Protocol-Version", "1")
+	req.Header.Set(requestIDHeader, was.RequestID)
+	req.Header.Set(viewHeader, viewNone)
+	return req, nil
+}
+
+// streams says that a path is a procedure of Connect that answers with a stream.
+func streams(path string) bool {
+	return path == inferencev1connect.InferenceServiceGenerateProcedure || path == inferencev1connect.InferenceServiceChatProcedure
+}
+
+// reseed gives a request that named no seed the one that it was given.
+func reseed(was results.Record, body map[string]json.RawMessage) error {
+	if was.Seed == 0 {
+		return nil
+	}
+	seed, err := json.Marshal(was.Seed)
+	if err != nil {
+		return err
+	}
+	switch {
+	case was.Path == pathChat || was.Path == pathCompletions:
+		if body["seed"] == nil || string(body["seed"]) == "null" {
+			body["seed"] = seed
+		}
+	case streams(was.Path):
+		sampling := map[string]json.RawMessage{}
+		if body["sampling"] != nil {
+			if err := json.Unmarshal(body["sampling"], &sampling); err != nil {
+				return fmt.Errorf("%w: %w", errUnkept, err)
+			}
+		}
+		if sampling["seed"] == nil {
+			sampling["seed"] = fmt.Appendf(nil, "%d", uint64(was.Seed))
+		}
+		if body["sampling"], err = json.Marshal(sampling); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unheard is a response that nobody reads but for its first words.
+type unheard struct {
+	header http.Header
+	words  bytes.Buffer
+}
+
+// maxWords bounds those in bytes.
+const maxWords = 512
+
+func (u *unheard) Header() http.Header { return u.header }
+
+func (u *unheard) WriteHeader(int) {}
+
+func (u *unheard) Write(b []byte) (int, error) {
+	u.words.Write(b[:min(len(b), maxWords-min(u.words.Len(), maxWords))])
+	return len(b), nil
+}
+
+// Flush implements http.Flusher.
+func (u *unheard) Flush() {}

@@ -1,0 +1,256 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/internal/live"
+	"github.com/skein-project/skein/results"
+	disk "github.com/skein-project/skein/results/spool"
+	"github.com/skein-project/skein/wire"
+)
+
+// Pace of keeping.
+const (
+	gatherFor   = 50 * time.Millisecond // calls that end within it share a write and a sync
+	maxGather   = 4096                  // calls of a write
+	rulesPause  = 100 * time.Millisecond
+	keepRecords = 1000    // of one request to a coordinator
+	keepBytes   = 4 << 20 // of one request to a coordinator
+	keepWait    = 30 * time.Second
+	keepRetry   = 100 * time.Millisecond // the first pause after a coordinator did not take records; it doubles
+	keepRest    = 5 * time.Second        // at most
+)
+
+// Keeper is where records go: a coordinator that has a store of them, wherever it is. Without an error all records are safe there.
+type Keeper interface {
+	Keep(ctx context.Context, r *wire.KeepRequest) (*wire.KeepResponse, error)
+}
+
+// Archive says where a gateway's records go.
+type Archive struct {
+	Gateway cluster.NodeID
+	Keeper  Keeper
+	Dir     string // folder of the spool; it is made
+}
+
+// keeping is a gateway's records on their way.
+type keeping struct {
+	Archive
+	s     *Server
+	r     *records
+	spool *disk.Spool
+	news  chan struct{} // capacity 1: something was written
+}
+
+// KeepRecords writes the records of requests to the spool, and sends them to where they are kept, until ctx ends; what is queued then is in
+// the spool when it returns. Until it runs nothing is kept.
+func (s *Server) KeepRecords(ctx context.Context, a Archive) error {
+	sp, err := disk.Open(disk.Config{Dir: a.Dir, Max: s.cfg.SpoolBytes}, s.log)
+	if err != nil {
+		return err
+	}
+	k := &keeping{Archive: a, s: s, r: s.records, spool: sp, news: make(chan struct{}, 1)}
+	k.r.spool.Store(k)
+	var running sync.WaitGroup
+	running.Go(func() { k.r.follow(ctx, s.live, s.log) })
+	running.Go(func() { k.send(ctx) })
+	k.write(ctx)
+	running.Wait()
+	k.r.spool.Store(nil)
+	return sp.Close()
+}
+
+// follow takes over policies as they change.
+func (r *records) follow(ctx context.Context, state *live.State, log *slog.Logger) {
+	revs := map[string]cluster.Index{}
+	for {
+		now, changed := state.Load()
+		r.take(now, revs, log)
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+		select { // others settle all the time, which changes no policy
+		case <-time.After(rulesPause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// take makes rules of the policies in a state. revs are those of the rules that are there.
+func (r *records) take(state cluster.State, revs map[string]cluster.Index, log *slog.Logger) {
+	old, next, fresh := *r.rules.Load(), results.Rules{}, false
+	on, seen := false, map[string]cluster.Index{}
+	for d := range state.Documents(cluster.KeepPolicy) {
+		seen[d.ID] = d.Rev
+		rule, there := old[d.ID]
+		if !there || revs[d.ID] != d.Rev {
+			fresh = true
+			var err error
+			if rule, err = ruleOf(d); err != nil {
+				log.Error("a policy cannot be applied, so nothing is kept by it", "policy", d.ID, "err", err)
+				rule = results.Rule{}
+			}
+		}
+		next[d.ID] = rule
+		on = on || rule.Keeps()
+	}
+	if !fresh && len(next) == len(old) {
+		return
+	}
+	clear(revs)
+	for id, rev := range seen {
+		revs[id] = rev
+	}
+	r.rules.Store(&next)
+	r.on.Store(on)
+}
+
+// ruleOf reads a policy.
+func ruleOf(d cluster.Document) (results.Rule, error) {
+	var p results.Policy
+	if err := json.Unmarshal(d.Body, &p); err != nil {
+		return results.Rule{}, fmt.Errorf("gateway: policy %s: %w", d.ID, err)
+	}
+	return p.Rule()
+}
+
+// write puts what is queued into the spool until ctx ends, and then what is still queued.
+func (k *keeping) write(ctx context.Context) {
+	for {
+		var first ended
+		select {
+		case first = <-k.r.queue:
+		case <-ctx.Done():
+			k.drain()
+			return
+		}
+		batch := k.gather(ctx, first)
+		k.append(batch)
+	}
+}
+
+// gather waits a little for more.
+func (k *keeping) gather(ctx context.Context, first ended) []ended {
+	batch := []ended{first}
+	closed := time.NewTimer(gatherFor)
+	defer closed.Stop()
+	for len(batch) < maxGather {
+		select {
+		case e := <-k.r.queue:
+			batch = append(batch, e)
+		case <-closed.C:
+			return batch
+		case <-ctx.Done():
+			return batch
+		}
+	}
+	return batch
+}
+
+func (k *keeping) drain() {
+	for {
+		var batch []ended
+		for len(batch) < maxGather && len(k.r.queue) > 0 {
+			batch = append(batch, <-k.r.queue)
+		}
+		if len(batch) == 0 {
+			return
+		}
+		k.append(batch)
+	}
+}
+
+// append writes records to the spool and makes them safe.
+func (k *keeping) append(batch []ended) {
+	var payloads [][]byte
+	for _, e := range batch {
+		r := e.whole()
+		r.Gateway = string(k.Gateway)
+		b, err := json.Marshal(r)
+		k.r.queued.Add(-e.size())
+		if err != nil || len(b) > results.MaxRecord {
+			k.s.log.Error("a record cannot be written", "id", r.ID, "bytes", len(b), "err", err)
+			k.r.refused.Add(1)
+			continue
+		}
+		payloads = append(payloads, b)
+	}
+	if len(payloads) == 0 {
+		return
+	}
+	err := k.spool.Append(payloads)
+	if err == nil {
+		err = k.spool.Sync()
+	}
+	if err != nil {
+		k.r.droppedFull.Add(uint64(len(payloads)))
+		if !errors.Is(err, disk.ErrFull) {
+			k.s.log.Error("records are not kept", "records", len(payloads), "err", err)
+		}
+		return
+	}
+	select {
+	case k.news <- struct{}{}:
+	default:
+	}
+}
+
+// send brings records from the spool to where they are kept, until ctx ends.
+func (k *keeping) send(ctx context.Context) {
+	pause := keepRetry
+	for {
+		sent, err := k.sendOnce(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			k.s.log.Warn("records wait in the spool", "err", err, "records", k.spool.Stats().Records)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return
+			}
+			pause = min(2*pause, keepRest)
+			continue
+		}
+		if pause = keepRetry; sent {
+			continue
+		}
+		select {
+		case <-k.news:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// sendOnce sends the oldest records. What is not acknowledged is sent again.
+func (k *keeping) sendOnce(ctx context.Context) (sent bool, err error) {
+	payloads, end, err := k.spool.Next(keepRecords, keepBytes)
+	if err != nil || len(payloads) == 0 {
+		return false, err
+	}
+	req := &wire.KeepRequest{}
+	for _, p := range payloads {
+		req.Records = append(req.Records, p)
+	}
+	ctx, cancel := context.WithTimeout(ctx, keepWait)
+	defer cancel()
+	res, err := k.Keeper.Keep(ctx, req)
+	if err != nil {
+		return false, err
+	}
+	k.r.kept.Add(uint64(max(0, len(payloads)-res.Refused)))
+	k.r.refused.Add(uint64(max(0, res.Refused)))
+	return true, k.spool.Ack(end, len(payloads))
+}
