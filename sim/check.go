@@ -20,6 +20,7 @@ type facts struct {
 	served map[fact]bool
 	places int // replicas placed so far
 	scales []scales
+	by     map[string]int // transactions that were applied, by whose they are
 }
 
 // fact is that a worker did take requests for a stage of a placement.
@@ -30,7 +31,7 @@ type fact struct {
 }
 
 func newFacts() facts {
-	return facts{sums: map[cluster.Index][sha256.Size]byte{}, served: map[fact]bool{}}
+	return facts{sums: map[cluster.Index][sha256.Size]byte{}, served: map[fact]bool{}, by: map[string]int{}}
 }
 
 // hashEvery is how many entries lie between two that every coordinator's state is hashed at. A difference does not heal, so the next hash, or the one
@@ -48,6 +49,9 @@ func (w *World) committed(before, after cluster.State, e entry, errs []error) {
 	w.facts.state = after
 	w.checkMemory(after)
 	for i, txn := range e.envelope.Txns {
+		if i >= len(errs) || errs[i] == nil {
+			w.facts.by[txn.By]++
+		}
 		for _, c := range txn.Do {
 			if i < len(errs) && errs[i] != nil {
 				w.trace("entry %d: %s: %v", e.index, w.describe(before, c), errs[i])
@@ -60,6 +64,12 @@ func (w *World) committed(before, after cluster.State, e entry, errs []error) {
 				w.checkPlace(before, after, c)
 			case cluster.SetScale:
 				w.checkScale(before, c)
+			case cluster.RollbackAlias:
+				w.checkRollback(before, c)
+			case cluster.DeleteDeployment:
+				if txn.By == "retire" { // an operator may
+					w.checkRetired(before, c)
+				}
 			case cluster.MarkReplica:
 				w.checkMark(after, c)
 				if c.Status == cluster.Stopping {

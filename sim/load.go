@@ -15,6 +15,7 @@ import (
 type stream struct {
 	w      *World
 	model  string
+	alias  string // that is called; "" = version 1 of the model
 	tenant string
 	rate   float64       // requests per second, on average
 	burst  float64       // how uneven: 1 = Poisson; more: that many times the rate in a share of the time, and nothing between
@@ -28,11 +29,12 @@ type stream struct {
 // request is one of a stream on its way.
 type request struct {
 	*stream
-	at     *gateway
-	began  time.Time
-	failed []router.Placed
-	row    *desk
-	over   bool // answered, or given up
+	version cluster.VersionID
+	at      *gateway
+	began   time.Time
+	failed  []router.Placed
+	row     *desk
+	over    bool // answered, or given up
 }
 
 // desk is what a gateway knows of a stream: its demand since the last report, and what is under way.
@@ -105,23 +107,40 @@ func (s *stream) next(life int) {
 		if life == s.life {
 			g := s.w.gateways[s.w.rng.IntN(len(s.w.gateways))]
 			if g.on == nil || g.on.up {
-				q := &request{stream: s, at: g, began: s.w.now, row: g.desk(s)}
-				q.row.Arrived++
-				q.route()
+				g.accept(s)
 			}
 			s.next(life)
 		}
 	})
 }
 
-// desk finds or makes the row of a stream.
-func (g *gateway) desk(s *stream) *desk {
+// accept takes a request, and chooses which version answers it.
+func (g *gateway) accept(s *stream) {
+	q := &request{stream: s, at: g, began: s.w.now, version: cluster.VersionID{Model: s.model, Number: 1}}
+	if s.alias != "" {
+		if g.table == nil {
+			return
+		}
+		v, _, ok := g.table.Choose(s.alias, s.tenant, s.w.rng.Uint64())
+		if !ok {
+			return
+		}
+		q.version = v
+		s.w.checkChoice(g, s.alias, v)
+	}
+	q.row = g.desk(q.version, s.tenant)
+	q.row.Arrived++
+	q.route()
+}
+
+// desk finds or makes the row of a version and a tenant.
+func (g *gateway) desk(v cluster.VersionID, tenant string) *desk {
 	for _, k := range g.desks {
-		if k.Version.Model == s.model && k.Tenant == s.tenant {
+		if k.Version == v && k.Tenant == tenant {
 			return k
 		}
 	}
-	k := &desk{since: g.w.now, Demand: cluster.Demand{Gateway: g.id, Tenant: s.tenant, Version: cluster.VersionID{Model: s.model, Number: 1}}}
+	k := &desk{since: g.w.now, Demand: cluster.Demand{Gateway: g.id, Tenant: tenant, Version: v}}
 	g.desks = append(g.desks, k)
 	return k
 }
@@ -163,7 +182,7 @@ func (q *request) route() {
 	var route router.Route
 	err := fmt.Errorf("no table")
 	if g.table != nil {
-		route, err = router.Pick(g.table, q.model+"@1", g.underWay, q.failed, w.rng.Uint64())
+		route, err = g.table.Pick(q.version, g.underWay, q.failed, w.rng.Uint64())
 	}
 	if err != nil {
 		q.failed = nil
@@ -228,7 +247,7 @@ func (b *bench) work(w *World, q *request) {
 		b.busy--
 		q.back(b.placed)
 		if b.alive(w) {
-			q.end(true, false)
+			q.end(!w.chance(w.flaws[q.version]), false)
 		} else {
 			q.failed = append(q.failed, b.placed)
 			q.route()

@@ -59,14 +59,21 @@ func (w *World) attempt(what string, want func(cluster.State) []cluster.Command,
 
 // Publish makes version 1 of a model with so many blocks of a size.
 func (w *World) Publish(model string, blocks int, block gpu.Bytes) {
+	w.publish(cluster.VersionID{Model: model, Number: 1}, blocks, block)
+}
+
+func (w *World) publish(id cluster.VersionID, blocks int, block gpu.Bytes) {
 	w.versions++
 	manifest := blob.Digest{byte(w.versions), 1}
 	profile := shard.Profile{Decoder: true, Hidden: 64, Vocab: 1000, Positions: 64, Heads: 4, Inner: 256, Expand: 100, BlockCost: 1000, TailCost: 500, Embed: gpu.MiB, Tail: gpu.MiB}
 	for range blocks {
 		profile.Blocks = append(profile.Blocks, block)
 	}
-	id := cluster.VersionID{Model: model, Number: 1}
-	w.submit("publish "+model, func(s cluster.State) []cluster.Command {
+	what := id.Model
+	if id.Number > 1 {
+		what = id.String()
+	}
+	w.submit("publish "+what, func(s cluster.State) []cluster.Command {
 		if _, ok := s.Version(id); ok {
 			return nil
 		}
@@ -80,8 +87,11 @@ func (w *World) Publish(model string, blocks int, block gpu.Bytes) {
 
 // Serve wishes version 1 of a model to have so many replicas, and changes the rest of the wish.
 func (w *World) Serve(model string, replicas int, change func(*cluster.Deployment)) {
-	id := cluster.VersionID{Model: model, Number: 1}
-	w.submit(fmt.Sprintf("serve %s with %d replicas", model, replicas), func(s cluster.State) []cluster.Command {
+	w.serveVersion(cluster.VersionID{Model: model, Number: 1}, model, replicas, change)
+}
+
+func (w *World) serveVersion(id cluster.VersionID, what string, replicas int, change func(*cluster.Deployment)) {
+	w.submit(fmt.Sprintf("serve %s with %d replicas", what, replicas), func(s cluster.State) []cluster.Command {
 		old, _ := s.Deployment(id)
 		d := old
 		d.Version, d.Replicas = id, replicas

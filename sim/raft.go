@@ -166,7 +166,10 @@ func (w *World) propose(c *coordinator, term uint64, txns []cluster.Txn, done fu
 // append puts an entry into the log, through its encoding.
 func (w *World) append(txns []cluster.Txn) cluster.Index {
 	if w.Plant.LoseReleases {
-		txns = withoutReleases(txns)
+		txns = without[cluster.RemoveReplica](txns)
+	}
+	if w.Plant.NoGuard {
+		txns = without[cluster.RollbackAlias](txns)
 	}
 	b, err := cluster.Encode(cluster.Envelope{V: 1, At: cluster.Millis(w.now.UnixMilli()), Txns: txns})
 	if err != nil {
@@ -184,11 +187,12 @@ func (w *World) append(txns []cluster.Txn) cluster.Index {
 	return w.log.index
 }
 
-func withoutReleases(txns []cluster.Txn) []cluster.Txn {
+// without leaves commands of a kind out.
+func without[C cluster.Command](txns []cluster.Txn) []cluster.Txn {
 	out := make([]cluster.Txn, len(txns))
 	for i, t := range txns {
 		for _, c := range t.Do {
-			if _, ok := c.(cluster.RemoveReplica); !ok {
+			if _, ok := c.(C); !ok {
 				out[i].Do = append(out[i].Do, c)
 			}
 		}

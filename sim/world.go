@@ -46,6 +46,7 @@ type Plant struct {
 	BothEpochs   bool // a worker keeps the duties of earlier epochs
 	NoHysteresis bool // replicas follow demand without any pause
 	NoPriority   bool // the scheduler takes all priorities for equal
+	NoGuard      bool // no rollback is ever committed
 	ForgetScale  bool // a new leader begins with one replica of everything that follows demand
 }
 
@@ -66,6 +67,7 @@ type World struct {
 	gateways     []*gateway
 
 	names     map[cluster.NodeID]string // of nodes, for people
+	flaws     map[cluster.VersionID]int // percent of the requests that a version fails
 	certified map[cluster.NodeID]*papers
 	versions  int // versions published so far, for distinct manifests
 	luck      luck
@@ -100,7 +102,7 @@ func New(c Config) *World {
 		c.Skew = time.Minute
 	}
 	w := &World{
-		Config: c, now: epoch, rng: rand.New(rand.NewPCG(c.Seed, 0)), lines: fnv.New64a(), names: map[cluster.NodeID]string{}, certified: map[cluster.NodeID]*papers{}, ranks: map[string]int{},
+		Config: c, now: epoch, rng: rand.New(rand.NewPCG(c.Seed, 0)), lines: fnv.New64a(), names: map[cluster.NodeID]string{}, certified: map[cluster.NodeID]*papers{}, flaws: map[cluster.VersionID]int{}, ranks: map[string]int{},
 		net: newNetwork(), facts: newFacts(),
 	}
 	for i := range c.Coordinators {
