@@ -140,6 +140,9 @@ func (f *Fleet) coordinators(ctx context.Context) error {
 	for i, at := range f.ports.Coordinators {
 		name := fmt.Sprintf("coordinator-%d", i+1)
 		args := []string{"--listen", at.Listen, "--gossip", at.Gossip}
+		if f.cfg.Library != "" {
+			args = append(args, "--ort-lib", f.cfg.Library)
+		}
 		token := ""
 		if i == 0 {
 			args = append(args, "--found", "--results", "sqlite") // nothing is kept before there is a policy

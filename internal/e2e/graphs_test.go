@@ -13,6 +13,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
 	inferencev1 "github.com/skein-project/skein/api/skein/inference/v1"
 	"github.com/skein-project/skein/api/skein/inference/v1/inferencev1connect"
 	"github.com/skein-project/skein/blob"
@@ -107,6 +108,52 @@ func TestGraphs(t *testing.T) {
 	}
 	graphTexts(t, c)
 	graphRefusals(t, c, ask)
+	proofs(t, s)
+}
+
+// proofs looks at what was found when versions were tried, and publishes one whose golden outputs are not its own.
+func proofs(t *testing.T, s *stage) {
+	list := func() map[string]*adminv1.Version {
+		res, err := s.admin.Models.ListModels(t.Context(), connect.NewRequest(&adminv1.ListModelsRequest{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]*adminv1.Version{}
+		for _, v := range res.Msg.Versions {
+			out[v.Version] = v
+		}
+		return out
+	}
+	for version, v := range list() {
+		p := v.Proof
+		if p == nil || p.Why != "" || !p.Finite || p.Cut != nil || (p.Golden == nil) != (version == "half@1") || p.Golden.GetRelative() > 1e-4 {
+			t.Errorf("%s: %v", version, p)
+		}
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"model.onnx", "golden.safetensors"} {
+		b, err := os.ReadFile(filepath.Join(root(t), foreignDir("mlp"), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "golden.safetensors" {
+			b[len(b)-1] ^= 0x80 // the sign of the last number, an output
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, errs := s.command(exitRefused, "push", dir, "--name", "liar"); !strings.Contains(errs, "the model gives others, by") {
+		t.Errorf("other golden outputs: %s", errs)
+	}
+	if v := list(); v["liar@1"] != nil {
+		t.Errorf("what was refused is there: %v", v["liar@1"])
+	}
+	s.says([]string{"push", dir, "--name", "liar", "--accept"}, "liar@1", "serves tensors only")
+	if v := list()["liar@1"]; v == nil || v.Proof.GetGolden().GetRelative() < 1e-3 {
+		t.Errorf("what was accepted: %v", v)
+	}
+	s.says([]string{"models"}, "golden±")
 }
 
 // graphTexts asks graphs with text: the answers are those of the same weights as safetensors.
