@@ -173,6 +173,7 @@ func (b *books) prune(state cluster.State) {
 func (s *Server) Collect(sheet *telemetry.Sheet) {
 	state := s.live.Now()
 	sheet.Gauge(telemetry.StateIndex, float64(state.Index()))
+	s.records.collect(sheet)
 	b := s.books
 	b.mu.Lock()
 	defer b.mu.Unlock()

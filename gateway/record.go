@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/skein-project/skein/results"
+	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -238,4 +239,19 @@ func (c *call) noteVectors(vectors [][]float32) {
 		dimensions = len(vectors[0])
 	}
 	c.noteAnswer(map[string]int{"vectors": len(vectors), "dimensions": dimensions})
+}
+
+// collect gives the figures of what is kept.
+func (r *records) collect(sheet *telemetry.Sheet) {
+	sheet.Count(telemetry.ResultsKept, float64(r.kept.Load()))
+	drops := map[string]uint64{"queue": r.droppedQueue.Load() + r.droppedOff.Load(), "spool": r.droppedFull.Load(), "refused": r.refused.Load()}
+	if k := r.spool.Load(); k != nil {
+		st := k.spool.Stats()
+		drops["damage"] = st.Damaged
+		sheet.Gauge(telemetry.ResultsWaiting, float64(st.Records))
+		sheet.Gauge(telemetry.ResultsSpool, float64(st.Bytes)/float64(st.Max))
+	}
+	for reason, n := range drops {
+		sheet.Count(telemetry.ResultsDropped, float64(n), reason)
+	}
 }

@@ -68,6 +68,11 @@ const (
 	Picks      Name = "skein_gateway_picks_total"
 	StateIndex Name = "skein_gateway_state_index"
 	TokensAll  Name = "skein_gateway_tokens_total"
+
+	ResultsKept    Name = "skein_gateway_results_kept_total"
+	ResultsDropped Name = "skein_gateway_results_dropped_total"
+	ResultsWaiting Name = "skein_gateway_results_waiting"
+	ResultsSpool   Name = "skein_gateway_results_spool_ratio"
 )
 
 // Metrics of a node and its workers.
@@ -160,6 +165,11 @@ var Metrics = []Metric{
 	{Picks, Counter, "Times that a replica was chosen for a request.", []string{"version"}, nil, inGateways, fromSkein},
 	{Replays, Counter, "Times that a request was given to another replica because the one before failed.", []string{"version"}, nil, inGateways, fromSkein},
 	{StateIndex, Gauge, "Index of the newest entry of the log that this gateway has applied.", nil, nil, inGateways, fromSkein},
+
+	{ResultsKept, Counter, "Records of requests that a results database or a bucket has taken.", nil, nil, inGateways, fromSkein},
+	{ResultsDropped, Counter, "Records of requests that are lost: the queue in memory was full (queue), the spool on the disk was full or could not be written (spool), a record was malformed (refused), or a file of the spool was damaged (damage: files).", []string{"reason"}, nil, inGateways, fromSkein},
+	{ResultsWaiting, Gauge, "Records of requests that wait on this gateway's disk for the results database.", nil, nil, inGateways, fromSkein},
+	{ResultsSpool, Gauge, "Used share of the room that records of requests may take on this gateway's disk, 0 to 1.", nil, nil, inGateways, fromSkein},
 
 	{GPUUtil, Gauge, "GPU utilisation in percent.", dcgm, nil, inGPUs, fromDCGM},
 	{GPUUsed, Gauge, "Frame buffer in use in MiB.", dcgm, nil, inGPUs, fromDCGM},

@@ -105,6 +105,7 @@ func (g *Gateway) serve(cfg gateway.Config, state *live.State, library gateway.L
 	g.Server.Register(mux)
 	g.http = httptest.NewServer(mux)
 	g.URL = g.http.URL
+	keeper := account.Settler.(gateway.Keeper) // a coordinator, or the way to one
 	account.Gateway, account.Settler, account.Dir = g.ID, mortal{account.Settler, &g.crashed}, g.Dir
 	settling, last := context.WithCancel(context.Background())
 	settled := make(chan struct{})
@@ -115,6 +116,12 @@ func (g *Gateway) serve(cfg gateway.Config, state *live.State, library gateway.L
 		}
 	})
 	g.running.Go(func() { g.Server.Guard(settling) })
+	g.running.Go(func() {
+		archive := gateway.Archive{Gateway: g.ID, Keeper: keeper, Dir: g.Dir + "-records"}
+		if err := g.Server.KeepRecords(settling, archive); err != nil {
+			f.t.Errorf("%s: %v", g.name, err)
+		}
+	})
 	g.stops = []func(){func() { last(); <-settled }}
 	f.t.Cleanup(g.Stop)
 }
