@@ -114,7 +114,7 @@ func worst(t *testing.T, s *engine.Stage, c model.Config, span shard.Span, v sha
 			if b.Rows > v.Slots {
 				continue
 			}
-			b.Mask = slices.Repeat([]int32{1}, b.Rows*b.Length)
+			b.Mask, b.Masks = slices.Repeat([]int32{1}, b.Rows*b.Length), make([]int, model.MaxMasks)
 			if _, err := s.Encode(b); err != nil {
 				t.Fatal(err)
 			}

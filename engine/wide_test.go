@@ -29,7 +29,7 @@ func synthetic(t testing.TB, c model.Config, dtype model.DType) fixture {
 	t.Helper()
 	m := &model.Manifest{Format: model.Format, Config: c, Tasks: []model.Task{model.Generate}, BOS: -1, Pad: -1}
 	if !c.Arch.Decoder() {
-		m.Tasks, m.Pooling = []model.Task{model.EmbedTask}, model.PoolMean
+		m.Tasks, m.Pooling = []model.Task{model.EmbedTask, model.FillMask}, model.PoolMean
 	}
 	var body []byte
 	body = append(body, "odd"...) // tensors need not be aligned
@@ -56,7 +56,7 @@ func synthetic(t testing.TB, c model.Config, dtype model.DType) fixture {
 				}
 			}
 			ref := blob.Ref{Off: off, Len: int64(len(body)) - off}
-			if slot.Name == "head.weight" && c.Arch == model.GPT2 { // tied, as GPT-2's is
+			if slot.Name == "head.weight" && c.Arch != model.Llama { // tied, as GPT-2's and BERT's is
 				token, _ := m.Tensor(model.Embed, "embed.token")
 				ref, body = token.Ref, body[:off]
 			}

@@ -221,3 +221,15 @@ func BenchmarkCut(b *testing.B) {
 		}
 	}
 }
+
+// A head that fills masks takes what the logits of as many masks as a text may have take; a classifier takes nothing more.
+func TestFootOfMasks(t *testing.T) {
+	p := Profile{Hidden: 64, Vocab: 30000, Heads: 4, Blocks: []gpu.Bytes{gpu.MiB, gpu.MiB}, Expand: 100, Inner: 256, TailCost: 64 * 3}
+	plain := Foot(p, Span{To: 2}, Serving{Slots: 1, Context: 16}, gpu.CUDA)
+	p.TailCost = 64 * 30000
+	masks := Foot(p, Span{To: 2}, Serving{Slots: 1, Context: 16}, gpu.CUDA)
+	first := Foot(p, Span{To: 1}, Serving{Slots: 1, Context: 16}, gpu.CUDA)
+	if d := masks.Workspace - plain.Workspace; d != model.MaxMasks*30000*8 || first.Workspace != plain.Workspace || masks.Overhead != plain.Overhead {
+		t.Errorf("%+v, %+v, first of two %+v", plain, masks, first)
+	}
+}

@@ -30,8 +30,14 @@ func manifest(c model.Config, dtype model.DType, optional bool) *model.Manifest 
 	if c.Arch == model.BERT {
 		m.Tasks, m.Labels, m.Problem = []model.Task{model.Classify}, []string{"a", "b"}, model.SingleLabel
 	}
+	m.Tensors = tensors(m, dtype, optional)
+	return m
+}
+
+// tensors describes a tensor for each place.
+func tensors(m *model.Manifest, dtype model.DType, optional bool) (out []model.Tensor) {
 	at := int64(0)
-	for block := model.Embed; block <= c.Layers; block++ {
+	for block := model.Embed; block <= m.Config.Layers; block++ {
 		for _, slot := range m.Slots(block) {
 			if slot.Optional && !optional {
 				continue
@@ -40,11 +46,11 @@ func manifest(c model.Config, dtype model.DType, optional bool) *model.Manifest 
 			for _, d := range slot.Shape {
 				n *= d
 			}
-			m.Tensors = append(m.Tensors, model.Tensor{Name: slot.Name, Block: block, DType: dtype, Shape: slot.Shape, Ref: blob.Ref{Digest: blob.Digest{1}, Off: at, Len: n}})
+			out = append(out, model.Tensor{Name: slot.Name, Block: block, DType: dtype, Shape: slot.Shape, Ref: blob.Ref{Digest: blob.Digest{1}, Off: at, Len: n}})
 			at += n
 		}
 	}
-	return m
+	return out
 }
 
 func options(c model.Config) Options { return Options{Context: c.Positions} }
@@ -190,5 +196,42 @@ func TestRope(t *testing.T) {
 	slow := 8 * math.Asin(float64(scaled[399*32+31])) / 399
 	if scaled[7*32] != sin[7*32] || math.Abs(slow/math.Pow(10000, -62.0/64)-1) > 1e-3 {
 		t.Errorf("llama3 scaling: fastest pair %g, was %g; slowest frequency times 8 %g", scaled[7*32], sin[7*32], slow)
+	}
+}
+
+// TestHeads: each head of an encoder has its inputs and outputs, and no other.
+func TestHeads(t *testing.T) {
+	with := func(change func(m *model.Manifest)) *model.Manifest {
+		m := &model.Manifest{Format: model.Format, Config: shapes[model.BERT], BOS: -1, Pad: -1}
+		change(m)
+		m.Tensors = tensors(m, model.F32, true)
+		return m
+	}
+	for name, c := range map[string]struct {
+		m    *model.Manifest
+		want Graph
+	}{
+		"masks":   {with(func(m *model.Manifest) { m.Tasks = []model.Task{model.FillMask} }), Graph{Head: true, Pooler: true}},
+		"answers": {with(func(m *model.Manifest) { m.Tasks = []model.Task{model.Answer} }), Graph{Labels: 2}},
+		"a pooler of its own": {with(func(m *model.Manifest) {
+			m.Tasks, m.Labels, m.Config.PoolerAct = []model.Task{model.Classify, model.Rerank}, []string{"a"}, "relu"
+		}), Graph{Labels: 1, Pooler: true}},
+	} {
+		for _, compute := range []model.DType{model.F32, model.BF16} {
+			g, err := Build(c.m, shard.Span{To: c.m.Config.Layers}, Options{Context: 64, Compute: compute})
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if g.Head != c.want.Head || g.Labels != c.want.Labels || g.Pooler != c.want.Pooler {
+				t.Errorf("%s: %+v", name, g)
+			}
+			if slices.Contains(g.Inputs, Select) != g.Head || slices.Contains(g.Outputs, Logits) != g.Head || slices.Contains(g.Outputs, Scores) != (g.Labels > 0) {
+				t.Errorf("%s: in %v, out %v", name, g.Inputs, g.Outputs)
+			}
+		}
+		first, err := Build(c.m, shard.Span{To: 1}, Options{Context: 64})
+		if err != nil || first.Head || first.Labels > 0 || first.Pooler {
+			t.Errorf("%s: the first of two stages has heads: %+v, %v", name, first, err)
+		}
 	}
 }
