@@ -41,13 +41,13 @@ type Reader struct {
 type state int
 
 const (
-	inText  state = iota // looks for a mark
-	atStart              // of the answer: where Bare calls begin
-	inHead               // behind the mark
+	onlyText state = iota
+	inText         // looks for a mark
+	atStart        // of the answer: where Bare calls begin
+	inHead         // behind the mark
 	inArgs
 	inTail // of the object of the call, behind its arguments
 	behind // the call
-	onlyText
 )
 
 // NewReader makes a reader of answers in a form, to a request that offers functions of these names.
