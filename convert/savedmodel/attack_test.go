@@ -72,6 +72,10 @@ func TestProtobufLies(t *testing.T) {
 	} {
 		refusedFor(t, name, map[string][]byte{File: b}, "", "")
 	}
+	// A length that leads out of its message, into the ones behind it.
+	inner := append(proto(nil).text(4, "serve"), 0x2a, 100) // a field that says it has 100 bytes, of which there are none
+	beyond := proto(nil).msg(1, inner).msg(2, proto(nil).msg(1, placeholder(repeated(200))))
+	refusedFor(t, "a length beyond its message", map[string][]byte{File: proto(nil).msg(2, beyond)}, "", "do not fit a message of which 0 are left")
 	// Messages within each other are passed over without a stack.
 	deep := proto{}
 	for range 10_000 {
@@ -158,6 +162,11 @@ func TestEndless(t *testing.T) {
 		lists = append(lists, nodeDef(fmt.Sprintf("l%d", i), "TensorListSetItem", from, "i", "x"))
 	}
 	lists = append(lists, nodeDef("y", "TensorListGetItem", "l4199", "i", "i"))
+	ranks := []proto{wholeConst("i", true, []int64{0})}
+	for i, from := 0, "x"; i < 20; i++ {
+		name := fmt.Sprintf("e%d", i)
+		ranks, from = append(ranks, nodeDef(name, "ExpandDims", from, "i")), name
+	}
 	var million []proto
 	for i := range 1_000_000 {
 		million = append(million, neg(fmt.Sprint(i), "x"))
@@ -182,6 +191,7 @@ func TestEndless(t *testing.T) {
 		{"a loop whose body is itself", "within more than", crafted{output: "y:0", nodes: []proto{loop("y", "always", "f")}, functions: []proto{always, functionDef("f", "a:output:0", loop("a", "always", "f"))}}},
 		{"a loop whose end nobody knows", "says how they run", crafted{output: "y:0", nodes: []proto{loop("y", "maybe", "f")}, functions: []proto{unknown, functionDef("f", "x")}}},
 		{"a loop of no function", "not there", crafted{output: "y:0", nodes: []proto{loop("y", "none", "none")}}},
+		{"21 dimensions", "dimensions, more than", crafted{output: "e19:0", nodes: ranks}},
 		{"lists of 17 million places", "places", crafted{output: "y:0", nodes: lists}},
 		{"a list as an answer", "is said to be", crafted{output: "l:0", nodes: lists[:3]}},
 		{"a list as a tensor", "takes a list", crafted{output: "y:0", nodes: append(slices.Clone(lists[:3]), nodeDef("y", "Neg", "l"))}},
@@ -253,6 +263,7 @@ func TestTensorLies(t *testing.T) {
 		{"more bytes than the shape", "do not hold", 1, change(variableEntry{[]int64{1}, 8, 8, crc, nil})},
 		{"a shape that overflows", "not possible", 1, change(variableEntry{[]int64{1 << 62, 1 << 62}, 8, 8, crc, nil})},
 		{"another shape than the graph's", "of shape", 1, change(variableEntry{[]int64{2, 1}, 8, 8, crc, nil})},
+		{"another length than the graph's", "of shape", 1, change(variableEntry{[]int64{1}, 8, 4, masked(data[:4]), nil})},
 		{"another checksum", "checksum", 1, change(variableEntry{[]int64{2}, 8, 8, crc + 1, nil})},
 		{"a data file that is not counted", "is not one of", 1, change(variableEntry{[]int64{2}, 8, 8, crc, proto(nil).num(3, 1)})},
 		{"parts of a variable", "in parts", 1, change(variableEntry{[]int64{2}, 8, 8, crc, proto(nil).msg(7, nil)})},
@@ -266,6 +277,27 @@ func TestTensorLies(t *testing.T) {
 		files[bundle+".index"] = bundleIndex(c.shards, c.entries)
 		files[bundle+".data-00000-of-00001"] = data
 		refusedFor(t, c.name, files, "", c.word)
+	}
+}
+
+// A changed byte of any weight is found, also of one that stays where it is.
+func TestChangedWeights(t *testing.T) {
+	const data = bundle + ".data-00000-of-00001"
+	files := folder(t, filepath.Join("testdata", "models", "keras_text"))
+	m, err := Read(sources(files), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range m.Graph.Weights() {
+		for _, at := range []int64{w.Ref.Off, w.Ref.Off + w.Ref.Len - 1} {
+			files[data] = bytes.Clone(files[data])
+			files[data][at] ^= 1
+			refusedFor(t, w.Name, files, "", "checksum")
+			files[data][at] ^= 1
+		}
+	}
+	if len(m.Graph.Weights()) < 2 {
+		t.Error(m.Graph.Weights())
 	}
 }
 

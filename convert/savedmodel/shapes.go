@@ -81,9 +81,9 @@ func reshape(c *call) {
 	if len(shape) > 1 {
 		out.known = nil
 	}
-	// In ONNX a 0 takes the length from the input, unless allowzero is set, and then it excludes −1.
+	// In ONNX a 0 takes the length from the input, unless allowzero is set, which excludes −1 beside a 0.
 	zero := number("allowzero", 1)
-	if slices.Contains(to.known, -1) || to.whole() && !slices.Contains(to.known, 0) {
+	if slices.Contains(to.known, -1) {
 		zero = number("allowzero", 0)
 	}
 	out.name = c.emit("Reshape", []string{c.name(0), c.wide(1)}, zero)

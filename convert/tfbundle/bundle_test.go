@@ -217,6 +217,8 @@ func TestRefused(t *testing.T) {
 		{"a key twice", "out of order", table(good[0], good[1], good[1])},
 		{"an empty table", "is empty", file(nil, never)},
 		{"an entry of nothing", "no protobuf", table(good[0], pair{"a", []byte{0xff}})},
+		{"a key that shares with none before", "longer", file([][]byte{{9, 0, 0, 0, 0, 0, 0}}, never)},
+		{"17 dimensions", "dimensions", table(good[0], pair{"a", protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), bytes.Repeat([]byte{0x12, 0}, 17))})},
 		{"big-endian", "big-endian", table(pair{"", append(headerOf(1), 0x10, 1)})},
 		{"a key of 5,000 bytes", "longer", table(good[0], pair{strings.Repeat("a", 5000), nil})},
 	} {
