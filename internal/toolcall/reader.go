@@ -54,8 +54,8 @@ const (
 func NewReader(f Form, names []string) *Reader {
 	r := &Reader{form: f, names: names}
 	switch f {
-	case Unknown:
-		r.state = onlyText
+	case Tagged, Listed:
+		r.state = inText
 	case Bare:
 		r.state = atStart
 	}
