@@ -188,15 +188,17 @@ func (k *keeping) append(batch []ended) {
 	if len(payloads) == 0 {
 		return
 	}
-	err := k.spool.Append(payloads)
-	if err == nil {
-		err = k.spool.Sync()
+	n, err := k.spool.Append(payloads)
+	if failed := k.spool.Sync(); failed != nil {
+		n, err = 0, failed
 	}
 	if err != nil {
-		k.r.droppedFull.Add(uint64(len(payloads)))
+		k.r.droppedFull.Add(uint64(len(payloads) - n))
 		if !errors.Is(err, disk.ErrFull) {
-			k.s.log.Error("records are not kept", "records", len(payloads), "err", err)
+			k.s.log.Error("records are not kept", "records", len(payloads)-n, "err", err)
 		}
+	}
+	if n == 0 {
 		return
 	}
 	select {

@@ -222,34 +222,39 @@ func syncFolder(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Append writes records, in order, all or none. Only after Sync are they safe, and only then does Next give them.
-func (s *Spool) Append(payloads [][]byte) error {
-	var b []byte
-	for _, p := range payloads {
-		if len(p) == 0 || len(p) > MaxPayload {
-			return fmt.Errorf("spool: a record of %d bytes", len(p))
-		}
-		b = appendFrame(b, p)
-	}
+// Append writes records, in order: n of them, and an error where that is not all. Only after Sync are they safe, and only then does Next give them.
+func (s *Spool) Append(payloads [][]byte) (n int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.size()+int64(len(b)) > s.cfg.Max {
-		return ErrFull
+	var b []byte
+	room := s.cfg.Max - s.size()
+	for _, p := range payloads {
+		if len(p) == 0 || len(p) > MaxPayload {
+			return 0, fmt.Errorf("spool: a record of %d bytes", len(p))
+		}
+		if int64(len(b)+headerSize+len(p)) > room {
+			err = ErrFull
+			break
+		}
+		b, n = appendFrame(b, p), n+1
+	}
+	if n == 0 {
+		return 0, err
 	}
 	last := &s.segments[len(s.segments)-1]
 	if last.size > 0 && last.size+int64(len(b)) > s.cfg.Segment {
 		if err := s.rotate(); err != nil {
-			return fmt.Errorf("spool: %w", err)
+			return 0, fmt.Errorf("spool: %w", err)
 		}
 		last = &s.segments[len(s.segments)-1]
 	}
 	if _, err := s.active.Write(b); err != nil {
 		err = errors.Join(err, s.active.Truncate(last.size)) // a part may be there
-		return fmt.Errorf("spool: %w", err)
+		return 0, fmt.Errorf("spool: %w", err)
 	}
 	last.size += int64(len(b))
-	last.records += len(payloads)
-	return nil
+	last.records += n
+	return n, err
 }
 
 // rotate ends the last segment and begins another. The caller holds the lock.

@@ -77,10 +77,10 @@ func TestQueue(t *testing.T) {
 					next++
 					batch, texts = append(batch, []byte(text)), append(texts, text)
 				}
-				if err := s.Append(batch); err == nil {
-					waiting, unsafe = append(waiting, texts...), unsafe+len(texts)
-				} else if st := s.Stats(); st.Bytes+int64(len(bytes.Join(batch, nil))+8*len(batch)) <= cfg.Max {
-					t.Fatalf("%v with %d of %d bytes used", err, st.Bytes, cfg.Max)
+				n, err := s.Append(batch)
+				waiting, unsafe = append(waiting, texts[:n]...), unsafe+n
+				if st := s.Stats(); (err == nil) != (n == len(batch)) || err != nil && st.Bytes+int64(len(batch[n])+8) <= cfg.Max {
+					t.Fatalf("%d of %d: %v with %d of %d bytes used", n, len(batch), err, st.Bytes, cfg.Max)
 				}
 			},
 			"sync": func(t *rapid.T) {
@@ -138,7 +138,7 @@ func TestCutAtEveryByte(t *testing.T) {
 	var ends []int64
 	for i := range 7 {
 		text := fmt.Sprint("record ", i, strings.Repeat("·", i))
-		if err := s.Append([][]byte{[]byte(text)}); err != nil {
+		if _, err := s.Append([][]byte{[]byte(text)}); err != nil {
 			t.Fatal(err)
 		}
 		want, ends = append(want, text), append(ends, s.Stats().Bytes)
@@ -168,7 +168,7 @@ func TestCutAtEveryByte(t *testing.T) {
 			if got := s.Stats().Records; got != n {
 				t.Fatalf("cut at %d: %d records wait, want %d", cut, got, n)
 			}
-			if err := s.Append([][]byte{[]byte("more")}); err != nil {
+			if _, err := s.Append([][]byte{[]byte("more")}); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Sync(); err != nil {
@@ -190,7 +190,7 @@ func TestDamage(t *testing.T) {
 	cfg := spool.Config{Dir: filepath.Join(t.TempDir(), "s"), Max: 1 << 20, Segment: 40}
 	s := open(t, cfg)
 	for i := range 9 { // three in a file
-		if err := s.Append([][]byte{fmt.Appendf(nil, "r%d", i)}); err != nil {
+		if _, err := s.Append([][]byte{fmt.Appendf(nil, "r%d", i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -220,7 +220,7 @@ func TestKilled(t *testing.T) {
 	if dir := os.Getenv("SPOOL_KILLED"); dir != "" {
 		s := open(t, spool.Config{Dir: dir, Max: 1 << 30, Segment: 4096})
 		for i := 0; ; i++ {
-			if err := s.Append([][]byte{fmt.Appendf(nil, "%d", 2*i), fmt.Appendf(nil, "%d", 2*i+1)}); err != nil {
+			if _, err := s.Append([][]byte{fmt.Appendf(nil, "%d", 2*i), fmt.Appendf(nil, "%d", 2*i+1)}); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Sync(); err != nil {
@@ -277,7 +277,11 @@ func TestFull(t *testing.T) {
 	s := open(t, spool.Config{Dir: filepath.Join(t.TempDir(), "s"), Max: 100, Segment: 50})
 	defer s.Close()
 	n := 0
-	for ; s.Append([][]byte{[]byte("0123456789")}) == nil; n++ {
+	for {
+		took, err := s.Append([][]byte{[]byte("0123456789"), []byte("0123456789")})
+		if n += took; err != nil {
+			break
+		}
 	}
 	if n != 5 {
 		t.Errorf("%d records of 18 bytes in 100", n)
@@ -288,7 +292,7 @@ func TestFull(t *testing.T) {
 	if got := drain(t, s, 2); len(got) != 5 {
 		t.Errorf("%d records", len(got))
 	}
-	if err := s.Append([][]byte{[]byte("0123456789")}); err != nil {
+	if _, err := s.Append([][]byte{[]byte("0123456789")}); err != nil {
 		t.Error(err)
 	}
 }
@@ -306,7 +310,7 @@ func FuzzOpen(f *testing.F) {
 		s := open(t, spool.Config{Dir: dir, Max: 1 << 20})
 		defer s.Close()
 		drain(t, s, 10)
-		if err := s.Append([][]byte{[]byte("x")}); err != nil {
+		if _, err := s.Append([][]byte{[]byte("x")}); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Sync(); err != nil {

@@ -1,0 +1,25 @@
+package gateway
+
+import (
+	"reflect"
+
+	"github.com/skein-project/skein/results"
+)
+
+// Ruled says that a gateway applies a policy.
+func (s *Server) Ruled(p results.Policy) bool {
+	return reflect.DeepEqual((*s.records.rules.Load())[p.ID()].Policy, p)
+}
+
+// Records are the figures of a gateway's records.
+type Records struct{ Waiting, Kept, Queue, Spool, Refused, Damaged int }
+
+// Records counts.
+func (s *Server) Records() (n Records) {
+	r := s.records
+	n = Records{Kept: int(r.kept.Load()), Queue: int(r.droppedQueue.Load() + r.droppedOff.Load()), Spool: int(r.droppedFull.Load()), Refused: int(r.refused.Load())}
+	if k := r.spool.Load(); k != nil {
+		n.Waiting, n.Damaged = k.spool.Stats().Records, int(k.spool.Stats().Damaged)
+	}
+	return n
+}
