@@ -14,31 +14,46 @@ const recipe = `python -c "import glob,torch,safetensors.torch as s; d={}; [d.up
 type Foreign struct {
 	Name    string
 	Endings []string
-	Why     string // a full sentence, or the start of one that Way ends
-	Way     string
+	Why     string // the reason
+	Way     string // the way out
+	Alone   bool   // only where there are no other weights: files of such names lie in folders of formats that are read, too
 }
 
 // Foreigns lists the formats that are refused by name.
 var Foreigns = []Foreign{
-	{"PyTorch pickle", []string{".bin", ".pt", ".pth"}, "pickled weights are never read", "this makes safetensors of them: " + recipe},
-	{"checkpoint", []string{".ckpt"}, "pickled weights are never read",
-		"this makes safetensors of them: " + recipe + "; a checkpoint of TensorFlow is exported as SavedModel first (tf.saved_model.save)"},
-	{"Python pickle", []string{".pkl", ".pickle", ".joblib"}, "pickled objects are programs and never read",
-		"export the model as ONNX (scikit-learn: skl2onnx with zipmap off) or save its weights as safetensors"},
-	{"Keras", []string{".h5", ".keras"}, "Keras files hold a program's configuration and are not read",
-		`export a SavedModel: python -c "import tensorflow as tf; tf.keras.models.load_model('%s').export('saved_model')"; ` +
-			"for tf_model.h5 of transformers: AutoModel.from_pretrained('.', from_tf=True).save_pretrained('.', safe_serialization=True)"},
-	{"Flax", []string{".msgpack"}, "weights of Flax are not read",
-		"save the model as safetensors with the library that wrote it, in transformers 4: AutoModel.from_pretrained('.', from_flax=True).save_pretrained('.', safe_serialization=True)"},
-	{"GGUF", []string{".gguf", ".ggml"}, "weights of llama.cpp are not read", "upload the safetensors that they were made of; in transformers: AutoModelForCausalLM.from_pretrained('.', gguf_file='%s').save_pretrained('out')"},
-	{"TensorFlow Lite", []string{".tflite"}, "models of TensorFlow Lite are not read", "upload the SavedModel that it was made of, or ONNX by tf2onnx --tflite"},
-	{"TensorRT engine", []string{".engine", ".plan", ".trt"}, "engines are machine code of one GPU and never run", "upload the ONNX model that it was built from"},
-	{"Core ML", []string{".mlmodel", ".mlpackage"}, "models of Core ML are not read", "upload the model that it was made of"},
+	{Name: "PyTorch", Endings: []string{".bin", ".pt", ".pth"}, Why: "pickled weights are never read", Way: "this makes safetensors of them: " + recipe},
+	{Name: "checkpoints of Lightning and of TensorFlow 1", Endings: []string{".ckpt"}, Why: "pickled weights are never read",
+		Way: "this makes safetensors of them: " + recipe + "; a checkpoint of TensorFlow is exported as SavedModel first (tf.saved_model.save)"},
+	{Name: "Python objects", Endings: []string{".pkl", ".pickle", ".joblib"}, Why: "pickled objects are programs and never read",
+		Way: "export the model as ONNX (scikit-learn: skl2onnx with zipmap off), or save its weights as safetensors"},
+	{Name: "Keras", Endings: []string{".h5", ".keras"}, Why: "Keras files are not read",
+		Way: `export a SavedModel: python -c "import tensorflow as tf; tf.keras.models.load_model('%s').export('saved_model')"; ` +
+			"tf_model.h5 of transformers 4: AutoModel.from_pretrained('.', from_tf=True).save_pretrained('.', safe_serialization=True)"},
+	{Name: "Flax", Endings: []string{".msgpack"}, Why: "weights of Flax are not read",
+		Way: "save the model as safetensors with the library that wrote it, in transformers 4: AutoModel.from_pretrained('.', from_flax=True).save_pretrained('.', safe_serialization=True)"},
+	{Name: "GGUF", Endings: []string{".gguf", ".ggml"}, Why: "weights of llama.cpp are not read",
+		Way: "upload the safetensors that they were made of, or in transformers: AutoModelForCausalLM.from_pretrained('.', gguf_file='%s').save_pretrained('out')"},
+	{Name: "TensorFlow Lite", Endings: []string{".tflite"}, Why: "models of TensorFlow Lite are not read", Way: "upload the SavedModel that it was made of, or ONNX by tf2onnx --tflite"},
+	{Name: "TensorRT", Endings: []string{".engine", ".plan", ".trt"}, Why: "engines are machine code of one GPU and never run", Way: "upload the ONNX model that it was built from"},
+	{Name: "Core ML", Endings: []string{".mlmodel"}, Why: "models of Core ML are not read", Way: "upload the model that it was made of"},
+	{Name: "frozen graphs of TensorFlow 1", Endings: []string{".pb", ".pbtxt"}, Why: "a graph without a signature does not say what it takes and gives", Alone: true,
+		Way: "export a SavedModel (tf.compat.v1.saved_model.simple_save with its inputs and outputs), or ONNX by tf2onnx --graphdef"},
+	{Name: "checkpoints of TensorFlow 2", Endings: []string{".index", ".meta"}, Why: "a checkpoint has weights and no graph", Alone: true,
+		Way: "load it into its model and export a SavedModel (tf.saved_model.save)"},
+}
+
+// foreignAlone is foreignOf for a folder that has no weights of a format that is read.
+func foreignAlone(name string) (Foreign, bool) {
+	i := slices.IndexFunc(Foreigns, func(f Foreign) bool { return slices.Contains(f.Endings, strings.ToLower(path.Ext(name))) })
+	if i < 0 {
+		return Foreign{}, false
+	}
+	return Foreigns[i], true
 }
 
 // foreignOf finds the format that a file's name ends like.
 func foreignOf(name string) (Foreign, bool) {
-	i := slices.IndexFunc(Foreigns, func(f Foreign) bool { return slices.Contains(f.Endings, strings.ToLower(path.Ext(name))) })
+	i := slices.IndexFunc(Foreigns, func(f Foreign) bool { return !f.Alone && slices.Contains(f.Endings, strings.ToLower(path.Ext(name))) })
 	if i < 0 {
 		return Foreign{}, false
 	}

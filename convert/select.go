@@ -65,7 +65,7 @@ func chooseWeights(names []string) ([]string, error) {
 		return keep(names, func(name string) bool { return name == graph || isExternal(name, graph) }), nil
 	}
 	for _, name := range names {
-		if f, ok := foreignOf(name); ok {
+		if f, ok := foreignAlone(name); ok {
 			return nil, refuseForeign(name, f)
 		}
 	}

@@ -119,7 +119,7 @@ func (g *Graph) Run(inputs []tensor.Tensor, outputs []string) ([]tensor.Tensor, 
 	bound, err := g.fill(inputs)
 	defer func() {
 		for _, b := range bound {
-			b.Tensor.Close() //nolint:errcheck // it gives no error
+			b.Tensor.Close()
 		}
 	}()
 	if err != nil {

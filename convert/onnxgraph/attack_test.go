@@ -74,7 +74,7 @@ func TestExternalData(t *testing.T) {
 	refuses(t, "no location", with("offset", "0"), folder, "plain name")
 	refuses(t, "flag without data", file(graph(withInit(pb{}.varint(1, 4).varint(2, 1).text(8, "w").varint(14, 1)), withNode(add))), folder, "both that its data")
 	refuses(t, "data without flag", file(graph(withInit(pb{}.varint(1, 4).varint(2, 1).text(8, "w").bytes(13, pb{}.text(1, "location").text(2, "w.data"))), withNode(add))), folder, "both that its data")
-	refuses(t, "data twice", file(graph(withInit(pb(external("w", []int64{256, 4}, "location", "w.data")).bytes(9, data)), withNode(add))), folder, "more than once")
+	refuses(t, "data twice", file(graph(withInit(external("w", []int64{256, 4}, "location", "w.data").bytes(9, data)), withNode(add))), folder, "more than once")
 	overlap := func(off string) []byte {
 		return file(graph(withInit(external("w", []int64{128, 4}, "location", "w.data")), withInit(external("v", []int64{128, 4}, "location", "w.data", "offset", off)), withNode(add)))
 	}
@@ -234,7 +234,7 @@ func TestLyingTensors(t *testing.T) {
 // TestHostileGraphs is attack 15: what a graph does.
 func TestHostileGraphs(t *testing.T) {
 	body := pb{}.text(1, "body").bytes(6, graph(withNode(identity))).varint(20, 5)
-	custom := pb(node("Evil", []string{"x"}, []string{"y"})).text(7, "com.example")
+	custom := node("Evil", []string{"x"}, []string{"y"}).text(7, "com.example")
 	for what, c := range map[string]struct {
 		nodes []pb
 		why   string
@@ -253,12 +253,12 @@ func TestHostileGraphs(t *testing.T) {
 		"Scan":                {[]pb{node("Scan", []string{"x"}, []string{"y"}, body)}, "graph of their own"},
 		"Loop without a body": {[]pb{node("Loop", []string{"x"}, []string{"y"})}, "any number of times"},
 		"a custom library":    {[]pb{custom}, "never loaded"},
-		"PyOp":                {[]pb{pb(node("PyOp", []string{"x"}, []string{"y"})).text(7, "pyopmulti_1")}, "never loaded"},
-		"aten":                {[]pb{pb(node("ATen", []string{"x"}, []string{"y"})).text(7, "org.pytorch.aten")}, "never loaded"},
-		"classical":           {[]pb{pb(node("TreeEnsembleRegressor", []string{"x"}, []string{"y"})).text(7, "ai.onnx.ml")}, "never loaded"},
+		"PyOp":                {[]pb{node("PyOp", []string{"x"}, []string{"y"}).text(7, "pyopmulti_1")}, "never loaded"},
+		"aten":                {[]pb{node("ATen", []string{"x"}, []string{"y"}).text(7, "org.pytorch.aten")}, "never loaded"},
+		"classical":           {[]pb{node("TreeEnsembleRegressor", []string{"x"}, []string{"y"}).text(7, "ai.onnx.ml")}, "never loaded"},
 		"unknown":             {[]pb{node("ReadFile", []string{"x"}, []string{"y"})}, `operator "ReadFile" is not supported`},
-		"unknown Microsoft":   {[]pb{pb(node("Snpe", []string{"x"}, []string{"y"})).text(7, "com.microsoft")}, "of domain com.microsoft"},
-		"EPContext":           {[]pb{pb(node("EPContext", []string{"x"}, []string{"y"})).text(7, "com.microsoft")}, "of domain com.microsoft"},
+		"unknown Microsoft":   {[]pb{node("Snpe", []string{"x"}, []string{"y"}).text(7, "com.microsoft")}, "of domain com.microsoft"},
+		"EPContext":           {[]pb{node("EPContext", []string{"x"}, []string{"y"}).text(7, "com.microsoft")}, "of domain com.microsoft"},
 		"random":              {[]pb{node("RandomNormalLike", []string{"x"}, []string{"y"})}, "is random"},
 		"a function's":        {[]pb{node("Relu", []string{"x"}, []string{"y"}, pb{}.text(1, "a").text(21, "b"))}, "functions"},
 		"an attribute twice":  {[]pb{node("LeakyRelu", []string{"x"}, []string{"y"}, pb{}.text(1, "alpha").varint(3, 1).varint(20, 2), pb{}.text(1, "alpha").varint(3, 1).varint(20, 2))}, "twice"},

@@ -74,7 +74,7 @@ func (s Subject) proveGraph() (cluster.Proof, error) {
 	if err != nil {
 		return cluster.Proof{}, err
 	}
-	defer g.Close() //nolint:errcheck // the process ends
+	defer g.Close()
 	if s.Golden != nil {
 		out, err := g.Run(s.Golden.Inputs, nil)
 		if err != nil {
