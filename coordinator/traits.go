@@ -19,6 +19,13 @@ func TraitsOf(m *model.Manifest, read func(name string) ([]byte, error)) (*clust
 	for _, task := range m.Tasks {
 		t.Inputs = append(t.Inputs, string(task))
 	}
+	if m.Graph != nil && m.Graph.Text == nil {
+		ports, err := json.Marshal(m.Graph)
+		if err != nil {
+			return nil, err
+		}
+		t.Inputs = append(t.Inputs, "ports:"+digestOf(ports)[:16]) // who sends tensors relies on all of them
+	}
 	slices.Sort(t.Inputs)
 	if len(m.Labels) > 0 {
 		list, err := json.Marshal(m.Labels)

@@ -96,10 +96,11 @@ func (m *prepared) read() error {
 // errUncut says that no size of memory makes a model be cut in two.
 var errUncut = errors.New("this model cannot be cut so that each half needs less than the whole: name the memory of the nodes with --device host:SIZE")
 
-// device is a share of memory that holds half of the model and not the whole. A single node gets enough for the whole.
+// device is a share of memory that holds half of the model and not the whole. A single node gets enough for the whole, and so do the nodes for
+// a graph, which is not cut.
 func (m *prepared) device(nodes int) (string, error) {
 	whole := shard.Foot(m.profile, shard.Span{To: len(m.profile.Blocks)}, m.serving, gpu.Host).Total()
-	if nodes == 1 {
+	if nodes == 1 || len(m.profile.Blocks) == 1 {
 		return inMiB(whole + whole/8), nil
 	}
 	halves, err := shard.Uniform(m.profile, m.serving, 2, gpu.Host)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -75,10 +76,33 @@ const maxHead = 1 << 20
 
 // tensorRefusal is what a caller is told: what a graph makes of its inputs is the caller's matter, also where the runtime found it out.
 func tensorRefusal(err error) error {
-	if errors.Is(err, engine.ErrStep) || errors.Is(err, engine.ErrRun) {
+	switch {
+	case errors.Is(err, engine.ErrRun):
+		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: "the graph cannot run on these inputs: " + plainWords(err.Error())}
+	case errors.Is(err, engine.ErrStep):
 		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: err.Error()}
 	}
 	return err
+}
+
+// maxWords bounds what a caller is told of the runtime's words, in bytes.
+const maxWords = 300
+
+// plainWords is what the runtime says about a run, without the places in its source that it says with it.
+func plainWords(s string) string {
+	_, s, found := strings.Cut(s, "Status Message: ")
+	if !found {
+		return "the runtime does not say why"
+	}
+	words := strings.Fields(s)
+	last := 0
+	for i, w := range words {
+		if strings.Contains(w, "/") || strings.Contains(w, "::") {
+			last = i + 1
+		}
+	}
+	s = strings.Join(words[last:], " ")
+	return strings.ToValidUTF8(s[:min(len(s), maxWords)], "")
 }
 
 // encodeText runs one row of tokens through a graph that is asked with text, and makes the message the answer.
