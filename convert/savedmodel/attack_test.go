@@ -319,9 +319,8 @@ func TestPrograms(t *testing.T) {
 	for _, name := range []string{"../../etc/passwd", "/etc/passwd", "a/../../b", "..", "", "C:\\boot.ini", "a\x00b", "./a"} {
 		refusedFor(t, name, crafted{output: "x:0", assets: []string{name}}.files(), "", "is not in the folder assets")
 	}
-	m, err := Read(sources(map[string][]byte{File: crafted{output: "x:0", assets: []string{"vocab.txt", "lost.txt"}}.bytes(), "assets/vocab.txt": []byte("a")}), "")
-	if err != nil || !slices.Equal(m.Assets, []string{"vocab.txt"}) {
-		t.Error(m, err)
+	if _, err := Read(sources(crafted{output: "x:0", assets: []string{"vocab.txt", "a/b..c"}}.files()), ""); err != nil {
+		t.Error(err)
 	}
 }
 

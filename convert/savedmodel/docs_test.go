@@ -24,9 +24,7 @@ func TestDocs(t *testing.T) {
 	}
 	want := slices.Sorted(maps.Keys(operations))
 	want = append(want, slices.Sorted(maps.Keys(passes))...)
-	for _, op := range []string{"PartitionedCall", "StatefulPartitionedCall", "Switch", "Merge", "VarHandleOp", "VariableV2", "Variable", "Placeholder", "NoOp"} {
-		want = append(want, op)
-	}
+	want = append(want, "PartitionedCall", "StatefulPartitionedCall", "Switch", "Merge", "VarHandleOp", "VariableV2", "Variable", "Placeholder", "NoOp")
 	slices.Sort(want)
 	slices.Sort(listed)
 	if !slices.Equal(listed, want) {

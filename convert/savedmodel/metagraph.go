@@ -27,7 +27,6 @@ type signature struct {
 // metaGraph is MetaGraphDef.
 type metaGraph struct {
 	tags       []string
-	version    string // of TensorFlow
 	graph      *graph
 	restore    string // node that gives the variables their values
 	signatures map[string]signature
@@ -75,13 +74,11 @@ func readMetaGraph(m message) *metaGraph {
 		case 1:
 			info := f.sub()
 			for f, ok := info.next(); ok; f, ok = info.next() {
-				switch f.num {
-				case 4:
-					if g.tags = append(g.tags, f.text(MaxName)); len(g.tags) > maxGraphs {
-						m.s.fail("", "a graph has more than %d tags", maxGraphs)
-					}
-				case 5:
-					g.version = f.text(MaxName)
+				if f.num != 4 {
+					continue
+				}
+				if g.tags = append(g.tags, f.text(MaxName)); len(g.tags) > maxGraphs {
+					m.s.fail("", "a graph has more than %d tags", maxGraphs)
 				}
 			}
 		case 2:

@@ -79,21 +79,23 @@ func TestParity(t *testing.T) {
 	}
 }
 
-// TestRemade makes all SavedModels anew with the TensorFlow of SKEIN_TF_PYTHON, also one that transformers saves with all its functions.
+// TestRemade makes all SavedModels anew with the TensorFlow of SKEIN_TF_PYTHON, also what transformers saves by itself, and more of
+// its families.
 func TestRemade(t *testing.T) {
 	python := os.Getenv("SKEIN_TF_PYTHON")
 	if !full() || python == "" || os.Getenv(ort.Variable) == "" {
 		t.Skip("wants SKEIN_FULL=1, SKEIN_TF_PYTHON and a runtime")
 	}
 	out := t.TempDir()
-	for _, names := range [][]string{nil, {"bert_saved"}} {
+	more := []string{"bert_saved", "roberta", "distilbert", "electra", "albert", "mpnet", "bert_mlm", "bert_qa", "mobilebert", "t5", "flaubert", "xlnet", "mistral", "gptj"}
+	for _, names := range [][]string{nil, more} {
 		script := exec.Command(python, append([]string{"tools/py/make_savedmodels.py", "--out", out}, names...)...)
 		script.Dir = filepath.Join("..", "..")
 		if b, err := script.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, b)
 		}
 	}
-	for _, dir := range append(fixtures(t), "bert_saved") {
+	for _, dir := range append(fixtures(t), more...) {
 		if filepath.Base(dir) != "refused" {
 			parity(t, filepath.Join(out, filepath.Base(dir)))
 		}

@@ -27,11 +27,13 @@ What the folders are
     bert              transformers' TFBertForSequenceClassification, small and random
     gpt2              transformers' TFGPT2LMHeadModel, small and random, one pass without cache
     ops_1 … ops_3     one signature for each operation of a table
+    bert_saved, encoders   only when they are named: what transformers itself saves, and other families of it
     refused           signatures with what is refused: a loop, a table, a string operation, an assignment
 """
 
 import argparse
 import base64
+import functools
 import json
 import os
 import pathlib
@@ -307,6 +309,41 @@ def bert_saved(folder):
     served(folder, [("serving_default", {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)})])
 
 
+def encoder(folder, name):
+    """A small random model of another family of transformers, for the long tests: not committed."""
+    import transformers as hf
+    tf.random.set_seed(1)
+    usual = dict(vocab_size=100, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64, max_position_embeddings=40)
+    make = {
+        "roberta": lambda: hf.TFRobertaForSequenceClassification(hf.RobertaConfig(**usual)),
+        "distilbert": lambda: hf.TFDistilBertForSequenceClassification(
+            hf.DistilBertConfig(vocab_size=100, dim=32, n_layers=1, n_heads=4, hidden_dim=64, max_position_embeddings=40)),
+        "electra": lambda: hf.TFElectraForTokenClassification(hf.ElectraConfig(**usual, embedding_size=16)),
+        "albert": lambda: hf.TFAlbertModel(hf.AlbertConfig(**usual, embedding_size=16)),
+        "mpnet": lambda: hf.TFMPNetModel(hf.MPNetConfig(**usual)),
+        "bert_mlm": lambda: hf.TFBertForMaskedLM(hf.BertConfig(**usual)),
+        "bert_qa": lambda: hf.TFBertForQuestionAnswering(hf.BertConfig(**usual)),
+        "mobilebert": lambda: hf.TFMobileBertModel(hf.MobileBertConfig(**usual, embedding_size=16, intra_bottleneck_size=32)),
+        "t5": lambda: hf.TFT5EncoderModel(hf.T5Config(vocab_size=100, d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4)),
+        "flaubert": lambda: hf.TFFlaubertModel(hf.FlaubertConfig(vocab_size=100, emb_dim=32, n_layers=1, n_heads=4, max_position_embeddings=40)),
+        "xlnet": lambda: hf.TFXLNetModel(hf.XLNetConfig(vocab_size=100, d_model=32, n_layer=1, n_head=4, d_inner=64)),
+        "mistral": lambda: hf.TFMistralModel(hf.MistralConfig(**usual, num_key_value_heads=2, use_cache=False)),
+        "gptj": lambda: hf.TFGPTJForCausalLM(hf.GPTJConfig(vocab_size=100, n_embd=32, n_layer=1, n_head=4, n_positions=40, rotary_dim=4, use_cache=False)),
+    }
+    model = make[name]()
+    model(model.dummy_inputs)
+    m = module(model, lambda input_ids, attention_mask: {"y": model(input_ids=input_ids, attention_mask=attention_mask)[0]},
+               [tf.TensorSpec([None, None], I32, n) for n in ("input_ids", "attention_mask")])
+    tf.saved_model.save(m, str(folder), signatures={"serving_default": m.serve})
+    ids = np.random.default_rng(8).integers(5, 90, (2, 9)).astype(np.int32)
+    mask = np.ones_like(ids)
+    mask[1, 6:] = 0
+    served(folder, [("serving_default", {"input_ids": ids, "attention_mask": mask})])
+
+
+encoders = ("roberta", "distilbert", "electra", "albert", "mpnet", "bert_mlm", "bert_qa", "mobilebert", "t5", "flaubert", "xlnet", "mistral", "gptj")
+
+
 def gpt2(folder):
     from transformers import GPT2Config, TFGPT2LMHeadModel
     tf.random.set_seed(9)
@@ -345,7 +382,7 @@ def large(folder):
 from savedmodel_ops import ops_1, ops_2, ops_3, refused
 
 models = {f.__name__: f for f in (half_plus_two, half_plus_two_v1, resource_v1, frozen_v1, training_v1, keras_text, keras_conv, keras_image, keras_recurrent, bert, gpt2, ops_1, ops_2, ops_3, refused)}
-asked = {f.__name__: f for f in (bert_saved, large)}
+asked = {f.__name__: f for f in (bert_saved, large)} | {n: functools.partial(encoder, name=n) for n in encoders}
 
 
 def main():
