@@ -16,6 +16,7 @@ import (
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gateway/oip"
 	"github.com/skein-project/skein/model"
+	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/tensor"
 )
 
@@ -49,6 +50,9 @@ func oipRoutes() []route {
 			route{http.MethodGet, path + "/config", opModels, infer, oipForm, (*Server).oipConfig, nil, contract{"Describe a model as a configuration", nil, oip.ModelConfig{}, nil}},
 			route{http.MethodGet, path + "/stats", opModels, infer, oipForm, (*Server).oipStatistics, nil, contract{"Tell what this gateway has counted of a model since it started", nil, oip.Statistics{}, nil}},
 			route{http.MethodPost, path + "/infer", opInfer, infer, oipForm, (*Server).oipInfer, most, contract{"Run a model on tensors", oip.RequestJSON{}, oip.AnswerJSON{}, nil}},
+			route{http.MethodPost, path + "/generate", telemetry.OpText, infer, oipForm, (*Server).oipGenerateOnce, nil, contract{"Continue a text", generateRequest{}, generateAnswer{}, nil}},
+			route{http.MethodPost, path + "/generate_stream", telemetry.OpText, infer, oipForm, (*Server).oipGenerateStream, nil,
+				contract{"Continue a text, piece by piece", generateRequest{}, nil, generateAnswer{}}},
 		)
 	}
 	return out

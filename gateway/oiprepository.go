@@ -174,11 +174,16 @@ func (s *Server) loadModel(ctx context.Context, header http.Header, name string)
 	if !ok {
 		return fmt.Errorf("gateway: the operators' API serves %.80q", res.Msg.Version)
 	}
+	return s.settled(ctx, v, true)
+}
+
+// settled waits until a version has a replica that answers, or has none.
+func (s *Server) settled(ctx context.Context, v cluster.VersionID, served bool) error {
 	turn, enough := context.WithTimeout(ctx, s.cfg.Patience)
 	defer enough()
 	for {
 		table, changed := s.table()
-		if len(table.Routes(v)) > 0 {
+		if (len(table.Routes(v)) > 0) == served {
 			return nil
 		}
 		select {
@@ -187,19 +192,25 @@ func (s *Server) loadModel(ctx context.Context, header http.Header, name string)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return &Error{Fault: FaultUnavailable, Param: "model", Why: fmt.Sprintf("%s is to be served, and no replica of it is ready yet", v)}
+			return &Error{Fault: FaultUnavailable, Param: "model", Why: fmt.Sprintf("it was decided, and %s is not there yet", v)}
 		}
 	}
 }
 
-// unloadModel has the version served no more that a name means.
+// unloadModel has the version served no more that a name means, and waits until it is not.
 func (s *Server) unloadModel(ctx context.Context, header http.Header, name string) error {
 	operator, err := s.deployments(ctx, header)
 	if err != nil {
 		return err
 	}
-	_, err = operator.Unserve(ctx, connect.NewRequest(&adminv1.UnserveRequest{Model: name}))
-	return operatorError(err)
+	v, err := cluster.Resolve(s.live.Now(), name)
+	if err != nil {
+		return &Error{Fault: FaultModel, Param: "model", Why: fmt.Sprintf("the model %.128q does not exist", name)}
+	}
+	if _, err := operator.Unserve(ctx, connect.NewRequest(&adminv1.UnserveRequest{Model: v.String()})); err != nil {
+		return operatorError(err)
+	}
+	return s.settled(ctx, v, false)
 }
 
 // operatorError says in the gateway's words what the operators' API said.

@@ -51,8 +51,8 @@ func wishOf(req *oip.Request) (w wish, err error) {
 	}
 	for name, value := range req.Parameters {
 		if name == portStop {
-			if s, ok := value.(string); ok {
-				w.Stop = stringOrList{s}
+			if w.Stop, err = stops(value); err != nil {
+				return w, err
 			}
 			continue
 		}
@@ -93,6 +93,22 @@ func wishOf(req *oip.Request) (w wish, err error) {
 		return w, invalid("inputs", "the input %q is missing", portTextIn)
 	}
 	return w, nil
+}
+
+// stops are the stop strings of a parameter: one, or a list.
+func stops(value any) (out stringOrList, err error) {
+	list, isList := value.([]any)
+	if !isList {
+		list = []any{value}
+	}
+	for _, v := range list {
+		s, ok := v.(string)
+		if !ok {
+			return nil, invalid(portStop, "want a string or a list of strings")
+		}
+		out = append(out, s)
+	}
+	return out, nil
 }
 
 func hasInput(sig *model.Signature, name string) bool {

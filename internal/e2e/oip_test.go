@@ -28,6 +28,10 @@ func TestOpenInference(t *testing.T) {
 	t.Run("JSON", c.json)
 	t.Run("binary", c.binary)
 	t.Run("text", c.text)
+	t.Run("generate", c.generate)
+	t.Run("gRPC", c.rpc)
+	t.Run("probes", c.probes)
+	t.Run("repository", c.repository)
 }
 
 // oipClient calls the protocol as a stranger would.
