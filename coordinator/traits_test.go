@@ -60,7 +60,7 @@ func traits(t *testing.T, dir string, change func(*model.Manifest), edit func(na
 func TestTraits(t *testing.T) {
 	t.Parallel()
 	calc, triage := traits(t, "../examples/calc", nil, nil), traits(t, "../examples/triage", nil, nil)
-	if !slices.Equal(calc.Inputs, []string{"generate"}) || calc.Context != 256 || calc.Labels != "" || calc.Vector != 0 || len(calc.Template) != 64 || len(calc.Tokens) != 64 {
+	if !slices.Equal(calc.Inputs, []string{"embed", "generate"}) || calc.Context != 256 || calc.Labels != "" || calc.Vector == 0 || len(calc.Template) != 64 || len(calc.Tokens) != 64 {
 		t.Errorf("calc: %+v", calc)
 	}
 	if !slices.Contains(triage.Inputs, "classify") || len(triage.Labels) != 64 || triage.Template != "" {
@@ -75,7 +75,7 @@ func TestTraits(t *testing.T) {
 		"inputs: classify is gone": func(m *model.Manifest) {
 			m.Tasks = slices.DeleteFunc(m.Tasks, func(t model.Task) bool { return t == model.Classify })
 		},
-		"vector dimension": func(m *model.Manifest) { m.Config.Hidden *= 2; m.Tasks = append(m.Tasks, model.EmbedTask) },
+		"vector dimension": func(m *model.Manifest) { m.Config.Hidden *= 2 },
 	} {
 		if what := triage.Breaks(traits(t, "../examples/triage", change, nil)); !slices.Equal(what, []string{want}) {
 			t.Errorf("breaks %q, want %q", what, want)
