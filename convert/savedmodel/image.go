@@ -315,3 +315,41 @@ func batchToSpace(c *call) {
 	shape := slices.Concat(free(m+1), x[m+1:])
 	c.result(c.emit("Slice", []string{y, before, to, c.b.list(counted(m + 1)[1:]...)}), c.in[0].dtype, shape)
 }
+
+// resize scales images [rows, height, width, channels] to a size.
+func resize(mode string) func(*call) {
+	return func(c *call) {
+		x, ok := c.ranked(0)
+		if !ok || len(x) != 4 {
+			c.refuse("its input is no image")
+			return
+		}
+		how := "asymmetric"
+		switch {
+		case c.flag("half_pixel_centers"):
+			how = "half_pixel"
+		case c.flag("align_corners"):
+			how = "align_corners"
+		}
+		rest := c.emit("Slice", []string{c.emit("Shape", []string{c.channelsFirst(0)}), c.b.list(0), c.b.list(2)})
+		sizes := c.emit("Concat", []string{rest, c.wide(1)}, number("axis", 0))
+		attrs := []onnxgraph.Attr{text("mode", mode), text("coordinate_transformation_mode", how)}
+		if mode == "nearest" {
+			nearest := "floor"
+			if how != "asymmetric" { // half pixels are rounded down before the half is taken off
+				nearest = "round_prefer_ceil"
+			}
+			attrs = append(attrs, text("nearest_mode", nearest))
+		}
+		y := c.emit("Resize", []string{c.channelsFirst(0), "", "", sizes}, attrs...)
+		shape := []int64{x[0], model.Free, model.Free, x[3]}
+		if k := c.in[1].known; len(k) == 2 {
+			shape[1], shape[2] = lengths(k)[0], lengths(k)[1]
+		}
+		t := c.in[0].dtype
+		if mode == "linear" {
+			t = model.F32
+		}
+		c.result(c.emit("Transpose", []string{y}, numbers("perm", []int64{0, 2, 3, 1})), t, shape)
+	}
+}
