@@ -13,7 +13,7 @@ func (s State) Audit() audit.Head { return s.audit }
 
 // recorded is the encoded record of a transaction that was just applied or rejected; nil for the cluster's own bookkeeping.
 func (s State) recorded(t Txn, outcome error) []byte {
-	if s.cluster.Feature < 2 || !slices.ContainsFunc(t.Do, func(c Command) bool { return !kinds[c.tag()].routine }) {
+	if s.cluster.Feature < 2 || !slices.ContainsFunc(t.Do, func(c Command) bool { return !routine(c) }) {
 		return nil
 	}
 	list := make([]tagged, len(t.Do))
@@ -37,6 +37,17 @@ func (s State) recorded(t Txn, outcome error) []byte {
 		panic(fmt.Errorf("cluster: record of entry %d: %w", s.index, err))
 	}
 	return b
+}
+
+// routine says that a command is none of the changes that people ask for.
+func routine(c Command) bool {
+	switch c := c.(type) {
+	case PutDocument:
+		return c.Document.Kind.work()
+	case DeleteDocument:
+		return c.ID.Kind.work()
+	}
+	return kinds[c.tag()].routine
 }
 
 // Records are the encoded audit records of an entry, in order: what a coordinator keeps beside the state, which holds only the head of

@@ -23,17 +23,22 @@ const (
 	Setting      Kind = "setting"       // of the whole cluster, by name
 	KeepPolicy   Kind = "keep_policy"   // what of calls and answers is kept, of a tenant and model
 	AnswerView   Kind = "answer_view"   // view.Kept: the form that a tenant wants answers in
-	Batch        Kind = "batch"         // a job of many requests, and how far it is
+	Batch        Kind = "batch"         // job.Batch: a job of many requests, and how far it is
+	File         Kind = "file"          // job.File: what goes into batches and what comes out of them
 )
 
 // tenantKinds are the kinds whose documents belong to a tenant and go with it: their ids begin with "TENANT/".
-var tenantKinds = []Kind{KeepPolicy, AnswerView, Batch}
+var tenantKinds = []Kind{KeepPolicy, AnswerView, Batch, File}
+
+// work says that documents of a kind are no part of how the cluster is run: they come and go with calls, and the audit log has no records of them.
+func (k Kind) work() bool { return k == Batch || k == File }
 
 // documentKinds says of each kind how many documents there may be, and which feature level brought it after PutDocument itself.
 var documentKinds = map[Kind]struct{ limit, feature int }{
 	AlertRule: {limit: 16384}, AlertSilence: {limit: 4096}, Receiver: {limit: 256}, Incident: {limit: 16384}, PriceList: {limit: 64},
 	Provider: {limit: 16}, RoleBinding: {limit: 16384}, Setting: {limit: 64},
 	KeepPolicy: {limit: 16384, feature: 3}, AnswerView: {limit: 16384, feature: 3}, Batch: {limit: 16384, feature: 3},
+	File: {limit: 16384, feature: 3},
 }
 
 // DocumentID names a document.

@@ -39,6 +39,7 @@ type Config struct {
 	AlertAllow []string      `yaml:"alert_allow" help:"networks of the inside that receivers of alerts may be in, as 10.1.0.0/16 (default none)"`              // default none
 	AlertKeys  string        `yaml:"alert_keys" help:"folder with a file per receiver of alerts that has a secret, named by its id (default none)"`            // default none
 	AlertEvery time.Duration `yaml:"alert_every" help:"time between two evaluations of the alert rules (default 15s)"`                                         // default 15 s
+	CallAllow  []string      `yaml:"callback_allow" help:"networks of the inside that callbacks of batches may go to, as 10.1.0.0/16 (default none)"`          // default none
 	External   string        `yaml:"external_url" help:"URL of this cluster for people, in notifications (default none)"`                                      // default none
 	Hold       time.Duration `yaml:"hold" help:"demand that is looked back at where replicas follow it, and that a step down waits; at least 6s (default 1m)"` // default 60 s
 	Idle       time.Duration `yaml:"idle" help:"without a request, before a deployment with a minimum of 0 has no replica (default 5m)"`                       // default 5 min
@@ -78,6 +79,11 @@ func (c Config) Validate() error {
 	for _, n := range c.AlertAllow {
 		if _, err := netip.ParsePrefix(n); err != nil {
 			errs = append(errs, fmt.Errorf("alert_allow: %q is no network: want an address and a length, as 10.1.0.0/16", n))
+		}
+	}
+	for _, n := range c.CallAllow {
+		if _, err := netip.ParsePrefix(n); err != nil {
+			errs = append(errs, fmt.Errorf("callback_allow: %q is no network: want an address and a length, as 10.1.0.0/16", n))
 		}
 	}
 	errs = append(errs, c.Hub.Validate(), c.Backups.Validate())

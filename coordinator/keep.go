@@ -12,6 +12,7 @@ import (
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/blob/s3"
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/job"
 	"github.com/skein-project/skein/library"
 	"github.com/skein-project/skein/wire"
 )
@@ -167,6 +168,7 @@ func (s *Server) tidy(ctx context.Context) {
 		}
 		s.pins.named(in.Named) // before the state is read: what is held no more by then is named there
 		known, in.Sure = s.named(ctx, known, in.Named)
+		in.Sure = job.Blobs(s.live.Now(), func(d blob.Digest) { in.Named[d] = true }) && in.Sure
 		for _, d := range g.Step(before, in) {
 			deleted, err := s.blobs.DeleteUntouched(d, before.Add(-keep))
 			if err != nil {
@@ -281,30 +283,8 @@ func (s *Server) askHolders(ctx context.Context, versions map[cluster.VersionID]
 	answers := map[cluster.NodeID]library.Answer{}
 	for _, m := range s.coordinators() {
 		members = append(members, m.ID)
-		gone := map[blob.Digest]bool{}
-		ask := func(part []blob.Digest) error {
-			ctx, cancel := context.WithTimeout(ctx, lackingWait)
-			defer cancel()
-			req := &wire.LackingRequest{Blobs: part}
-			res, err := s.lacking(ctx, req)
-			if m.ID != s.member.ID {
-				res, err = wire.Call[wire.LackingRequest, wire.LackingResponse](ctx, s.dialer, cluster.RoleCoordinator, m.Addr, wire.Lacking, req)
-			}
-			if err == nil {
-				for _, d := range res.Blobs {
-					gone[d] = true
-				}
-			}
-			return err
-		}
-		answered := true
-		for part := range slices.Chunk(all, maxLacking) {
-			if err := ask(part); err != nil {
-				answered = false
-				break
-			}
-		}
-		if !answered {
+		gone, err := s.lackedBy(ctx, m, all)
+		if err != nil {
 			continue
 		}
 		a := library.Answer{Lacks: map[cluster.VersionID]bool{}}
@@ -316,26 +296,39 @@ func (s *Server) askHolders(ctx context.Context, versions map[cluster.VersionID]
 	return members, answers
 }
 
+// lackedBy asks a coordinator which of some blobs it has not whole.
+func (s *Server) lackedBy(ctx context.Context, m cluster.Member, all []blob.Digest) (map[blob.Digest]bool, error) {
+	gone := map[blob.Digest]bool{}
+	ask := func(part []blob.Digest) error {
+		ctx, cancel := context.WithTimeout(ctx, lackingWait)
+		defer cancel()
+		req := &wire.LackingRequest{Blobs: part}
+		res, err := s.lacking(ctx, req)
+		if m.ID != s.member.ID {
+			res, err = wire.Call[wire.LackingRequest, wire.LackingResponse](ctx, s.dialer, cluster.RoleCoordinator, m.Addr, wire.Lacking, req)
+		}
+		if err == nil {
+			for _, d := range res.Blobs {
+				gone[d] = true
+			}
+		}
+		return err
+	}
+	for part := range slices.Chunk(all, maxLacking) {
+		if err := ask(part); err != nil {
+			return nil, err
+		}
+	}
+	return gone, nil
+}
+
 // obey lets a coordinator copy a version where an order says so, and notes who holds it.
 func (s *Server) obey(ctx context.Context, o library.Order, blobs []blob.Digest) error {
 	ctx, cancel := context.WithTimeout(ctx, copyWait)
 	defer cancel()
 	if o.To != "" {
-		req := &wire.HoldRequest{Blobs: blobs}
-		for _, m := range s.coordinators() {
-			if slices.Contains(o.From, m.ID) {
-				req.Sources = append(req.Sources, m.Addr)
-			}
-		}
-		var err error
-		if o.To == s.member.ID {
-			_, err = s.hold(ctx, req)
-		} else {
-			m, _ := s.live.Now().Member(o.To)
-			_, err = wire.Call[wire.HoldRequest, wire.Empty](ctx, s.dialer, cluster.RoleCoordinator, m.Addr, wire.Hold, req)
-		}
-		if err != nil {
-			return fmt.Errorf("copy to %s: %w", o.To, err)
+		if err := s.copyTo(ctx, library.Copy{To: o.To, From: o.From, Blobs: blobs}); err != nil {
+			return err
 		}
 	}
 	rejected, err := s.Propose(ctx, cluster.Txn{Do: []cluster.Command{cluster.SetHolders{Version: o.Version, Holders: o.Holders, Was: o.Was}}})
@@ -343,4 +336,25 @@ func (s *Server) obey(ctx context.Context, o library.Order, blobs []blob.Digest)
 		err = rejected[0]
 	}
 	return err
+}
+
+// copyTo lets a coordinator copy blobs from others.
+func (s *Server) copyTo(ctx context.Context, c library.Copy) error {
+	req := &wire.HoldRequest{Blobs: c.Blobs}
+	for _, m := range s.coordinators() {
+		if slices.Contains(c.From, m.ID) {
+			req.Sources = append(req.Sources, m.Addr)
+		}
+	}
+	var err error
+	if c.To == s.member.ID {
+		_, err = s.hold(ctx, req)
+	} else {
+		m, _ := s.live.Now().Member(c.To)
+		_, err = wire.Call[wire.HoldRequest, wire.Empty](ctx, s.dialer, cluster.RoleCoordinator, m.Addr, wire.Hold, req)
+	}
+	if err != nil {
+		return fmt.Errorf("copy to %s: %w", c.To, err)
+	}
+	return nil
 }

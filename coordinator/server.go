@@ -116,6 +116,9 @@ func Start(cfg Config, onFatal func(error), log *slog.Logger) (*Server, error) {
 	s.running.Go(func() { s.expel(ctx) })
 	s.running.Go(func() { s.monitor.Run(ctx) })
 	s.running.Go(func() { s.purge(ctx) })
+	s.running.Go(func() { s.retire(ctx) })
+	s.running.Go(func() { s.callBack(ctx) })
+	s.running.Go(func() { s.spreadFiles(ctx) })
 	return s, nil
 }
 
@@ -175,6 +178,8 @@ func (s *Server) newMux() *wire.Mux {
 	wire.Handle(m, wire.Settle, s.settle)
 	wire.Handle(m, wire.Enlist, s.enlistGateway)
 	wire.Handle(m, wire.Keep, s.keepRecords)
+	wire.Handle(m, wire.Deposit, s.deposit)
+	wire.Handle(m, wire.Commit, s.Commit)
 	wire.Handle(m, wire.Hold, s.hold)
 	wire.Handle(m, wire.Lacking, s.lacking)
 	wire.HandleStream(m, wire.AuditLines, s.auditLines)

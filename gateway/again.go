@@ -21,7 +21,7 @@ import (
 // againFor bounds a request that is asked again.
 const againFor = 5 * time.Minute
 
-// insider makes a call from within the process: it has no key to show, and its record goes to take.
+// insider makes a call from within the process: it has no key to show, and its record goes to take; nil = the way of every other.
 type insider struct {
 	who  cluster.Principal
 	take func(results.Record)
@@ -40,6 +40,14 @@ type inside struct {
 	mux  *http.ServeMux
 }
 
+func (s *Server) within() http.Handler {
+	s.inside.once.Do(func() {
+		s.inside.mux = http.NewServeMux()
+		s.Register(s.inside.mux)
+	})
+	return s.inside.mux
+}
+
 // errUnkept says that a record cannot be asked again.
 var errUnkept = errors.New("gateway: the record holds no request that can be asked again")
 
@@ -54,12 +62,8 @@ func (s *Server) Again(ctx context.Context, who cluster.Principal, was results.R
 	if err != nil {
 		return got, err
 	}
-	s.inside.once.Do(func() {
-		s.inside.mux = http.NewServeMux()
-		s.Register(s.inside.mux)
-	})
 	said := &unheard{header: http.Header{}}
-	s.inside.mux.ServeHTTP(said, req)
+	s.within().ServeHTTP(said, req)
 	if !done {
 		return got, fmt.Errorf("%w: %s", errUnkept, said.words.String())
 	}

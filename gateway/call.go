@@ -30,6 +30,7 @@ type call struct {
 	who       cluster.Principal       // set once, by the goroutine of the request
 	header    http.Header             // of the answer; nil = there is none
 	session   string                  // that the client names; "" = none
+	inside    bool                    // made from within: whoever makes it looks at who asks
 	copy      bool                    // for a shadow version: nobody waits for its answer
 
 	mu       sync.Mutex
@@ -57,7 +58,8 @@ type callKey struct{}
 // begin notes a request. What was made of it is told by end.
 func (s *Server) begin(r *http.Request, id, operation string) (*http.Request, *call) {
 	c := &call{s: s, id: id, operation: operation, began: time.Now(), session: sessionOf(r.Header)}
-	if i := insiderOf(r.Context()); i != nil {
+	i := insiderOf(r.Context())
+	if c.inside = i != nil; c.inside && i.take != nil {
 		c.noted.take, c.noted.rule = i.take, results.Rule{Policy: results.Policy{Keep: results.All, Days: 1}}
 	}
 	ctx := context.WithValue(r.Context(), callKey{}, c)

@@ -136,7 +136,7 @@ func (s *Server) Guard(ctx context.Context) {
 func (s *Server) expel() {
 	judged := map[presented]error{}
 	for _, c := range s.visitors.all() {
-		if c.noted.take != nil {
+		if c.inside {
 			continue // whoever asks from within was looked at elsewhere
 		}
 		err, known := judged[c.shown]

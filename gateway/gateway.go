@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/skein-project/skein/access"
@@ -17,6 +18,7 @@ import (
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gateway/oip"
 	"github.com/skein-project/skein/internal/live"
+	"github.com/skein-project/skein/job"
 	"github.com/skein-project/skein/router"
 	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
@@ -37,6 +39,15 @@ type Config struct {
 	MaxWaiting int           // requests that wait for their turn at the full replicas of one version; default 1024
 	MaxTensors int64         // bytes of a request of the Open Inference Protocol; default 80 MiB
 	LeaseWait  time.Duration // how long a request waits for its share of a limit that this gateway holds nothing of; default 2 s
+
+	MaxFile      int64         `yaml:"max_file" help:"bytes of a file that is uploaded for a batch, at most 1073741824 (default 536870912)"` // default 512 MiB
+	MaxFiles     int           `yaml:"max_files" help:"files of a tenant, with those that came out of batches (default 1000)"`               // default 1000
+	MaxFileBytes int64         `yaml:"max_file_bytes" help:"bytes of all files of a tenant (default 17179869184)"`                           // default 16 GiB
+	MaxBatches   int           `yaml:"max_batches" help:"batches of a tenant that are not over (default 100)"`                               // default 100
+	MaxJobs      int           `yaml:"batch_jobs" help:"batches that this gateway works at once (default 4)"`                                // default 4
+	BatchLines   int           `yaml:"batch_lines" help:"requests of one batch at once (default 4)"`                                         // default 4
+	BatchEvery   time.Duration `yaml:"batch_every" help:"time between two notes of how far a batch is (default 5s)"`                         // default 5 s
+	FilesFor     time.Duration `yaml:"files_for" help:"time that files and finished batches are kept, at most 2160h (default 720h)"`         // default 30 days
 
 	SpoolBytes int64 `yaml:"results_spool" help:"bytes of records of requests that wait on the disk for the results database; what is beyond is dropped (default 1073741824)"` // default 1 GiB
 	QueueBytes int64 `yaml:"results_queue" help:"bytes of requests that ended and wait in memory to be written to that spool; what is beyond is dropped (default 67108864)"`   // default 64 MiB
@@ -92,6 +103,30 @@ func (c Config) withDefaults() Config {
 	if c.Shadows == 0 {
 		c.Shadows = 8
 	}
+	if c.MaxFile == 0 {
+		c.MaxFile = 512 << 20
+	}
+	if c.MaxFiles == 0 {
+		c.MaxFiles = 1000
+	}
+	if c.MaxFileBytes == 0 {
+		c.MaxFileBytes = 16 << 30
+	}
+	if c.MaxBatches == 0 {
+		c.MaxBatches = 100
+	}
+	if c.MaxJobs == 0 {
+		c.MaxJobs = 4
+	}
+	if c.BatchLines == 0 {
+		c.BatchLines = 4
+	}
+	if c.BatchEvery == 0 {
+		c.BatchEvery = 5 * time.Second
+	}
+	if c.FilesFor == 0 {
+		c.FilesFor = 30 * 24 * time.Hour
+	}
 	if c.SpoolBytes == 0 {
 		c.SpoolBytes = 1 << 30
 	}
@@ -105,6 +140,9 @@ func (c Config) withDefaults() Config {
 func (c Config) Validate() error {
 	if c.MaxBody < 0 || c.MaxPrompt < 0 || c.Patience < 0 || c.Attempts < 0 || c.MaxStops < 0 || c.MaxInputs < 0 || c.MaxChoices < 0 || c.MaxStaleness < 0 || c.Shadows < 0 || c.SpoolBytes < 0 || c.QueueBytes < 0 || c.MaxTensors < 0 || c.MaxKept < 0 || c.KeepFor < 0 {
 		return fmt.Errorf("gateway config: a limit is negative: %+v", c)
+	}
+	if c.MaxFile < 0 || c.MaxFile > job.MaxFile*blob.ChunkSize || c.MaxFiles < 0 || c.MaxFileBytes < 0 || c.MaxBatches < 0 || c.MaxJobs < 0 || c.BatchLines < 0 || c.BatchEvery < 0 || c.FilesFor < 0 || c.FilesFor > job.MaxKept*time.Millisecond {
+		return fmt.Errorf("gateway config: a limit of files or batches is negative, or too large: %+v", c)
 	}
 	_, err := c.proxies()
 	return err
@@ -152,6 +190,9 @@ type Server struct {
 	records *records
 	inside  inside
 
+	batching atomic.Pointer[batching] // nil until RunBatches
+	uploads  chan struct{}            // holds one of each file that comes
+
 	shelf    *shelf
 	shadows  chan struct{} // holds one of each copy that runs
 	operator http.Handler  // of the operators' API; nil = it is not in this process
@@ -164,6 +205,7 @@ func New(cfg Config, state *live.State, library Library, dialer *wire.Dialer, lo
 	}
 	s := &Server{cfg: cfg.withDefaults(), live: state, library: library, dialer: dialer, log: log, needs: Needs(), ledger: newLedger(), books: newBooks()}
 	s.proxies, _ = cfg.proxies() // they are valid
+	s.uploads = make(chan struct{}, maxUploads)
 	s.records = newRecords(s.cfg.QueueBytes)
 	s.shadows = make(chan struct{}, s.cfg.Shadows)
 	s.shelf = newShelf(s.cfg.MaxKept, s.cfg.KeepFor)

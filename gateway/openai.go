@@ -57,6 +57,9 @@ func (s *Server) entry(f form, maxBody int64, operation, path string, h func(htt
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		if ofFiles(path) {
+			r.Header.Set(viewHeader, viewNone)
+		}
 		s.shapes(w, r, c, refuse, func(w http.ResponseWriter) {
 			c.reach()
 			out := answerOn(w)

@@ -33,7 +33,7 @@ type contract struct {
 
 // routes is the table of all routes.
 func routes() []route {
-	return slices.Concat(openAIRoutes(), responseRoutes(), anthropicRoutes(), oipRoutes())
+	return slices.Concat(openAIRoutes(), responseRoutes(), anthropicRoutes(), oipRoutes(), batchRoutes())
 }
 
 // openAIRoutes are the OpenAI HTTP API (OpenAI API reference, 2026).

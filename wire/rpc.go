@@ -71,6 +71,8 @@ const (
 	Settle     Procedure = "/skein.fleet.v1.Truth/Settle"
 	Enlist     Procedure = "/skein.fleet.v1.Truth/Enlist"
 	Keep       Procedure = "/skein.fleet.v1.Results/Keep"
+	Deposit    Procedure = "/skein.fleet.v1.Depot/Deposit"
+	Commit     Procedure = "/skein.fleet.v1.Depot/Commit"
 	Hold       Procedure = "/skein.fleet.v1.Library/Hold"
 	Lacking    Procedure = "/skein.fleet.v1.Library/Lacking"
 	Observe    Procedure = "/skein.fleet.v1.Truth/Observe"
@@ -95,6 +97,8 @@ var allowed = map[Procedure][]cluster.Role{
 	Settle:     {cluster.RoleCoordinator, cluster.RoleGateway},
 	Enlist:     {cluster.RoleGateway},
 	Keep:       {cluster.RoleCoordinator, cluster.RoleGateway},
+	Deposit:    {cluster.RoleCoordinator, cluster.RoleGateway},
+	Commit:     {cluster.RoleCoordinator, cluster.RoleGateway},
 	Hold:       {cluster.RoleCoordinator},
 	Lacking:    {cluster.RoleCoordinator},
 	AuditLines: {cluster.RoleCoordinator},

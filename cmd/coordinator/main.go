@@ -153,6 +153,7 @@ func (o *options) run(ctx context.Context, log *slog.Logger) (err error) {
 			log.Error("records of requests cannot be kept", "err", err)
 		}
 	})
+	running.Go(func() { inference.RunBatches(guarding, gateway.Works{Gateway: s.ID(), Depot: s}) })
 	mux := http.NewServeMux()
 	operator.Behind(inference.Origin)
 	operator.Register(mux)

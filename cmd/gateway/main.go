@@ -114,6 +114,7 @@ func (o *options) run(ctx context.Context, log *slog.Logger) error {
 			log.Error("records of requests cannot be kept", "err", err)
 		}
 	})
+	settled.Go(func() { s.RunBatches(settling, gateway.Works{Gateway: member.ID, Depot: f}) })
 	return api.Serve(ctx, mux, s.Ready)
 }
 

@@ -92,6 +92,19 @@ func (m mortal) Settle(ctx context.Context, r *wire.SettleRequest) error {
 	return m.Settler.Settle(ctx, r)
 }
 
+// mortalDepot takes what comes until its gateway has crashed.
+type mortalDepot struct {
+	gateway.Depot
+	crashed *atomic.Bool
+}
+
+func (m mortalDepot) Commit(ctx context.Context, r *wire.CommitRequest) (*wire.CommitResponse, error) {
+	if m.crashed.Load() {
+		return nil, errCrashed
+	}
+	return m.Depot.Commit(ctx, r)
+}
+
 func (g *Gateway) serve(cfg gateway.Config, state *live.State, library gateway.Library, d *wire.Dialer, account gateway.Account) {
 	f := g.fleet
 	f.t.Helper()
@@ -116,6 +129,9 @@ func (g *Gateway) serve(cfg gateway.Config, state *live.State, library gateway.L
 		}
 	})
 	g.running.Go(func() { g.Server.Guard(settling) })
+	g.running.Go(func() {
+		g.Server.RunBatches(settling, gateway.Works{Gateway: g.ID, Depot: mortalDepot{library.(gateway.Depot), &g.crashed}})
+	})
 	g.running.Go(func() {
 		archive := gateway.Archive{Gateway: g.ID, Keeper: keeper, Dir: g.Dir + "-records"}
 		if err := g.Server.KeepRecords(settling, archive); err != nil {

@@ -1,0 +1,186 @@
+package gateway_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skein-project/skein/gateway"
+	"github.com/skein-project/skein/internal/fleettest"
+)
+
+// call makes a request of the client API.
+func call(t testing.TB, g *fleettest.Gateway, key, method, path, kind string, body io.Reader) reply {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, g.URL+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+key)
+	if kind != "" {
+		r.Header.Set("Content-Type", kind)
+	}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply{res.StatusCode, res.Header, string(b)}
+}
+
+// form is the body of an upload.
+func form(t testing.TB, name, purpose, content string) (kind string, body *bytes.Buffer) {
+	t.Helper()
+	body = &bytes.Buffer{}
+	w := multipart.NewWriter(body)
+	if err := w.WriteField("purpose", purpose); err != nil {
+		t.Fatal(err)
+	}
+	f, err := w.CreateFormFile("file", name)
+	if err == nil {
+		_, err = io.WriteString(f, content)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.FormDataContentType(), body
+}
+
+// upload uploads a file and gives its id.
+func upload(t testing.TB, g *fleettest.Gateway, key, content string) string {
+	t.Helper()
+	kind, body := form(t, "in.jsonl", "batch", content)
+	r := call(t, g, key, http.MethodPost, "/v1/files", kind, body)
+	var f struct {
+		ID    string
+		Bytes int
+	}
+	if err := json.Unmarshal([]byte(r.body), &f); err != nil || r.status != http.StatusOK || f.Bytes != len(content) {
+		t.Fatalf("upload: %d %s", r.status, r.body)
+	}
+	return f.ID
+}
+
+// batch is what is looked at of a batch.
+type batch struct {
+	ID     string
+	Status string
+	Output string                                 `json:"output_file_id"`
+	Error  string                                 `json:"error_file_id"`
+	Counts struct{ Total, Completed, Failed int } `json:"request_counts"`
+	Errors struct {
+		Data []struct {
+			Code string
+			Line int
+		}
+	}
+	Callback struct {
+		Secret, Status string
+		Attempts       int
+		LastError      string `json:"last_error"`
+	}
+}
+
+func submit(t testing.TB, g *fleettest.Gateway, key, body string) batch {
+	t.Helper()
+	return batchIn(t, call(t, g, key, http.MethodPost, "/v1/batches", "application/json", strings.NewReader(body)))
+}
+
+func batchIn(t testing.TB, r reply) (b batch) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(r.body), &b); err != nil || r.status != http.StatusOK {
+		t.Fatalf("batch: %d %s", r.status, r.body)
+	}
+	return b
+}
+
+// over waits until a batch is over.
+func over(t testing.TB, g *fleettest.Gateway, key, id string) (b batch) {
+	t.Helper()
+	fleettest.Within(t, "the batch is over", func() bool {
+		b = batchIn(t, call(t, g, key, http.MethodGet, "/v1/batches/"+id, "", nil))
+		return b.Status == "completed" || b.Status == "failed" || b.Status == "expired" || b.Status == "cancelled"
+	})
+	return b
+}
+
+// content reads a file's lines by their custom_id; one that is there twice fails the test.
+func content(t testing.TB, g *fleettest.Gateway, key, id string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	if id == "" {
+		return out
+	}
+	r := call(t, g, key, http.MethodGet, "/v1/files/"+id+"/content", "", nil)
+	if r.status != http.StatusOK {
+		t.Fatalf("content: %d %s", r.status, r.body)
+	}
+	for line := range strings.Lines(r.body) {
+		var v struct {
+			CustomID string `json:"custom_id"`
+		}
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if _, twice := out[v.CustomID]; twice {
+			t.Errorf("%s is answered twice", v.CustomID)
+		}
+		out[v.CustomID] = line
+	}
+	return out
+}
+
+// completionsOf makes an input of n requests for texts.
+func completionsOf(n, tokens int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `{"custom_id": "r%d", "method": "POST", "url": "/v1/completions", "body": {"model": "calc", "prompt": [1, 2, 3], "max_tokens": %d}}`+"\n", i, tokens)
+	}
+	return b.String()
+}
+
+// fast is a gateway that notes often how far batches are.
+var fast = gateway.Config{BatchEvery: 50 * time.Millisecond}
+
+// A file of requests becomes a file of answers, one line each; a request that is wrong is a line of the errors.
+func TestBatch(t *testing.T) {
+	t.Parallel()
+	f, _, _ := served(t, 1)
+	key, other := tenant(f, "acme", 1, "*"), tenant(f, "other", 1, "*")
+	g := f.Gateway("g", fast)
+	fleettest.Within(t, "files are kept", func() bool { return call(t, g, key, http.MethodGet, "/v1/files", "", nil).status == http.StatusOK })
+	in := upload(t, g, key, completionsOf(20, 2)+`{"custom_id": "wrong", "method": "POST", "url": "/v1/completions", "body": {"model": "none", "prompt": "x"}}`)
+	b := submit(t, g, key, fmt.Sprintf(`{"input_file_id": %q, "endpoint": "/v1/completions", "completion_window": "24h", "metadata": {"a": "b"}}`, in))
+	if b.Status != "validating" {
+		t.Errorf("it begins %s", b.Status)
+	}
+	b = over(t, g, key, b.ID)
+	if b.Status != "completed" || b.Counts.Total != 21 || b.Counts.Completed != 20 || b.Counts.Failed != 1 {
+		t.Errorf("%+v", b)
+	}
+	out, bad := content(t, g, key, b.Output), content(t, g, key, b.Error)
+	if len(out) != 20 || !strings.Contains(out["r7"], `"status_code":200`) || !strings.Contains(out["r7"], `"text_completion"`) || !strings.Contains(out["r7"], `"error":null`) {
+		t.Errorf("output: %d lines, %s", len(out), out["r7"])
+	}
+	if len(bad) != 1 || !strings.Contains(bad["wrong"], `"status_code":404`) || !strings.Contains(bad["wrong"], "model_not_found") {
+		t.Errorf("errors: %v", bad)
+	}
+	for _, path := range []string{"/v1/files/" + in, "/v1/files/" + b.Output + "/content", "/v1/batches/" + b.ID} {
+		if r := call(t, g, other, http.MethodGet, path, "", nil); r.status != http.StatusNotFound {
+			t.Errorf("another tenant at %s: %d %s", path, r.status, r.body)
+		}
+	}
+}
