@@ -25,14 +25,20 @@ type Decoder struct {
 // NewDecoder returns a decoder at the start of a text.
 func (t *Tokenizer) NewDecoder(skipSpecial bool) *Decoder {
 	d := &Decoder{t: t, skipSpecial: skipSpecial}
-	for _, stage := range t.decoders {
+	d.begin()
+	return d
+}
+
+// begin puts the decoder at the start of a text.
+func (d *Decoder) begin() {
+	d.stages, d.emits = nil, nil
+	for _, stage := range d.t.decoders {
 		d.stages = append(d.stages, stage())
 	}
 	for i, s := range d.stages {
 		d.emits = append(d.emits, func(text string) { s.push(text, d.emits[i+1]) })
 	}
 	d.emits = append(d.emits, func(text string) { d.out.WriteString(text) })
-	return d
 }
 
 // Push adds a token and returns the text that is certain now: it may be empty while a character is incomplete.
@@ -47,7 +53,7 @@ func (d *Decoder) Flush() string {
 		s.flush(d.emits[i+1])
 	}
 	text := d.take()
-	*d = *d.t.NewDecoder(d.skipSpecial)
+	d.begin()
 	return text
 }
 

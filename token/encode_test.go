@@ -145,6 +145,13 @@ func TestRandomIDs(t *testing.T) {
 				if d.Flush() != "" {
 					t.Fatalf("%s: text after the end", name)
 				}
+				out.Reset() // and the same once more: it is at the start of a text again
+				for _, id := range ids {
+					out.WriteString(d.Push(id))
+				}
+				if got, want := out.String()+d.Flush(), tok.Decode(ids, skip); got != want {
+					t.Fatalf("%s: %v: streamed again %q, decoded %q", name, ids, got, want)
+				}
 			}
 		}
 	}
