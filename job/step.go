@@ -79,8 +79,10 @@ func (b Batch) owned(owner string) error {
 
 // at is the batch in another status.
 func (b Batch) at(s Status, now Millis) Batch {
-	b.Since = maps.Clone(b.Since)
-	b.Status, b.Since[s] = s, now
+	since := map[Status]Millis{}
+	maps.Copy(since, b.Since)
+	since[s] = now
+	b.Status, b.Since = s, since
 	return b
 }
 
