@@ -86,6 +86,11 @@ race: ## the packages with goroutines, under the race detector
 	go test -race -short ./wire ./gossip ./coordinator/... ./node/... ./gateway/... ./admin ./client ./blob/disk ./raftstore ./gpu/... ./internal/live \
 		./notify ./people ./telemetry ./audit/... ./internal/egress
 
+.PHONY: conformance
+conformance: build ort ## call a fleet with the clients that people have, and write docs/conformance.md (needs what fetches them: pip, npm)
+	scripts/fetch-clients.sh
+	SKEIN_ORT_LIB=$(ORT) go run ./conformance
+
 .PHONY: bench
 bench: build ort ## measure the core on this machine into docs/bench, at most 10 minutes (SKEIN_PYTHON adds transformers as a peer)
 	SKEIN_ORT_LIB=$(ORT) go run ./bench/core --out docs/bench

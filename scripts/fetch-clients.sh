@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Fetches the clients that `make conformance` runs, each in the pinned version, into build/conformance. What has no toolchain here is left out, and said.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+to=build/conformance
+mkdir -p "$to"
+
+# venv NAME REQUIREMENTS: a virtual environment of Python, made anew where its requirements have changed.
+venv() {
+  local dir=$to/$1 want=conformance/python/$2
+  if cmp -s "$want" "$dir/requirements.txt"; then return; fi
+  rm -rf "$dir"
+  python3 -m venv "$dir"
+  "$dir/bin/pip" install --quiet --no-input --disable-pip-version-check -r "$want"
+  cp "$want" "$dir/requirements.txt"
+}
+if command -v python3 >/dev/null; then
+  venv python requirements-openai.txt
+  venv oip requirements-oip.txt
+else
+  echo "no python3: its clients are not fetched"
+fi
+
+if command -v npm >/dev/null; then
+  mkdir -p "$to/node"
+  if ! cmp -s conformance/node/package-lock.json "$to/node/installed.json"; then
+    cp conformance/node/{package.json,package-lock.json,.npmrc} "$to/node/"
+    npm ci --prefix "$to/node" --silent --no-audit --no-fund
+    cp conformance/node/package-lock.json "$to/node/installed.json"
+  fi
+else
+  echo "no npm: its clients are not fetched"
+fi
