@@ -45,14 +45,19 @@ func (i inference) EmbedTokens(ctx context.Context, r *connect.Request[inference
 	}
 	res := &inferencev1.EmbedTokensResponse{Usage: usage(n, 0), ModelVersion: t.version.String()}
 	width := t.manifest.Config.Hidden
+	var vectors [][]float32
 	for j, e := range encoded {
 		out, ruler := &inferencev1.TokenVectors{}, spans.NewRuler(r.Msg.Texts[j], unit)
 		for k, id := range e.IDs {
 			out.Tokens = append(out.Tokens, &inferencev1.TokenVector{Id: id, Text: t.spell(id), Start: ruler.At(e.Offsets[k].From), End: ruler.At(e.Offsets[k].To),
 				Values: rows[j].Hidden[k*width:][:width]})
 		}
+		for v := range slices.Chunk(rows[j].Hidden, width) {
+			vectors = append(vectors, v)
+		}
 		res.Results = append(res.Results, out)
 	}
+	callOf(ctx).noteVectors(vectors)
 	return connect.NewResponse(res), nil
 }
 
@@ -86,6 +91,7 @@ func (i inference) LabelTokens(ctx context.Context, r *connect.Request[inference
 	for j, list := range found {
 		out, ruler, x := &inferencev1.LabeledText{}, spans.NewRuler(r.Msg.Texts[j], unit), r.Msg.Texts[j]
 		for _, s := range list {
+			callOf(ctx).noteLabel(j, s.Label, s.Score)
 			out.Spans = append(out.Spans, &inferencev1.Span{Start: ruler.At(s.At.From), End: ruler.At(s.At.To), Text: x[s.At.From:s.At.To], Label: s.Label, Score: s.Score})
 		}
 		res.Results = append(res.Results, out)
