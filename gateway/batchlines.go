@@ -80,12 +80,7 @@ func (w *worker) lay(ctx context.Context, b job.Batch, l *laid) (job.Batch, erro
 		return b, err
 	}
 	p := l.Progress
-	next, err := w.change(ctx, fresh, func(b job.Batch) (job.Batch, error) {
-		if p.To > p.From && b.Owner == w.owner && b.Offset == p.To {
-			return b, errMade
-		}
-		return b.Advance(w.owner, p, millis())
-	})
+	next, err := w.change(ctx, fresh, func(b job.Batch) (job.Batch, error) { return b.Advance(w.owner, p, millis()) })
 	*l = laid{Progress: job.Progress{From: next.Offset, To: next.Offset}}
 	return next, err
 }

@@ -120,9 +120,6 @@ func (w *worker) now() (job.Batch, cluster.Document, error) {
 	return b, d, err
 }
 
-// errMade says that a change was made already.
-var errMade = errors.New("gateway: the change was made already")
-
 // change makes a change of the batch, again where somebody else changed it meanwhile, or where it is not known what came of it. more is
 // documents that come to be with it.
 func (w *worker) change(ctx context.Context, blobs []blob.Digest, do func(job.Batch) (job.Batch, error), more ...cluster.PutDocument) (job.Batch, error) {
@@ -133,7 +130,7 @@ func (w *worker) change(ctx context.Context, blobs []blob.Digest, do func(job.Ba
 		if err == nil {
 			b, err = do(b)
 		}
-		if errors.Is(err, errMade) {
+		if errors.Is(err, job.ErrMade) {
 			return b, nil
 		}
 		if err == nil {
@@ -163,7 +160,7 @@ func (w *worker) change(ctx context.Context, blobs []blob.Digest, do func(job.Ba
 func (w *worker) run(ctx context.Context) error {
 	b, err := w.change(ctx, nil, func(b job.Batch) (job.Batch, error) {
 		if b.Owner == w.owner {
-			return b, errMade
+			return b, job.ErrMade
 		}
 		return b.Claim(w.owner, millis())
 	})
@@ -310,12 +307,7 @@ func (w *worker) finish(ctx context.Context, b job.Batch) (job.Batch, error) {
 	if errs, err = made(errs, b.ID+"_error.jsonl", b.Errors); err != nil {
 		return b, err
 	}
-	return w.change(ctx, nil, func(b job.Batch) (job.Batch, error) {
-		if b.Status.Over() {
-			return b, errMade
-		}
-		return b.Done(w.owner, output, errs, millis())
-	}, puts...)
+	return w.change(ctx, nil, func(b job.Batch) (job.Batch, error) { return b.Done(w.owner, output, errs, millis()) }, puts...)
 }
 
 // principal is in whose name the batch's requests are made, as long as the key that it came with is good.

@@ -26,8 +26,8 @@ const (
 
 // Times.
 const (
-	LeaseFor   = 30_000              // milliseconds that an owner has a batch without a word
-	RenewEvery = 10_000              // milliseconds, at most, between two words
+	LeaseFor   = 15_000              // milliseconds that an owner has a batch without a word
+	RenewEvery = 5_000               // milliseconds, at most, between two words
 	MinWindow  = 1_000               // milliseconds
 	MaxWindow  = 7 * 24 * 3_600_000  // milliseconds
 	MaxKept    = 90 * 24 * 3_600_000 // milliseconds that files and finished batches stay
@@ -126,6 +126,7 @@ type Fault struct {
 var (
 	ErrOver = errors.New("job: the batch is over")
 	ErrLost = errors.New("job: somebody else works the batch")
+	ErrMade = errors.New("job: the change was made before")
 	ErrFull = errors.New("job: what comes out of the batch is too large")
 )
 

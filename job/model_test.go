@@ -22,22 +22,23 @@ type world struct {
 	lines   int
 	blobs   map[blob.Digest]string
 	workers []*hand
-	calls   []int // how often each line was computed
+	flying  []func() bool // changes that are on their way
+	calls   []int         // how often each line was computed
 }
 
 // hand is somebody who works the batch, with what it believes.
 type hand struct {
 	name   string
-	seen   Batch // as it last was, perhaps long ago
-	rev    int
+	seen   Batch           // as it last was, perhaps long ago
 	output strings.Builder // computed and not laid down
 	errors strings.Builder
 	p      Progress
-	flying func() // a change that is on its way
+
+	pending func(Batch) (Batch, error) // a change of which it is not known what became
 }
 
 func (w *world) look(h *hand) {
-	h.seen, h.rev = w.batch, w.rev
+	h.seen, h.pending = w.batch, nil
 	h.output.Reset()
 	h.errors.Reset()
 	h.p = Progress{From: w.batch.Offset, To: w.batch.Offset}
@@ -66,29 +67,32 @@ func (w *world) text(parts []Part) (s string) {
 	return s
 }
 
-// propose sends a change that was made of a revision. It may arrive later, or never; whoever sent it may not hear what became of it.
-func (w *world) propose(h *hand, next Batch, err error) {
+// propose makes a change of the newest batch that there is, and again until it is known that it was made, or that it cannot be.
+func (w *world) propose(h *hand, do func(Batch) (Batch, error)) {
+	h.pending = do
+	next, err := do(w.batch)
 	if err != nil {
-		if !errors.Is(err, ErrLost) && !errors.Is(err, ErrOver) {
+		if !errors.Is(err, ErrLost) && !errors.Is(err, ErrOver) && !errors.Is(err, ErrMade) {
 			w.t.Fatalf("%s: %v", h.name, err)
 		}
 		w.look(h)
 		return
 	}
-	rev := h.rev
-	arrive := func() {
-		if w.rev == rev {
-			w.batch, w.rev = next, w.rev+1
+	rev := w.rev
+	arrive := func() bool {
+		if w.rev != rev {
+			return false
 		}
+		w.batch, w.rev = next, w.rev+1
+		return true
 	}
 	switch rapid.SampledFrom([]string{"ok", "ok", "ok", "lost", "late", "unheard"}).Draw(w.t, "fate") {
 	case "ok":
-		arrive()
-		w.look(h)
-	case "lost":
-		w.look(h)
+		if arrive() {
+			w.look(h)
+		}
 	case "late":
-		h.flying = arrive
+		w.flying = append(w.flying, arrive)
 	case "unheard":
 		arrive()
 	}
@@ -96,45 +100,33 @@ func (w *world) propose(h *hand, next Batch, err error) {
 
 // work is one thing that a worker does: what Next says of the batch as it believes it to be.
 func (w *world) work(h *hand) {
-	if h.flying != nil {
-		h.flying()
-		h.flying = nil
-		w.look(h)
-		return
-	}
-	if h.seen.Owner != h.name {
-		w.look(h)
-		if h.seen.Free(w.now) {
-			next, err := h.seen.Claim(h.name, w.now)
-			w.propose(h, next, err)
+	switch {
+	case h.pending != nil:
+		w.propose(h, h.pending)
+	case h.seen.Owner != h.name:
+		if w.look(h); h.seen.Free(w.now) {
+			w.propose(h, func(b Batch) (Batch, error) { return b.Claim(h.name, w.now) })
 		}
-		return
-	}
-	switch h.seen.Next(w.now) {
-	case Rest:
-		w.look(h)
-	case Check:
-		next, err := h.seen.Read(h.name, int64(w.lines), nil, w.now)
-		w.propose(h, next, err)
-	case Answer:
+	case h.seen.Next(w.now) == Check:
+		w.propose(h, func(b Batch) (Batch, error) { return b.Read(h.name, int64(w.lines), nil, w.now) })
+	case h.seen.Next(w.now) == Answer:
 		w.answer(h, rapid.IntRange(0, 3).Draw(w.t, "lines"))
-	case Drain:
-		if h.seen.Ending == "" {
-			next, err := h.seen.End(h.name, Expired, nil, w.now)
-			w.propose(h, next, err)
-			return
-		}
+	case h.seen.Next(w.now) == Drain && h.seen.Ending == "":
+		w.propose(h, func(b Batch) (Batch, error) { return b.End(h.name, Expired, nil, w.now) })
+	case h.seen.Next(w.now) == Drain:
 		for ; h.p.To < int64(w.lines); h.p.To++ {
 			h.p.Bad++
 			fmt.Fprintf(&h.errors, "%d ", h.p.To)
 		}
 		w.lay(h)
-	case Finish:
-		next, err := h.seen.Done(h.name, "out", "err", w.now)
-		if err == nil {
-			next.Output, next.Errors = h.seen.Output, h.seen.Errors // of the files that they are now
-		}
-		w.propose(h, next, err)
+	case h.seen.Next(w.now) == Finish:
+		w.propose(h, func(b Batch) (Batch, error) {
+			next, err := b.Done(h.name, "out of "+h.name, "err of "+h.name, w.now)
+			next.Output, next.Errors = b.Output, b.Errors // of the files that they are now
+			return next, err
+		})
+	default:
+		w.look(h)
 	}
 }
 
@@ -159,8 +151,7 @@ func (w *world) answer(h *hand, n int) {
 func (w *world) lay(h *hand) {
 	p := h.p
 	p.Output, p.Errors = w.append(h.seen.Output, h.output.String()), w.append(h.seen.Errors, h.errors.String())
-	next, err := h.seen.Advance(h.name, p, w.now)
-	w.propose(h, next, err)
+	w.propose(h, func(b Batch) (Batch, error) { return b.Advance(h.name, p, w.now) })
 }
 
 // Whoever works, dies, comes back, hears late or not at all, and whoever cancels: every line is in the output or the errors exactly once,
@@ -182,6 +173,12 @@ func TestEveryLineOnce(t *testing.T) {
 				h := rapid.SampledFrom(w.workers).Draw(t, "who")
 				name := h.name + "'"
 				*h = hand{name: name}
+			},
+			"arrive": func(*rapid.T) {
+				if len(w.flying) > 0 {
+					w.flying[0]()
+					w.flying = w.flying[1:]
+				}
 			},
 			"wait": func(t *rapid.T) { w.now += Millis(rapid.IntRange(1, LeaseFor).Draw(t, "ms")) },
 			"cancel": func(t *rapid.T) {

@@ -112,12 +112,14 @@ type Progress struct {
 	Errors []Part
 }
 
-// Advance lays down progress.
+// Advance lays down progress. ErrMade says that it is laid down already.
 func (b Batch) Advance(owner string, p Progress, now Millis) (Batch, error) {
 	if err := b.owned(owner); err != nil {
 		return b, err
 	}
 	switch {
+	case p.To > p.From && b.Offset == p.To:
+		return b, ErrMade
 	case b.Offset != p.From || p.To < p.From || p.OK < 0 || p.Bad < 0 || b.OK+b.Bad+p.OK+p.Bad > b.Total:
 		return b, fmt.Errorf("%w: progress from byte %d, it is at %d", ErrLost, p.From, b.Offset)
 	case len(p.Output)+len(p.Errors) > MaxParts:
@@ -160,8 +162,11 @@ func (b Batch) Cancel(now Millis) (Batch, error) {
 	return b, nil
 }
 
-// Done ends the batch with the files that came out of it.
+// Done ends the batch with the files that came out of it. ErrMade says that it has.
 func (b Batch) Done(owner, output, errors string, now Millis) (Batch, error) {
+	if b.Status.Over() && b.OutputFile == output && b.ErrorFile == errors {
+		return b, ErrMade
+	}
 	if err := b.owned(owner); err != nil {
 		return b, err
 	}

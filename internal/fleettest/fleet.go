@@ -84,7 +84,7 @@ func (f *Fleet) add(executable string) *Coordinator {
 	}
 	name := fmt.Sprintf("c%d", len(f.Coordinators)+1)
 	c := &Coordinator{Config: coordinator.Config{Dir: filepath.Join(f.dir, name), Name: name, Executable: executable, Software: "test",
-		AlertAllow: []string{"127.0.0.0/8"}, AlertEvery: 200 * time.Millisecond}}
+		AlertAllow: []string{"127.0.0.0/8"}, CallAllow: []string{"127.0.0.0/8"}, AlertEvery: 200 * time.Millisecond}}
 	f.Move(c)
 	f.mu.Lock()
 	defer f.mu.Unlock()
