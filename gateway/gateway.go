@@ -224,6 +224,7 @@ func (s *Server) Register(mux *http.ServeMux) {
 	s.registerOIP(mux)
 	s.registerOIPRPC(mux)
 	s.registerReflection(mux)
+	s.registerDocument(mux)
 }
 
 // tables keeps the route table of the newest state. It is derived again only where the state routes differently: settlements are entries too,
