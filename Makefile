@@ -99,6 +99,10 @@ bench: build ort ## measure the core on this machine into docs/bench, at most 10
 bench-platform: ## measure what sharing a fleet costs on this machine into docs/bench, about 8 minutes (NOTE adds a line about the conditions)
 	go run ./bench/platform --out docs/bench --note "$${NOTE:-}"
 
+.PHONY: bench-formats
+bench-formats: build ort ## measure conversion, protocols and the results store on this machine into docs/bench, about 5 minutes
+	SKEIN_ORT_LIB=$(ORT) SKEIN_BIN=$(CURDIR)/bin go run ./bench/formats --out docs/bench --note "$${NOTE:-}"
+
 .PHONY: generate
 generate: ## make the Connect code from api/*.proto (needs npm)
 	npm install --silent --no-audit --no-fund --prefix build/npm @bufbuild/buf@1.75.0

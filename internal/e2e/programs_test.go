@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 }
 
 // library is the ONNX Runtime library that nodes need; without one the test is skipped.
-func library(t *testing.T) string {
+func library(t testing.TB) string {
 	t.Helper()
 	path := os.Getenv(ort.Variable)
 	if path == "" {
@@ -53,7 +53,7 @@ func library(t *testing.T) string {
 }
 
 // programs is the folder of the built programs. Every test of them needs nodes, so it is skipped without the library.
-func programs(t *testing.T) string {
+func programs(t testing.TB) string {
 	t.Helper()
 	library(t)
 	bin, err := built()
@@ -64,7 +64,7 @@ func programs(t *testing.T) string {
 }
 
 // root is the folder of the repository.
-func root(t *testing.T) string {
+func root(t testing.TB) string {
 	t.Helper()
 	dir, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {

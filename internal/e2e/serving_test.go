@@ -32,7 +32,7 @@ type offer struct {
 }
 
 // serving raises a fleet of two nodes and serves models on it, each cut over both nodes unless it is to be whole.
-func serving(t *testing.T, cfg devfleet.Config, offers map[string]offer) *stage {
+func serving(t testing.TB, cfg devfleet.Config, offers map[string]offer) *stage {
 	t.Helper()
 	cfg.Nodes = 2
 	if cfg.Devices == nil {
@@ -173,7 +173,7 @@ type reference struct {
 	}
 }
 
-func referenceOf(t *testing.T, name string) (r reference) {
+func referenceOf(t testing.TB, name string) (r reference) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(root(t), "testdata", "models", name, "reference.json"))
 	if err == nil {
@@ -189,7 +189,7 @@ func referenceOf(t *testing.T, name string) (r reference) {
 func fixture(name string) string { return filepath.Join("testdata", "models", name) }
 
 // altered copies a fixture and changes files of it; a nil content takes the file away.
-func altered(t *testing.T, name string, files map[string][]byte) string {
+func altered(t testing.TB, name string, files map[string][]byte) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(root(t), fixture(name)))); err != nil {
@@ -209,7 +209,7 @@ func altered(t *testing.T, name string, files map[string][]byte) string {
 }
 
 // merged is a JSON file of a fixture with other fields.
-func merged(t *testing.T, name, file string, fields map[string]any) []byte {
+func merged(t testing.TB, name, file string, fields map[string]any) []byte {
 	t.Helper()
 	all := map[string]any{}
 	b, err := os.ReadFile(filepath.Join(root(t), fixture(name), file))
@@ -228,7 +228,7 @@ func merged(t *testing.T, name, file string, fields map[string]any) []byte {
 }
 
 // near checks that vectors are equal to what float32 in another order of summing can give.
-func near(t *testing.T, what string, got, want []float32) {
+func near(t testing.TB, what string, got, want []float32) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Errorf("%s: %d numbers, want %d", what, len(got), len(want))
@@ -280,7 +280,7 @@ func (s *stage) sendAs(auth, method, path string, v any, header map[string]strin
 	return reply{res.StatusCode, res.Header, b}
 }
 
-func body(t *testing.T, v any) []byte {
+func body(t testing.TB, v any) []byte {
 	t.Helper()
 	switch v := v.(type) {
 	case nil:
@@ -298,7 +298,7 @@ func body(t *testing.T, v any) []byte {
 }
 
 // ok decodes an answer that must be a success.
-func (r reply) ok(t *testing.T, v any) {
+func (r reply) ok(t testing.TB, v any) {
 	t.Helper()
 	if r.status != http.StatusOK {
 		t.Fatalf("status %d: %s", r.status, r.body)
@@ -309,7 +309,7 @@ func (r reply) ok(t *testing.T, v any) {
 }
 
 // events reads a stream of server-sent events, which must end with [DONE].
-func (r reply) events(t *testing.T) (out []json.RawMessage) {
+func (r reply) events(t testing.TB) (out []json.RawMessage) {
 	t.Helper()
 	if r.status != http.StatusOK || r.header.Get("Content-Type") != "text/event-stream" {
 		t.Fatalf("status %d, %s: %s", r.status, r.header.Get("Content-Type"), r.body)
@@ -335,7 +335,7 @@ func (r reply) events(t *testing.T) (out []json.RawMessage) {
 }
 
 // base64Vector reads little-endian float32 numbers.
-func base64Vector(t *testing.T, s string) (out []float32) {
+func base64Vector(t testing.TB, s string) (out []float32) {
 	t.Helper()
 	b, err := base64.StdEncoding.DecodeString(s)
 	if err != nil || len(b)%4 != 0 {

@@ -31,13 +31,13 @@ const patience = 3 * time.Minute
 // stage is a fleet with a model on it.
 type stage struct {
 	*devfleet.Fleet
-	t     *testing.T
+	t     testing.TB
 	admin *client.Client
 	ask   *client.Client // through the stand-alone gateway if there is one
 }
 
 // raise starts a fleet and stops it when the test ends; the logs are shown if the test failed.
-func raise(t *testing.T, cfg devfleet.Config) *stage {
+func raise(t testing.TB, cfg devfleet.Config) *stage {
 	t.Helper()
 	cfg.Bin, cfg.Library = programs(t), library(t)
 	if cfg.Dir == "" {
@@ -185,7 +185,7 @@ const (
 )
 
 // kills is how often a node is killed: 4 by default, SKEIN_KILLS in longer runs.
-func kills(t *testing.T) int {
+func kills(t testing.TB) int {
 	n, err := strconv.Atoi(os.Getenv("SKEIN_KILLS"))
 	if err != nil {
 		return 4
@@ -195,7 +195,7 @@ func kills(t *testing.T) int {
 }
 
 // cutModel writes a model whose whole weights are more than a node of nodeMemory holds, and whose sequences are long.
-func cutModel(t *testing.T) string {
+func cutModel(t testing.TB) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "model")
 	if err := bigmodel.Write(dir, bigmodel.Options{Bytes: 12 << 20, Hidden: 256, Positions: 512, Seed: 7}); err != nil {
@@ -404,7 +404,7 @@ func TestModelLargerThanANode(t *testing.T) {
 }
 
 // diskUsage is the space that files really take: sparse files count what is written.
-func diskUsage(t *testing.T, dir string) (bytes int64) {
+func diskUsage(t testing.TB, dir string) (bytes int64) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
 		if err != nil || e.IsDir() {

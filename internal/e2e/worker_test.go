@@ -39,7 +39,7 @@ func (s *stage) deploy(r *adminv1.ServeRequest) *adminv1.DeploymentView {
 }
 
 // heldOut reads the questions that training of an example model never saw.
-func heldOut[Q any](t *testing.T, model string) (list []Q) {
+func heldOut[Q any](t testing.TB, model string) (list []Q) {
 	t.Helper()
 	f, err := os.Open(filepath.Join("..", "..", "examples", model, "heldout.jsonl"))
 	if err != nil {
