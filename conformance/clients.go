@@ -17,12 +17,15 @@ import (
 type subject struct {
 	name  string
 	needs []string // programs and files without which it does not run
-	run   []string // program and arguments; what begins with @ is a path from the root of the project
+	run   []string // program and arguments; @ is the root of the project
 	why   string   // it is not run, and why; "" = it is
 }
 
-// Paths of what `make conformance-clients` fetches.
+// Paths of what scripts/fetch-clients.sh fetches and builds.
 const (
+	openAIGo     = "build/conformance/openai-go"
+	javaBuilt    = "build/conformance/java"
+	typeScript   = "build/conformance/typescript"
 	pythonOpenAI = "build/conformance/python/bin/python"
 	pythonOIP    = "build/conformance/oip/bin/python"
 	nodeModules  = "build/conformance/node/node_modules"
@@ -39,8 +42,20 @@ func subjects() []subject {
 	return []subject{
 		python("openai-python", pythonOpenAI, "openai_client.py"),
 		node("openai-node", "openai_client.mjs"),
-		{name: "skein (Python SDK)", needs: []string{"python3"}, run: []string{"python3", "@conformance/python/sdk.py"}},
+		{name: "openai-go", needs: []string{openAIGo}, run: []string{"@" + openAIGo}},
+		python("anthropic-python", pythonOpenAI, "anthropic_client.py"),
+		python("LangChain", pythonOpenAI, "langchain_client.py"),
+		python("LiteLLM", pythonOpenAI, "litellm_client.py"),
+		node("Vercel AI SDK", "ai_client.mjs"),
 		python("tritonclient http", pythonOIP, "triton_http.py"),
+		python("tritonclient grpc", pythonOIP, "triton_grpc.py"),
+		python("KServe client", pythonOIP, "kserve_client.py"),
+		{name: "grpc-java", needs: []string{"java", javaBuilt + "/classes"},
+			run: []string{"java", "-cp", "@" + javaBuilt + "/classes:@" + javaBuilt + "/lib/*", "skein.Main"}},
+		{name: "grpcurl", needs: []string{"python3", "build/tools/grpcurl"}, run: []string{"python3", "@conformance/python/grpcurl.py"}},
+		{name: "buf curl", needs: []string{"python3", nodeModules}, run: []string{"python3", "@conformance/python/buf_curl.py"}},
+		{name: "skein (Python SDK)", needs: []string{"python3"}, run: []string{"python3", "@conformance/python/sdk.py"}},
+		{name: "skein (TypeScript SDK)", needs: []string{"node", typeScript}, run: []string{"node", "@conformance/node/sdk.mjs"}},
 	}
 }
 
@@ -90,10 +105,7 @@ func ask(ctx context.Context, root, url, key string, s subject) outcome {
 	defer cancel()
 	args := make([]string, len(s.run))
 	for i, a := range s.run {
-		if path, ok := strings.CutPrefix(a, "@"); ok {
-			a = filepath.Join(root, path)
-		}
-		args[i] = a
+		args[i] = strings.ReplaceAll(a, "@", root+"/")
 	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = root

@@ -143,7 +143,7 @@ func (s *Server) room(t *text, a *Ask) error {
 	room := context - len(a.Tokens)
 	switch {
 	case room < 1:
-		return &Error{Fault: FaultContext, Param: "prompt", Why: fmt.Sprintf("the prompt has %d tokens and the context %d: no room for an answer", len(a.Tokens), context)}
+		return &Error{Fault: FaultContext, Param: "prompt", Why: fmt.Sprintf("this model's maximum context length is %d tokens, and the prompt has %d: no room for an answer", context, len(a.Tokens))}
 	case a.MaxTokens < 0 || a.MaxTokens > context:
 		return invalid("max_tokens", "max_tokens is %d, want 1 to the context of %d", a.MaxTokens, context)
 	case a.MaxTokens == 0 || a.MaxTokens > room:

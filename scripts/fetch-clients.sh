@@ -31,3 +31,18 @@ if command -v npm >/dev/null; then
 else
   echo "no npm: its clients are not fetched"
 fi
+
+GRPCURL=v1.9.3
+if [ ! -x build/tools/grpcurl ]; then
+  GOBIN=$PWD/build/tools go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL
+fi
+go -C conformance/go build -o "../../$to/openai-go" .
+if [ -x "$to/node/node_modules/.bin/tsc" ]; then
+  "$to/node/node_modules/.bin/tsc" -p sdk/typescript --outDir "$to/typescript"
+  echo '{"type": "module"}' >"$to/typescript/package.json"
+fi
+if command -v mvn >/dev/null; then
+  mvn -q -B -f conformance/java package
+else
+  echo "no mvn: the Java client is not built"
+fi
