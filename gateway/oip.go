@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -46,7 +47,7 @@ func oipRoutes() []route {
 	for _, path := range []string{pathOIPModel, pathOIPVersion} {
 		out = append(out,
 			route{http.MethodGet, path, opModels, infer, oipForm, (*Server).oipModel, nil, contract{"Describe a model's inputs and outputs", nil, oip.ModelMetadata{}, nil}},
-			route{http.MethodGet, path + "/ready", opModels, infer, oipForm, (*Server).oipModelReady, nil, contract{"Say whether a model can be called now", nil, nil, nil}},
+			route{http.MethodGet, path + "/ready", opModels, infer, oipForm, (*Server).oipModelReady, nil, contract{"Say whether a model can be called now", nil, oip.Readiness{}, nil}},
 			route{http.MethodGet, path + "/config", opModels, infer, oipForm, (*Server).oipConfig, nil, contract{"Describe a model as a configuration", nil, oip.ModelConfig{}, nil}},
 			route{http.MethodGet, path + "/stats", opModels, infer, oipForm, (*Server).oipStatistics, nil, contract{"Tell what this gateway has counted of a model since it started", nil, oip.Statistics{}, nil}},
 			route{http.MethodPost, path + "/infer", opInfer, infer, oipForm, (*Server).oipInfer, most, contract{"Run a model on tensors", oip.RequestJSON{}, oip.AnswerJSON{}, nil}},
@@ -60,11 +61,18 @@ func oipRoutes() []route {
 
 // registerOIP adds what needs no key, and what stands for paths that are not there.
 func (s *Server) registerOIP(mux *http.ServeMux) {
-	mux.HandleFunc("GET "+pathOIPLive, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	say := func(w http.ResponseWriter, status int, v any) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(v) // the client may be gone
+	}
+	mux.HandleFunc("GET "+pathOIPLive, func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, oip.Liveness{Live: true}) })
 	mux.HandleFunc("GET "+pathOIPReady, func(w http.ResponseWriter, _ *http.Request) {
 		if s.Ready() != nil {
-			w.WriteHeader(http.StatusServiceUnavailable)
+			say(w, http.StatusServiceUnavailable, oip.Readiness{})
+			return
 		}
+		say(w, http.StatusOK, oip.Readiness{Ready: true})
 	})
 	other := s.entry(oipForm, s.cfg.MaxBody, opOther, "", oipAbsent)
 	mux.HandleFunc("/v2/", func(w http.ResponseWriter, r *http.Request) {
@@ -222,7 +230,7 @@ func (s *Server) oipModelReady(w http.ResponseWriter, r *http.Request) error {
 	if !ready {
 		return &Error{Fault: FaultUnavailable, Param: "model", Why: fmt.Sprintf("%.128q has no replica that answers now", r.PathValue("model"))}
 	}
-	w.WriteHeader(http.StatusOK)
+	w.(*answer).json(http.StatusOK, oip.Readiness{Name: r.PathValue("model"), Ready: true})
 	return nil
 }
 

@@ -32,7 +32,8 @@ func (t Tensor) Ints() ([]int64, error) {
 	size := int(t.DType.Size())
 	out := make([]int64, 0, t.Elements())
 	for at := 0; size > 0 && at+size <= len(t.Data); at += size {
-		e, v := t.Data[at:], int64(0)
+		e := t.Data[at:]
+		var v int64
 		switch t.DType {
 		case model.I64:
 			v = int64(binary.LittleEndian.Uint64(e))

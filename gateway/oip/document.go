@@ -7,6 +7,17 @@ type ServerMetadata struct {
 	Extensions []string `json:"extensions"`
 }
 
+// Liveness says that the server answers (GET /v2/health/live).
+type Liveness struct {
+	Live bool `json:"live"`
+}
+
+// Readiness says whether the server, or a model, can be called now.
+type Readiness struct {
+	Name  string `json:"name,omitempty"` // of the model
+	Ready bool   `json:"ready"`
+}
+
 // ModelMetadata describes a model (GET /v2/models/{model}).
 type ModelMetadata struct {
 	Name     string     `json:"name"`

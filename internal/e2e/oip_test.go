@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -85,8 +86,12 @@ func (c oipClient) metadata(t *testing.T) {
 	}
 	for _, path := range []string{"/v2/health/live", "/v2/health/ready"} {
 		res, err := http.Get(c.url + path) //nolint:noctx // without a key
-		if err != nil || res.StatusCode != http.StatusOK {
-			t.Errorf("%s: %v %v", path, res, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said map[string]bool
+		if err := json.NewDecoder(res.Body).Decode(&said); err != nil || res.StatusCode != http.StatusOK || !said[filepath.Base(path)] {
+			t.Errorf("%s: %d %v %v", path, res.StatusCode, said, err)
 		}
 		res.Body.Close()
 	}
