@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gateway"
 	"github.com/skein-project/skein/internal/fleettest"
+	"github.com/skein-project/skein/wire"
 )
 
 // call makes a request of the client API.
@@ -183,4 +185,98 @@ func TestBatch(t *testing.T) {
 			t.Errorf("another tenant at %s: %d %s", path, r.status, r.body)
 		}
 	}
+}
+
+// What is refused, with which status; an application finds its own files and no other's, the tenant all.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	f := fleettest.New(t, 1, "")
+	key := tenant(f, "acme", 1, "*")
+	apps := map[string]string{}
+	for _, app := range []string{"shop", "desk"} {
+		apps[app] = "secret-" + app
+		f.Do(f.Leader(), cluster.PutApplication{Application: cluster.Application{AppID: cluster.AppID{Tenant: "acme", ID: app}, Models: []string{"*"}}},
+			cluster.PutKey{Key: cluster.Key{ID: "sk-" + app, Tenant: "acme", App: app, Hash: wire.SecretHash(apps[app])}})
+	}
+	g := f.Gateway("g", gateway.Config{MaxFile: 5 << 20, MaxFiles: 4, MaxFileBytes: 6 << 20, MaxBatches: 1, MaxJobs: 1})
+	fleettest.Within(t, "files are kept", func() bool { return call(t, g, key, http.MethodGet, "/v1/files", "", nil).status == http.StatusOK })
+	send := func(key, name, purpose, content string) reply {
+		kind, body := form(t, name, purpose, content)
+		return call(t, g, key, http.MethodPost, "/v1/files", kind, body)
+	}
+	for _, c := range []struct {
+		what   string
+		got    reply
+		status int
+	}{
+		{"an empty file", send(key, "x", "batch", ""), 400},
+		{"another purpose", send(key, "x", "fine-tune", "x"), 400},
+		{"a long name", send(key, strings.Repeat("n", 300), "batch", "x"), 400},
+		{"too large a file", send(key, "x", "batch", strings.Repeat("x", 5<<20+1)), 413},
+		{"too large a request", send(key, "x", "batch", strings.Repeat("x", 7<<20)), 400}, // of all files, before it is read
+		{"no form", call(t, g, key, http.MethodPost, "/v1/files", "application/json", strings.NewReader("{}")), 400},
+		{"a form that ends early", call(t, g, key, http.MethodPost, "/v1/files", "multipart/form-data; boundary=x", strings.NewReader("--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nabc")), 400},
+		{"a file that is not there", call(t, g, key, http.MethodGet, "/v1/files/file-none", "", nil), 404},
+		{"another tenant's place", call(t, g, key, http.MethodGet, "/v1/files/other%2Ffile-1", "", nil), 404},
+		{"content of a file that is not there", call(t, g, key, http.MethodGet, "/v1/files/file-none/content", "", nil), 404},
+		{"a batch of a file that is not there", call(t, g, key, http.MethodPost, "/v1/batches", "application/json", strings.NewReader(`{"input_file_id": "file-none", "endpoint": "/v1/completions", "completion_window": "24h"}`)), 404},
+		{"a batch for another endpoint", call(t, g, key, http.MethodPost, "/v1/batches", "application/json", strings.NewReader(`{"input_file_id": "f", "endpoint": "/v1/models", "completion_window": "24h"}`)), 400},
+		{"a batch of a year", call(t, g, key, http.MethodPost, "/v1/batches", "application/json", strings.NewReader(`{"input_file_id": "f", "endpoint": "/v1/completions", "completion_window": "8760h"}`)), 400},
+		{"a callback to a file", call(t, g, key, http.MethodPost, "/v1/batches", "application/json", strings.NewReader(`{"input_file_id": "f", "endpoint": "/v1/completions", "completion_window": "24h", "callback": {"url": "file:///etc/passwd"}}`)), 400},
+	} {
+		if c.got.status != c.status {
+			t.Errorf("%s: %d %s, want %d", c.what, c.got.status, c.got.body, c.status)
+		}
+	}
+	if n := len(list(t, g, key, "")); n != 0 {
+		t.Fatalf("%d files were kept", n)
+	}
+
+	large := strings.Repeat("0123456789abcdef", 4<<20/16) + "the end" // two parts
+	own := upload(t, g, apps["shop"], large)
+	upload(t, g, apps["desk"], "desk")
+	if r := call(t, g, key, http.MethodGet, "/v1/files/"+own+"/content", "", nil); r.body != large || r.header.Get("Content-Length") != fmt.Sprint(len(large)) {
+		t.Errorf("%d bytes came back of %d", len(r.body), len(large))
+	}
+	if r := call(t, g, apps["desk"], http.MethodGet, "/v1/files/"+own+"/content", "", nil); r.status != http.StatusNotFound {
+		t.Errorf("another application: %d", r.status)
+	}
+	if all, shop := list(t, g, key, ""), list(t, g, apps["shop"], ""); len(all) != 2 || len(shop) != 1 || shop[0] != own {
+		t.Errorf("the tenant sees %v, an application %v", all, shop)
+	}
+	if r := send(key, "x", "batch", large); r.status != http.StatusBadRequest || !strings.Contains(r.body, "delete some") {
+		t.Errorf("too many bytes: %d %s", r.status, r.body)
+	}
+	third, fourth := upload(t, g, key, "a"), upload(t, g, key, "a")
+	if r := send(key, "x", "batch", "x"); r.status != http.StatusBadRequest {
+		t.Errorf("too many files: %d %s", r.status, r.body)
+	}
+	if first := list(t, g, key, "?limit=3"); len(first) != 3 {
+		t.Errorf("a page has %v", first)
+	} else if rest := list(t, g, key, "?after="+first[2]); len(rest) != 1 {
+		t.Errorf("the rest is %v", rest)
+	}
+	if r := call(t, g, apps["shop"], http.MethodDelete, "/v1/files/"+third, "", nil); r.status != http.StatusNotFound {
+		t.Errorf("an application deletes the tenant's: %d", r.status)
+	}
+	if r := call(t, g, key, http.MethodDelete, "/v1/files/"+third, "", nil); r.status != http.StatusOK || len(list(t, g, key, "")) != 3 {
+		t.Errorf("delete: %d %s", r.status, r.body)
+	}
+	if r := call(t, g, key, http.MethodGet, "/v1/files/"+fourth+"/content", "", nil); r.body != "a" {
+		t.Errorf("the twin of a deleted file: %q", r.body)
+	}
+}
+
+// list gives the ids of a page of files.
+func list(t testing.TB, g *fleettest.Gateway, key, query string) (ids []string) {
+	t.Helper()
+	r := call(t, g, key, http.MethodGet, "/v1/files"+query, "", nil)
+	var page struct{ Data []struct{ ID string } }
+	if err := json.Unmarshal([]byte(r.body), &page); err != nil || r.status != http.StatusOK {
+		t.Fatalf("list: %d %s", r.status, r.body)
+	}
+	for _, f := range page.Data {
+		ids = append(ids, f.ID)
+	}
+	return ids
 }
