@@ -30,6 +30,7 @@ var written = map[reflect.Type]openapi.Schema{
 	reflect.TypeFor[content]():       openapi.Either(openapi.Text(), openapi.List(openapi.Object("type", openapi.Text(), "text", openapi.Text()))),
 	reflect.TypeFor[stringOrList]():  openapi.Either(openapi.Text(), openapi.List(openapi.Text())),
 	reflect.TypeFor[responseInput](): openapi.Either(openapi.Text(), openapi.List(openapi.Object("type", openapi.Text(), "role", openapi.Text(), "content", openapi.Anything(), "call_id", openapi.Text(), "name", openapi.Text(), "arguments", openapi.Text(), "output", openapi.Anything()))),
+	reflect.TypeFor[documentText]():  openapi.Either(openapi.Text(), openapi.Object("text", openapi.Text())),
 	reflect.TypeFor[blocks]():        openapi.Either(openapi.Text(), openapi.List(openapi.Ref("Block"))),
 }
 
@@ -57,6 +58,8 @@ func tagOf(path string) string {
 	switch {
 	case strings.HasPrefix(path, pathMessages):
 		return "Anthropic"
+	case path == pathRerank, path == pathRerank2:
+		return "ranking"
 	case strings.HasPrefix(path, "/v2"):
 		return "Open Inference Protocol"
 	}

@@ -100,29 +100,33 @@ func (t *text) pairs(q Ranked) (rows []wire.EncodeRow, err error) {
 type rerankRequest struct {
 	Model     string         `json:"model"`
 	Query     string         `json:"query"`
-	Documents []documentJSON `json:"documents"`
+	Documents []documentText `json:"documents"`
 	Top       *int           `json:"top_n"`
 	Return    *bool          `json:"return_documents"`   // default true
 	Tokens    int            `json:"max_tokens_per_doc"` // 0 = a document that does not fit is refused
 	User      string         `json:"user"`
 }
 
-// documentJSON is a text, which a request may also give as an object with the field "text".
-type documentJSON struct {
-	Text string `json:"text"`
-}
+// documentText is a text, or an object with the field "text".
+type documentText string
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (d *documentJSON) UnmarshalJSON(b []byte) error {
-	if json.Unmarshal(b, &d.Text) == nil && string(b) != "null" {
+func (d *documentText) UnmarshalJSON(b []byte) error {
+	var s string
+	if json.Unmarshal(b, &s) == nil && string(b) != "null" {
+		*d = documentText(s)
 		return nil
 	}
 	var o struct{ Text *string }
 	if err := json.Unmarshal(b, &o); err != nil || o.Text == nil {
 		return invalid("documents", "a document is a text, or an object with the field text")
 	}
-	d.Text = *o.Text
+	*d = documentText(*o.Text)
 	return nil
+}
+
+type documentJSON struct {
+	Text string `json:"text"`
 }
 
 type rankingJSON struct {
@@ -155,7 +159,7 @@ func (s *Server) rerankings(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	for _, d := range req.Documents {
-		q.Documents = append(q.Documents, d.Text)
+		q.Documents = append(q.Documents, string(d))
 	}
 	list, tokens, err := s.rerank(ctx, t, q)
 	if err != nil {
@@ -166,7 +170,7 @@ func (s *Server) rerankings(w http.ResponseWriter, r *http.Request) error {
 	for _, x := range list {
 		line := rankingJSON{Index: x.Index, Score: x.Score}
 		if req.Return == nil || *req.Return {
-			line.Document = &req.Documents[x.Index]
+			line.Document = &documentJSON{q.Documents[x.Index]}
 		}
 		out.Results = append(out.Results, line)
 	}
