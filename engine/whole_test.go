@@ -188,3 +188,34 @@ func TestForeignMisuse(t *testing.T) {
 		t.Errorf("after close: %v", err)
 	}
 }
+
+// TestForeignLength: a graph that takes rows of one length only gets padding, and what it gives for that is cut off.
+func TestForeignLength(t *testing.T) {
+	f, ref := openForeign(t, "bert-embed"), open(t, "bert-embed")
+	for i := range f.made.Manifest.Graph.Inputs {
+		f.made.Manifest.Graph.Inputs[i].Shape = []int64{1, 100}
+	}
+	g := f.load(t)
+	tried := 0
+	for _, in := range ref.Inputs {
+		e, err := g.EncodeRow(in.IDs, in.TypeIDs, nil)
+		if len(in.IDs) > 100 {
+			if !errors.Is(err, engine.ErrStep) {
+				t.Errorf("%d tokens: %v", len(in.IDs), err)
+			}
+			continue
+		}
+		tried++
+		if err != nil || len(e.Hidden) != len(in.Hidden) || far(e.Hidden, in.Hidden) > 1e-5 {
+			t.Errorf("%q: %d numbers, want %d: %v", in.Text, len(e.Hidden), len(in.Hidden), err)
+		}
+	}
+	if tried == 0 {
+		t.Error("nothing was tried")
+	}
+	for what, c := range map[string]struct{ ids, types []int32 }{"nothing": {nil, nil}, "types": {[]int32{1, 2}, []int32{0}}, "too long": {make([]int32, 101), nil}} {
+		if _, err := g.EncodeRow(c.ids, c.types, nil); !errors.Is(err, engine.ErrStep) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

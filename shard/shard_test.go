@@ -233,3 +233,24 @@ func TestFootOfMasks(t *testing.T) {
 		t.Errorf("%+v, %+v, first of two %+v", plain, masks, first)
 	}
 }
+
+// A graph is one block: it is placed whole, and its 16-bit weights are held cast.
+func TestProfileOfGraph(t *testing.T) {
+	d := blob.Of([]byte("w")).Digest()
+	m := &model.Manifest{Config: model.Config{Arch: model.Graph, Layers: 1, Hidden: 64, Vocab: 1000, Positions: 128},
+		Graph: &model.Signature{Text: &model.Text{IDs: "ids"}},
+		Tensors: []model.Tensor{{Name: "a", DType: model.F16, Shape: []int64{1000, 64}, Ref: blob.Ref{Digest: d, Len: 128_000}},
+			{Name: "b", DType: model.F32, Shape: []int64{64, 500}, Ref: blob.Ref{Digest: d, Off: 128_000, Len: 128_000}},
+			{Name: "c", DType: model.F32, Shape: []int64{64, 500}, Ref: blob.Ref{Digest: d, Off: 128_000, Len: 128_000}}}}
+	p := ProfileOf(m)
+	if len(p.Blocks) != 1 || p.Blocks[0] != 256_000 || p.Expand != 150 || p.Decoder || p.KVToken != 0 || p.Inner != 500 || p.Positions != 128 {
+		t.Errorf("%+v", p)
+	}
+	if _, err := Uniform(p, Serving{Slots: 4, Context: 128}, 2, gpu.Host); !errors.Is(err, ErrStages) {
+		t.Errorf("a graph is cut: %v", err)
+	}
+	m.Config, m.Graph.Text, m.Tensors = model.Config{Arch: model.Graph, Layers: 1}, nil, nil
+	if p := ProfileOf(m); p.Positions != 1 || p.Inner != leastInner || p.Expand != 100 || Foot(p, Span{To: 1}, Serving{Slots: 16, Context: 1}, gpu.Host).Workspace < 32*gpu.MiB {
+		t.Errorf("tensors only: %+v", p)
+	}
+}
