@@ -45,6 +45,11 @@ test-full: build ort servers prometheus ## test, with longer properties, 20 kill
 	SKEIN_ORT_LIB=$(ORT) SKEIN_BIN=$(CURDIR)/bin SKEIN_FULL=1 SKEIN_KILLS=20 SKEIN_CRASHES=1000 \
 		SKEIN_PROMTOOL=$(CURDIR)/build/prometheus/promtool SKEIN_ALERTMANAGER=$(CURDIR)/build/prometheus/alertmanager \
 		SKEIN_PYTHON=$${SKEIN_PYTHON:-$(wildcard $(CURDIR)/.venv/bin/python)} go test -timeout 50m ./...
+	$(MAKE) fuzz
+
+.PHONY: fuzz
+fuzz: ort ## every parser of foreign bytes, 60 s each (FUZZTIME; FUZZ selects by a regular expression)
+	SKEIN_ORT_LIB=$(ORT) scripts/fuzz.sh
 
 .PHONY: check
 check: vet lint arch race ## what CI checks beside the tests
