@@ -79,7 +79,7 @@ func operationOf(path string) string {
 		return opAnswer
 	case inferencev1connect.InferenceServiceRerankProcedure:
 		return opRerank
-	case inferencev1connect.InferenceServiceListModelsProcedure:
+	case inferencev1connect.InferenceServiceListModelsProcedure, inferencev1connect.InferenceServiceRouteProcedure:
 		return opModels
 	}
 	return opOther

@@ -2917,6 +2917,177 @@ func (x *ListModelsResponse) GetModels() []*Model {
 	return nil
 }
 
+// RouteRequest asks where a model is best called.
+type RouteRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Model         string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouteRequest) Reset() {
+	*x = RouteRequest{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouteRequest) ProtoMessage() {}
+
+func (x *RouteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouteRequest.ProtoReflect.Descriptor instead.
+func (*RouteRequest) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *RouteRequest) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+// Gateway is a member of the cluster that answers this API.
+type Gateway struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// host:port. Whether it is reached, and by TLS or not, is as for the gateway that was asked.
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// It is on a machine to which requests for the model go first.
+	Near          bool `protobuf:"varint,3,opt,name=near,proto3" json:"near,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Gateway) Reset() {
+	*x = Gateway{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Gateway) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Gateway) ProtoMessage() {}
+
+func (x *Gateway) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
+func (*Gateway) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *Gateway) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Gateway) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Gateway) GetNear() bool {
+	if x != nil {
+		return x.Near
+	}
+	return false
+}
+
+// RouteResponse lists the gateways, best first.
+type RouteResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Gateways []*Gateway             `protobuf:"bytes,1,rep,name=gateways,proto3" json:"gateways,omitempty"`
+	// What the name means now, "model@number", canaries apart.
+	ModelVersion string `protobuf:"bytes,2,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
+	// Replicas that answer now.
+	Ready         int32 `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouteResponse) Reset() {
+	*x = RouteResponse{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouteResponse) ProtoMessage() {}
+
+func (x *RouteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouteResponse.ProtoReflect.Descriptor instead.
+func (*RouteResponse) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *RouteResponse) GetGateways() []*Gateway {
+	if x != nil {
+		return x.Gateways
+	}
+	return nil
+}
+
+func (x *RouteResponse) GetModelVersion() string {
+	if x != nil {
+		return x.ModelVersion
+	}
+	return ""
+}
+
+func (x *RouteResponse) GetReady() int32 {
+	if x != nil {
+		return x.Ready
+	}
+	return 0
+}
+
 var File_skein_inference_v1_inference_proto protoreflect.FileDescriptor
 
 const file_skein_inference_v1_inference_proto_rawDesc = "" +
@@ -3108,7 +3279,17 @@ const file_skein_inference_v1_inference_proto_rawDesc = "" +
 	"\x05ready\x18\x04 \x01(\x05R\x05ready\x12\x18\n" +
 	"\acreated\x18\x05 \x01(\x03R\acreated\"G\n" +
 	"\x12ListModelsResponse\x121\n" +
-	"\x06models\x18\x01 \x03(\v2\x19.skein.inference.v1.ModelR\x06models*_\n" +
+	"\x06models\x18\x01 \x03(\v2\x19.skein.inference.v1.ModelR\x06models\"$\n" +
+	"\fRouteRequest\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\"K\n" +
+	"\aGateway\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04near\x18\x03 \x01(\bR\x04near\"\x83\x01\n" +
+	"\rRouteResponse\x127\n" +
+	"\bgateways\x18\x01 \x03(\v2\x1b.skein.inference.v1.GatewayR\bgateways\x12#\n" +
+	"\rmodel_version\x18\x02 \x01(\tR\fmodelVersion\x12\x14\n" +
+	"\x05ready\x18\x03 \x01(\x05R\x05ready*_\n" +
 	"\fFinishReason\x12\x1d\n" +
 	"\x19FINISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12FINISH_REASON_STOP\x10\x01\x12\x18\n" +
@@ -3130,7 +3311,7 @@ const file_skein_inference_v1_inference_proto_rawDesc = "" +
 	"\x12AGGREGATION_SIMPLE\x10\x02\x12\x15\n" +
 	"\x11AGGREGATION_FIRST\x10\x03\x12\x17\n" +
 	"\x13AGGREGATION_AVERAGE\x10\x04\x12\x13\n" +
-	"\x0fAGGREGATION_MAX\x10\x052\x87\b\n" +
+	"\x0fAGGREGATION_MAX\x10\x052\xdb\b\n" +
 	"\x10InferenceService\x12]\n" +
 	"\bGenerate\x12#.skein.inference.v1.GenerateRequest\x1a$.skein.inference.v1.GenerateResponse\"\x04\x88\xb5\x18\x020\x01\x12U\n" +
 	"\x04Chat\x12\x1f.skein.inference.v1.ChatRequest\x1a$.skein.inference.v1.GenerateResponse\"\x04\x88\xb5\x18\x020\x01\x12R\n" +
@@ -3143,7 +3324,8 @@ const file_skein_inference_v1_inference_proto_rawDesc = "" +
 	"\bClassify\x12#.skein.inference.v1.ClassifyRequest\x1a$.skein.inference.v1.ClassifyResponse\"\x04\x88\xb5\x18\x02\x12R\n" +
 	"\x05Infer\x12 .skein.inference.v1.InferRequest\x1a!.skein.inference.v1.InferResponse\"\x04\x88\xb5\x18\x02\x12a\n" +
 	"\n" +
-	"ListModels\x12%.skein.inference.v1.ListModelsRequest\x1a&.skein.inference.v1.ListModelsResponse\"\x04\x88\xb5\x18\x02BCZAgithub.com/skein-project/skein/api/skein/inference/v1;inferencev1b\x06proto3"
+	"ListModels\x12%.skein.inference.v1.ListModelsRequest\x1a&.skein.inference.v1.ListModelsResponse\"\x04\x88\xb5\x18\x02\x12R\n" +
+	"\x05Route\x12 .skein.inference.v1.RouteRequest\x1a!.skein.inference.v1.RouteResponse\"\x04\x88\xb5\x18\x02BCZAgithub.com/skein-project/skein/api/skein/inference/v1;inferencev1b\x06proto3"
 
 var (
 	file_skein_inference_v1_inference_proto_rawDescOnce sync.Once
@@ -3158,7 +3340,7 @@ func file_skein_inference_v1_inference_proto_rawDescGZIP() []byte {
 }
 
 var file_skein_inference_v1_inference_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_skein_inference_v1_inference_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_skein_inference_v1_inference_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_skein_inference_v1_inference_proto_goTypes = []any{
 	(FinishReason)(0),           // 0: skein.inference.v1.FinishReason
 	(Pooling)(0),                // 1: skein.inference.v1.Pooling
@@ -3206,6 +3388,9 @@ var file_skein_inference_v1_inference_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),   // 43: skein.inference.v1.ListModelsRequest
 	(*Model)(nil),               // 44: skein.inference.v1.Model
 	(*ListModelsResponse)(nil),  // 45: skein.inference.v1.ListModelsResponse
+	(*RouteRequest)(nil),        // 46: skein.inference.v1.RouteRequest
+	(*Gateway)(nil),             // 47: skein.inference.v1.Gateway
+	(*RouteResponse)(nil),       // 48: skein.inference.v1.RouteResponse
 }
 var file_skein_inference_v1_inference_proto_depIdxs = []int32{
 	5,  // 0: skein.inference.v1.GenerateRequest.tokens:type_name -> skein.inference.v1.TokenIds
@@ -3244,33 +3429,36 @@ var file_skein_inference_v1_inference_proto_depIdxs = []int32{
 	40, // 33: skein.inference.v1.InferRequest.inputs:type_name -> skein.inference.v1.Tensor
 	40, // 34: skein.inference.v1.InferResponse.outputs:type_name -> skein.inference.v1.Tensor
 	44, // 35: skein.inference.v1.ListModelsResponse.models:type_name -> skein.inference.v1.Model
-	6,  // 36: skein.inference.v1.InferenceService.Generate:input_type -> skein.inference.v1.GenerateRequest
-	8,  // 37: skein.inference.v1.InferenceService.Chat:input_type -> skein.inference.v1.ChatRequest
-	13, // 38: skein.inference.v1.InferenceService.Embed:input_type -> skein.inference.v1.EmbedRequest
-	16, // 39: skein.inference.v1.InferenceService.EmbedTokens:input_type -> skein.inference.v1.EmbedTokensRequest
-	20, // 40: skein.inference.v1.InferenceService.LabelTokens:input_type -> skein.inference.v1.LabelTokensRequest
-	24, // 41: skein.inference.v1.InferenceService.FillMask:input_type -> skein.inference.v1.FillMaskRequest
-	29, // 42: skein.inference.v1.InferenceService.Answer:input_type -> skein.inference.v1.AnswerRequest
-	32, // 43: skein.inference.v1.InferenceService.Rerank:input_type -> skein.inference.v1.RerankRequest
-	36, // 44: skein.inference.v1.InferenceService.Classify:input_type -> skein.inference.v1.ClassifyRequest
-	41, // 45: skein.inference.v1.InferenceService.Infer:input_type -> skein.inference.v1.InferRequest
-	43, // 46: skein.inference.v1.InferenceService.ListModels:input_type -> skein.inference.v1.ListModelsRequest
-	12, // 47: skein.inference.v1.InferenceService.Generate:output_type -> skein.inference.v1.GenerateResponse
-	12, // 48: skein.inference.v1.InferenceService.Chat:output_type -> skein.inference.v1.GenerateResponse
-	15, // 49: skein.inference.v1.InferenceService.Embed:output_type -> skein.inference.v1.EmbedResponse
-	19, // 50: skein.inference.v1.InferenceService.EmbedTokens:output_type -> skein.inference.v1.EmbedTokensResponse
-	23, // 51: skein.inference.v1.InferenceService.LabelTokens:output_type -> skein.inference.v1.LabelTokensResponse
-	28, // 52: skein.inference.v1.InferenceService.FillMask:output_type -> skein.inference.v1.FillMaskResponse
-	31, // 53: skein.inference.v1.InferenceService.Answer:output_type -> skein.inference.v1.AnswerResponse
-	34, // 54: skein.inference.v1.InferenceService.Rerank:output_type -> skein.inference.v1.RerankResponse
-	39, // 55: skein.inference.v1.InferenceService.Classify:output_type -> skein.inference.v1.ClassifyResponse
-	42, // 56: skein.inference.v1.InferenceService.Infer:output_type -> skein.inference.v1.InferResponse
-	45, // 57: skein.inference.v1.InferenceService.ListModels:output_type -> skein.inference.v1.ListModelsResponse
-	47, // [47:58] is the sub-list for method output_type
-	36, // [36:47] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	47, // 36: skein.inference.v1.RouteResponse.gateways:type_name -> skein.inference.v1.Gateway
+	6,  // 37: skein.inference.v1.InferenceService.Generate:input_type -> skein.inference.v1.GenerateRequest
+	8,  // 38: skein.inference.v1.InferenceService.Chat:input_type -> skein.inference.v1.ChatRequest
+	13, // 39: skein.inference.v1.InferenceService.Embed:input_type -> skein.inference.v1.EmbedRequest
+	16, // 40: skein.inference.v1.InferenceService.EmbedTokens:input_type -> skein.inference.v1.EmbedTokensRequest
+	20, // 41: skein.inference.v1.InferenceService.LabelTokens:input_type -> skein.inference.v1.LabelTokensRequest
+	24, // 42: skein.inference.v1.InferenceService.FillMask:input_type -> skein.inference.v1.FillMaskRequest
+	29, // 43: skein.inference.v1.InferenceService.Answer:input_type -> skein.inference.v1.AnswerRequest
+	32, // 44: skein.inference.v1.InferenceService.Rerank:input_type -> skein.inference.v1.RerankRequest
+	36, // 45: skein.inference.v1.InferenceService.Classify:input_type -> skein.inference.v1.ClassifyRequest
+	41, // 46: skein.inference.v1.InferenceService.Infer:input_type -> skein.inference.v1.InferRequest
+	43, // 47: skein.inference.v1.InferenceService.ListModels:input_type -> skein.inference.v1.ListModelsRequest
+	46, // 48: skein.inference.v1.InferenceService.Route:input_type -> skein.inference.v1.RouteRequest
+	12, // 49: skein.inference.v1.InferenceService.Generate:output_type -> skein.inference.v1.GenerateResponse
+	12, // 50: skein.inference.v1.InferenceService.Chat:output_type -> skein.inference.v1.GenerateResponse
+	15, // 51: skein.inference.v1.InferenceService.Embed:output_type -> skein.inference.v1.EmbedResponse
+	19, // 52: skein.inference.v1.InferenceService.EmbedTokens:output_type -> skein.inference.v1.EmbedTokensResponse
+	23, // 53: skein.inference.v1.InferenceService.LabelTokens:output_type -> skein.inference.v1.LabelTokensResponse
+	28, // 54: skein.inference.v1.InferenceService.FillMask:output_type -> skein.inference.v1.FillMaskResponse
+	31, // 55: skein.inference.v1.InferenceService.Answer:output_type -> skein.inference.v1.AnswerResponse
+	34, // 56: skein.inference.v1.InferenceService.Rerank:output_type -> skein.inference.v1.RerankResponse
+	39, // 57: skein.inference.v1.InferenceService.Classify:output_type -> skein.inference.v1.ClassifyResponse
+	42, // 58: skein.inference.v1.InferenceService.Infer:output_type -> skein.inference.v1.InferResponse
+	45, // 59: skein.inference.v1.InferenceService.ListModels:output_type -> skein.inference.v1.ListModelsResponse
+	48, // 60: skein.inference.v1.InferenceService.Route:output_type -> skein.inference.v1.RouteResponse
+	49, // [49:61] is the sub-list for method output_type
+	37, // [37:49] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_skein_inference_v1_inference_proto_init() }
@@ -3292,7 +3480,7 @@ func file_skein_inference_v1_inference_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skein_inference_v1_inference_proto_rawDesc), len(file_skein_inference_v1_inference_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   42,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

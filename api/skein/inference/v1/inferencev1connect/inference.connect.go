@@ -62,6 +62,8 @@ const (
 	// InferenceServiceListModelsProcedure is the fully-qualified name of the InferenceService's
 	// ListModels RPC.
 	InferenceServiceListModelsProcedure = "/skein.inference.v1.InferenceService/ListModels"
+	// InferenceServiceRouteProcedure is the fully-qualified name of the InferenceService's Route RPC.
+	InferenceServiceRouteProcedure = "/skein.inference.v1.InferenceService/Route"
 )
 
 // InferenceServiceClient is a client for the skein.inference.v1.InferenceService service.
@@ -89,6 +91,8 @@ type InferenceServiceClient interface {
 	Infer(context.Context, *connect.Request[v1.InferRequest]) (*connect.Response[v1.InferResponse], error)
 	// ListModels lists what can be called now.
 	ListModels(context.Context, *connect.Request[v1.ListModelsRequest]) (*connect.Response[v1.ListModelsResponse], error)
+	// Route lists the gateways of the cluster, those first that a model is nearest to. A client may call any of them.
+	Route(context.Context, *connect.Request[v1.RouteRequest]) (*connect.Response[v1.RouteResponse], error)
 }
 
 // NewInferenceServiceClient constructs a client for the skein.inference.v1.InferenceService
@@ -168,6 +172,12 @@ func NewInferenceServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			connect.WithSchema(inferenceServiceMethods.ByName("ListModels")),
 			connect.WithClientOptions(opts...),
 		),
+		route: connect.NewClient[v1.RouteRequest, v1.RouteResponse](
+			httpClient,
+			baseURL+InferenceServiceRouteProcedure,
+			connect.WithSchema(inferenceServiceMethods.ByName("Route")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -184,6 +194,7 @@ type inferenceServiceClient struct {
 	classify    *connect.Client[v1.ClassifyRequest, v1.ClassifyResponse]
 	infer       *connect.Client[v1.InferRequest, v1.InferResponse]
 	listModels  *connect.Client[v1.ListModelsRequest, v1.ListModelsResponse]
+	route       *connect.Client[v1.RouteRequest, v1.RouteResponse]
 }
 
 // Generate calls skein.inference.v1.InferenceService.Generate.
@@ -241,6 +252,11 @@ func (c *inferenceServiceClient) ListModels(ctx context.Context, req *connect.Re
 	return c.listModels.CallUnary(ctx, req)
 }
 
+// Route calls skein.inference.v1.InferenceService.Route.
+func (c *inferenceServiceClient) Route(ctx context.Context, req *connect.Request[v1.RouteRequest]) (*connect.Response[v1.RouteResponse], error) {
+	return c.route.CallUnary(ctx, req)
+}
+
 // InferenceServiceHandler is an implementation of the skein.inference.v1.InferenceService service.
 type InferenceServiceHandler interface {
 	// Generate continues a text. The stream ends with a response that has a finish reason and the usage.
@@ -266,6 +282,8 @@ type InferenceServiceHandler interface {
 	Infer(context.Context, *connect.Request[v1.InferRequest]) (*connect.Response[v1.InferResponse], error)
 	// ListModels lists what can be called now.
 	ListModels(context.Context, *connect.Request[v1.ListModelsRequest]) (*connect.Response[v1.ListModelsResponse], error)
+	// Route lists the gateways of the cluster, those first that a model is nearest to. A client may call any of them.
+	Route(context.Context, *connect.Request[v1.RouteRequest]) (*connect.Response[v1.RouteResponse], error)
 }
 
 // NewInferenceServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -341,6 +359,12 @@ func NewInferenceServiceHandler(svc InferenceServiceHandler, opts ...connect.Han
 		connect.WithSchema(inferenceServiceMethods.ByName("ListModels")),
 		connect.WithHandlerOptions(opts...),
 	)
+	inferenceServiceRouteHandler := connect.NewUnaryHandler(
+		InferenceServiceRouteProcedure,
+		svc.Route,
+		connect.WithSchema(inferenceServiceMethods.ByName("Route")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/skein.inference.v1.InferenceService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case InferenceServiceGenerateProcedure:
@@ -365,6 +389,8 @@ func NewInferenceServiceHandler(svc InferenceServiceHandler, opts ...connect.Han
 			inferenceServiceInferHandler.ServeHTTP(w, r)
 		case InferenceServiceListModelsProcedure:
 			inferenceServiceListModelsHandler.ServeHTTP(w, r)
+		case InferenceServiceRouteProcedure:
+			inferenceServiceRouteHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -416,4 +442,8 @@ func (UnimplementedInferenceServiceHandler) Infer(context.Context, *connect.Requ
 
 func (UnimplementedInferenceServiceHandler) ListModels(context.Context, *connect.Request[v1.ListModelsRequest]) (*connect.Response[v1.ListModelsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skein.inference.v1.InferenceService.ListModels is not implemented"))
+}
+
+func (UnimplementedInferenceServiceHandler) Route(context.Context, *connect.Request[v1.RouteRequest]) (*connect.Response[v1.RouteResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("skein.inference.v1.InferenceService.Route is not implemented"))
 }
