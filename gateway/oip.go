@@ -104,7 +104,7 @@ func foldModel(path string) (string, bool) {
 			break
 		}
 	}
-	if n > 3 && parts[n-2] == "versions" {
+	if n > 2 && parts[n-2] == "versions" {
 		n -= 2
 	}
 	if !ok || n < 2 {
@@ -308,6 +308,9 @@ func (s *Server) oipInfer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return oipError(err)
 	}
+	if size < 0 { // with binary data the JSON alone could not be asked again
+		callOf(r.Context()).noteRequest(body)
+	}
 	out, err := s.oipRun(r.Context(), t, req)
 	if err != nil {
 		return err
@@ -317,6 +320,7 @@ func (s *Server) oipInfer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return oipError(err)
 	}
+	callOf(r.Context()).noteAnswer(b.JSON)
 	return writeOIP(w, b)
 }
 

@@ -39,6 +39,7 @@ func (s *Server) generated(r *http.Request) (t *text, req generateRequest, w wis
 	if err != nil {
 		return t, req, w, err
 	}
+	callOf(r.Context()).noteRequest(b)
 	fields := map[string]any{}
 	for _, into := range []any{&req, &fields} {
 		d := json.NewDecoder(bytes.NewReader(b))
