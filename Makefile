@@ -50,6 +50,7 @@ test-full: build ort servers prometheus ## test, with longer properties, 20 kill
 .PHONY: fuzz
 fuzz: ort ## every parser of foreign bytes, 60 s each (FUZZTIME; FUZZ selects by a regular expression)
 	SKEIN_ORT_LIB=$(ORT) scripts/fuzz.sh
+	if command -v python3 && command -v npm; then $(MAKE) conformance; else echo "conformance: not run, no Python or npm"; fi
 
 .PHONY: check
 check: vet lint arch race ## what CI checks beside the tests
