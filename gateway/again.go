@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -84,6 +85,9 @@ func again(ctx context.Context, was results.Record, to cluster.VersionID) (*http
 		return nil, err
 	}
 	path, named := strings.ReplaceAll(was.Path, "{model}", url.PathEscape(to.String())), false
+	if strings.Contains(was.Path, "{version}") {
+		path = strings.NewReplacer("{model}", url.PathEscape(to.Model), "{version}", strconv.Itoa(to.Number)).Replace(was.Path)
+	}
 	for member := range body {
 		if strings.EqualFold(member, "model") {
 			body[member], named = name, true

@@ -54,6 +54,9 @@ func (r Rule) redact(name string, body []byte) (out json.RawMessage, changed, ok
 		return nil, false, false
 	}
 	before, ok := encode(v)
+	if !ok {
+		return nil, false, false
+	}
 	for _, d := range r.redactions {
 		switch {
 		case d.path == nil:
