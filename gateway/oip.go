@@ -296,7 +296,7 @@ func (s *Server) oipInfer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := readAll(r)
+	body, err := readAll(r, s.cfg.MaxTensors)
 	if err != nil {
 		return err
 	}
@@ -408,20 +408,23 @@ func oipError(err error) error {
 // firstRead is how much memory a body gets at once because it says that it is so long.
 const firstRead = 4 << 20
 
-// readAll reads a request's body, which entry bounds.
-func readAll(r *http.Request) ([]byte, error) {
-	if kind := r.Header.Get("Content-Encoding"); kind != "" && kind != "identity" {
-		return nil, &Error{Fault: FaultUnsupported, Why: fmt.Sprintf("unsupported: Content-Encoding %.40q", kind)}
+// readAll reads a request's body: what is sent is bounded by entry, what that inflates to by most, in bytes.
+func readAll(r *http.Request, most int64) ([]byte, error) {
+	in, err := inflated(r, most)
+	if err != nil {
+		return nil, err
 	}
 	var b bytes.Buffer
 	if r.ContentLength > 0 {
 		b.Grow(int(min(r.ContentLength+bytes.MinRead, firstRead)))
 	}
-	_, err := io.Copy(&b, r.Body)
+	_, err = io.Copy(&b, in)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, &Error{Fault: FaultTooLarge, Why: fmt.Sprintf("the request is larger than %d bytes", tooLarge.Limit)}
+	case err != nil && in != r.Body:
+		return nil, invalid("", "the body is not what Content-Encoding says, or it ended early")
 	case err != nil:
 		return nil, &Error{Fault: FaultCanceled, Why: "the request ended early"}
 	}

@@ -35,7 +35,7 @@ func (s *Server) generated(r *http.Request) (t *text, req generateRequest, w wis
 	if !t.manifest.Can(model.Generate) {
 		return t, req, w, &Error{Fault: FaultTask, Param: "model", Why: t.version.String() + " does not generate text: call infer"}
 	}
-	b, err := readAll(r)
+	b, err := readAll(r, s.cfg.MaxBody)
 	if err != nil {
 		return t, req, w, err
 	}

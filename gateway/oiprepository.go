@@ -69,7 +69,7 @@ func (s *Server) statistics(ctx context.Context, name, version string) (out oip.
 // oipIndex answers POST /v2/repository/index.
 func (s *Server) oipIndex(w http.ResponseWriter, r *http.Request) error {
 	var req oip.IndexRequest
-	if err := readOptional(r, &req); err != nil {
+	if err := readOptional(r, s.cfg.MaxBody, &req); err != nil {
 		return err
 	}
 	w.(*answer).json(http.StatusOK, s.index(r.Context(), req.Ready))
@@ -102,8 +102,8 @@ func (s *Server) index(ctx context.Context, ready bool) []oip.IndexEntry {
 }
 
 // readOptional reads a body that may be empty.
-func readOptional(r *http.Request, v any) error {
-	b, err := readAll(r)
+func readOptional(r *http.Request, most int64, v any) error {
+	b, err := readAll(r, most)
 	if err != nil || len(bytes.TrimSpace(b)) == 0 {
 		return err
 	}
@@ -128,7 +128,7 @@ func (s *Server) oipUnload(w http.ResponseWriter, r *http.Request) error {
 // oipRepository answers POST /v2/repository/models/{model}/load and unload.
 func (s *Server) oipRepository(w http.ResponseWriter, r *http.Request, do func(context.Context, http.Header, string) error) error {
 	var req oip.LoadRequest
-	if err := readOptional(r, &req); err != nil {
+	if err := readOptional(r, s.cfg.MaxBody, &req); err != nil {
 		return err
 	}
 	for name, value := range req.Parameters {
