@@ -21,8 +21,8 @@ var bodies = []string{
 	`{"system": [{"type": "text", "text": "s"}], "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": [{"type": "text", "text": "t"}, {"type": "tool_use", "id": "1", "name": "f", "input": {"a": 1}}]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "x"}]}, {"type": "text", "text": "y"}]}, {"role": "assistant", "content": "It"}], "tools": [{"name": "f", "input_schema": {"type": "object"}}], "tool_choice": {"type": "tool", "name": "f"}}`,
 }
 
-// readAll reads a body as each protocol does, up to what a template sees. It gives the conversations that could be read.
-func readAll(body []byte) (talks []conversation, errs []error) {
+// readBodies reads a body as each protocol does, up to what a template sees. It gives the conversations that could be read.
+func readBodies(body []byte) (talks []conversation, errs []error) {
 	var chat chatRequest
 	var response responseRequest
 	var message messagesRequest
@@ -61,12 +61,12 @@ func firstError(errs ...error) error {
 
 func TestBodies(t *testing.T) {
 	for _, body := range bodies {
-		talks, _ := readAll([]byte(body))
+		talks, _ := readBodies([]byte(body))
 		if !slices.ContainsFunc(talks, func(c conversation) bool { return len(c.turns) > 0 }) {
 			t.Errorf("%s is refused", body)
 		}
 	}
-	_, errs := readAll([]byte(bodies[0]))
+	_, errs := readBodies([]byte(bodies[0]))
 	if errs[0] != nil {
 		t.Error(errs[0])
 	}
@@ -93,7 +93,7 @@ func FuzzBodies(f *testing.F) {
 		if len(body) > 1<<16 {
 			return
 		}
-		talks, errs := readAll(body)
+		talks, errs := readBodies(body)
 		for _, err := range errs {
 			if err != nil && explain(err).Fault != FaultInvalid {
 				t.Fatalf("%q: %v", body, err)
@@ -118,7 +118,7 @@ func FuzzBodies(f *testing.F) {
 func TestToolInjection(t *testing.T) {
 	x := fixture(t, "qwen2")
 	src := `{% for t in tools or [] %}{{ t | tojson }}{% endfor %}{% for m in messages %}<|im_start|>{{ m.role }}
-{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.id }}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}{{ m.tool_call_id }}{{ m.name }}<|im_end|>{% endfor %}<|im_start|>assistant
+{{ m.content }} {% for c in m.tool_calls or [] %}{{ c.id }} {{ c.function.name }} {{ c.function.arguments | tojson }} {% endfor %}{{ m.tool_call_id }} {{ m.name }} <|im_end|>{% endfor %}<|im_start|>assistant
 `
 	x.source = src
 	var err error
