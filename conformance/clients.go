@@ -52,6 +52,7 @@ func subjects() []subject {
 		python("KServe client", pythonOIP, "kserve_client.py"),
 		{name: "grpc-java", needs: []string{"java", javaBuilt + "/classes"},
 			run: []string{"java", "-cp", "@" + javaBuilt + "/classes:@" + javaBuilt + "/lib/*", "skein.Main"}},
+		{name: "grpc-dotnet", why: "examples/clients/csharp is source that nothing here compiles: there is no .NET"},
 		{name: "grpcurl", needs: []string{"python3", "build/tools/grpcurl"}, run: []string{"python3", "@conformance/python/grpcurl.py"}},
 		{name: "buf curl", needs: []string{"python3", nodeModules}, run: []string{"python3", "@conformance/python/buf_curl.py"}},
 		{name: "skein (Python SDK)", needs: []string{"python3"}, run: []string{"python3", "@conformance/python/sdk.py"}},
