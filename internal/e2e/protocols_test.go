@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -711,4 +712,28 @@ func protocolDisconnect(t *testing.T, s *stage) {
 		}
 	}
 	s.active("bare@1", 0)
+}
+
+// The official Go clients take what they get, and the published document is valid. They are a module of their own, which downloads what it needs.
+func TestClientsOfProtocols(t *testing.T) {
+	if os.Getenv("SKEIN_FULL") == "" {
+		t.Skip("SKEIN_FULL=1 downloads and compiles the clients")
+	}
+	module := filepath.Join(root(t), "conformance", "protocols")
+	fetch := exec.CommandContext(t.Context(), "go", "mod", "download")
+	fetch.Dir = module
+	if out, err := fetch.CombinedOutput(); err != nil {
+		t.Skipf("the clients' modules cannot be had: %v: %s", err, out)
+	}
+	dir := t.TempDir()
+	if err := scripted.Forms()["tagged"].Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	s := serving(t, devfleet.Config{Coordinators: 1, Gateway: true}, map[string]offer{"tagged": {dir: dir, slots: 4, context: 2048, whole: true}})
+	run := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-v", ".")
+	run.Dir, run.Env = module, append(os.Environ(), "SKEIN_URL="+s.URL(), "SKEIN_KEY="+s.Key)
+	out, err := run.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestTools") || !strings.Contains(string(out), "--- PASS: TestDocument") {
+		t.Errorf("%v: %s", err, out)
+	}
 }
