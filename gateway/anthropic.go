@@ -107,7 +107,7 @@ func (b blocks) text(at string) (out string, err error) {
 
 // unsupported names a parameter that asks for what is not done.
 func (r *messagesRequest) unsupported() error {
-	name := ""
+	var name string
 	switch {
 	case r.Thinking != nil && r.Thinking.Type != "disabled":
 		name = "thinking"

@@ -113,7 +113,31 @@ func (t *text) mark(texts []string) (rune, error) {
 	return 0, nil
 }
 
-// spelt finds where a text spells special tokens.
+// specialTexts are the texts of all special tokens.
+func specialTexts(t *token.Tokenizer) (out []string) {
+	for id := range int32(t.VocabSize()) {
+		if t.IsSpecial(id) {
+			out = append(out, t.Decode([]int32{id}, false))
+		}
+	}
+	return out
+}
+
+// half is where a text ends in the beginning of a special token, which a template could complete with another text; len(text) if it does not.
+func (t *text) half(text string) int {
+	from := len(text)
+	for _, special := range t.spellings {
+		for n := min(len(special)-1, len(text)); n > len(text)-from; n-- {
+			if strings.HasSuffix(text, special[:n]) {
+				from = len(text) - n
+				break
+			}
+		}
+	}
+	return from
+}
+
+// spelt finds where a text spells special tokens, or ends in half of one.
 func (t *text) spelt(text string) (begins []int, err error) {
 	e, err := t.tokenizer.Encode(text, token.EncodeOptions{ParseSpecial: true})
 	if err != nil {
@@ -129,6 +153,9 @@ func (t *text) spelt(text string) (begins []int, err error) {
 		if n := len(begins); n == 0 || begin > begins[n-1] {
 			begins = append(begins, begin)
 		}
+	}
+	if half, n := t.half(text), len(begins); half < len(text) && (n == 0 || half > begins[n-1]) {
+		begins = append(begins, half)
 	}
 	return begins, nil
 }

@@ -29,7 +29,7 @@ func fixture(t testing.TB, name string) *text {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &text{tokenizer: tok, specials: tok.TemplateTokens(), limit: 1 << 20, manifest: &model.Manifest{Config: model.Config{Vocab: tok.VocabSize()}}}
+	x := &text{tokenizer: tok, specials: tok.TemplateTokens(), spellings: specialTexts(tok), limit: 1 << 20, manifest: &model.Manifest{Config: model.Config{Vocab: tok.VocabSize()}}}
 	src, ok := tok.ChatTemplate()
 	if !ok {
 		return x

@@ -114,11 +114,11 @@ func FuzzBodies(f *testing.F) {
 	})
 }
 
-// Special tokens that functions, calls and results spell are text, wherever a template shows them.
+// Special tokens that functions, calls and results spell are text, wherever a template shows them, also in halves that it joins.
 func TestToolInjection(t *testing.T) {
 	x := fixture(t, "qwen2")
 	src := `{% for t in tools or [] %}{{ t | tojson }}{% endfor %}{% for m in messages %}<|im_start|>{{ m.role }}
-{{ m.content }} {% for c in m.tool_calls or [] %}{{ c.id }} {{ c.function.name }} {{ c.function.arguments | tojson }} {% endfor %}{{ m.tool_call_id }} {{ m.name }} <|im_end|>{% endfor %}<|im_start|>assistant
+{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.id }}{{ c.function.name }}{{ c.function.arguments | tojson }}{% endfor %}{{ m.tool_call_id }}{{ m.name }}<|im_end|>{% endfor %}<|im_start|>assistant
 `
 	x.source = src
 	var err error

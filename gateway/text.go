@@ -24,6 +24,7 @@ type text struct {
 	template  *jinja.Template  // nil: none
 	source    string           // of the template
 	specials  map[string]string
+	spellings []string          // the text of every special token
 	limit     int               // bytes of a prompt
 	defaults  *cluster.Defaults // of the model; nil = none
 	tokens    int               // of an answer to a request that says nothing; 0 = no default
@@ -141,7 +142,7 @@ func (s *Server) loadText(ctx context.Context, v cluster.Version) (*text, error)
 	if t.tokenizer, err = token.Load(files); err != nil {
 		return nil, fmt.Errorf("load the tokenizer of %s: %w", v.VersionID, err)
 	}
-	t.specials = t.tokenizer.TemplateTokens()
+	t.specials, t.spellings = t.tokenizer.TemplateTokens(), specialTexts(t.tokenizer)
 	if src, ok := t.tokenizer.ChatTemplate(); ok {
 		t.source = src
 		if t.template, err = jinja.Parse(src); err != nil {
