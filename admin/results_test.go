@@ -57,6 +57,7 @@ func kept(id, tenant string, version int, label string) results.Record {
 // Whoever belongs to a tenant sees, changes, exports and deletes that tenant's alone, at any coordinator; whoever belongs to the fleet's operators
 // alone sees nothing.
 func TestResultsOfTenants(t *testing.T) {
+	t.Parallel()
 	r, _, c := keeping(t, 2)
 	elsewhere := r.api(r.Coordinators[1]) // which keeps none: it passes the call on
 	acme, other := r.publisher(c, "acme"), r.publisher(c, "other")
@@ -181,6 +182,7 @@ func exported(t *testing.T, c *client.Client, format string) []byte {
 
 // Policies are their tenant's to make; one that cannot be kept is refused, and says why.
 func TestPolicies(t *testing.T) {
+	t.Parallel()
 	r, _, c := keeping(t, 1)
 	acme := r.publisher(c, "acme")
 	put := func(c *client.Client, code connect.Code, p *adminv1.ResultPolicy) {
@@ -230,6 +232,7 @@ func TestPolicies(t *testing.T) {
 
 // A re-run says of every record what differs, or why it could not be asked: its model is gone, or no request was kept.
 func TestRerun(t *testing.T) {
+	t.Parallel()
 	r, g, c := keeping(t, 1)
 	r.Machine("m1", 8*gpu.GiB)
 	r.Publish("calc", 1)

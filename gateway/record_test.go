@@ -71,6 +71,7 @@ func all(t testing.TB, f *fleettest.Fleet, n int) (out []results.Record) {
 // Of every request that was answered or refused there is a record, as its tenant's policy says, from stand-alone gateways and from those of
 // coordinators with and without a store; and without a policy there is none.
 func TestRecords(t *testing.T) {
+	t.Parallel()
 	f, _ := recorded(t, 2, "sqlite")
 	acme, other := tenant(f, "acme", 100, "*"), tenant(f, "other", 100, "*")
 	alone, first, second := f.Gateway("alone", gateway.Config{}), f.GatewayOn(f.Coordinators[0], gateway.Config{}), f.GatewayOn(f.Coordinators[1], gateway.Config{})
@@ -144,6 +145,7 @@ func TestRecords(t *testing.T) {
 // However the database fails, requests are answered as before, what was acknowledged stays, what waits is on the disk, and when the database
 // is well again everything is there, once.
 func TestDatabaseFails(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	f, _ := recorded(t, 1, server.URL)
 	key := tenant(f, "acme", 100, "*")
@@ -233,6 +235,7 @@ func TestDatabaseFails(t *testing.T) {
 
 // A gateway that is started again sends what it had not sent, and a spool that is full drops and counts what comes, and slows nobody down.
 func TestSpool(t *testing.T) {
+	t.Parallel()
 	f, _ := recorded(t, 1, "")
 	key := tenant(f, "acme", 100, "*")
 	g := f.Gateway("g", gateway.Config{SpoolBytes: 4096})
@@ -262,6 +265,7 @@ func TestSpool(t *testing.T) {
 
 // A file of the spool that somebody has damaged costs its rest, is counted, and is kept for people.
 func TestDamagedSpool(t *testing.T) {
+	t.Parallel()
 	f, _ := recorded(t, 1, "")
 	key := tenant(f, "acme", 100, "*")
 	g := f.Gateway("g", gateway.Config{})
@@ -289,6 +293,7 @@ func TestDamagedSpool(t *testing.T) {
 
 // Asked again, a request is answered as it was: by the same seed, in the name of whoever asks, and its record goes nowhere else.
 func TestAgain(t *testing.T) {
+	t.Parallel()
 	f, machine := recorded(t, 1, "sqlite")
 	key := tenant(f, "acme", 100, "*")
 	g := f.GatewayOn(f.Coordinators[0], gateway.Config{})
