@@ -65,7 +65,7 @@ type blockJSON struct {
 	Name      string          `json:"name,omitempty"`
 	Input     json.RawMessage `json:"input,omitempty"`
 	ToolUseID string          `json:"tool_use_id,omitempty"`
-	Content   blocks          `json:"content,omitempty"`
+	Content   json.RawMessage `json:"content,omitempty"` // of a result; read where it is used, since blocks within blocks within blocks would be read over and over
 }
 
 // maxBlocks bounds the blocks of a message.
@@ -174,7 +174,13 @@ func (c *conversation) hearUser(at string, content blocks) error {
 			if b.ToolUseID == "" || len(b.ToolUseID) > maxCallID {
 				return invalid("messages", "%s[%d]: a tool_result needs a tool_use_id of at most %d bytes", at, i, maxCallID)
 			}
-			text, err := b.Content.text(fmt.Sprintf("%s[%d].content", at, i))
+			var result blocks
+			if len(b.Content) > 0 {
+				if err := json.Unmarshal(b.Content, &result); err != nil {
+					return err
+				}
+			}
+			text, err := result.text(fmt.Sprintf("%s[%d].content", at, i))
 			if err != nil {
 				return err
 			}

@@ -114,6 +114,24 @@ func FuzzBodies(f *testing.F) {
 	})
 }
 
+// Blocks within blocks are read once, however deep they are: work grows as the body does.
+func TestDeepBlocks(t *testing.T) {
+	const levels = 4000
+	began := time.Now()
+	body := `{"messages": [{"role": "user", "content": ` + strings.Repeat(`[{"type": "tool_result", "tool_use_id": "1", "content": `, levels) +
+		`"` + strings.Repeat("x", 1<<20) + `"` + strings.Repeat("}]", levels) + "}]}"
+	var m messagesRequest
+	if err := json.Unmarshal([]byte(body), &m); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.conversation(); err == nil || explain(err).Fault != FaultInvalid {
+		t.Errorf("results within results: %v", err)
+	}
+	if took := time.Since(began); took > 20*time.Second { // it was minutes
+		t.Errorf("it took %s", took)
+	}
+}
+
 // Special tokens that functions, calls and results spell are text, wherever a template shows them, also in halves that it joins.
 func TestToolInjection(t *testing.T) {
 	x := fixture(t, "qwen2")
