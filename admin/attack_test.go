@@ -149,10 +149,13 @@ func rolloutOf(c *client.Client) func(context.Context, *connect.Request[adminv1.
 	return c.Rollouts.SetRollout
 }
 
-// lists are the calls of the confined that name nothing, and those of uploads and pulls, which TestHashesTellNothing and
-// TestLibraryOfATenant try.
+// lists are the calls of the confined that name nothing, and those of uploads and pulls, of views and of results, which TestHashesTellNothing,
+// TestLibraryOfATenant, TestViews and TestResultsOfTenants try.
 var lists = []string{"ModelService/ListModels", "DeploymentService/List", "UsageService/GetPrices", "PeopleService/WhoAmI",
-	"ModelService/BeginBlob", "ModelService/WriteChunk", "ModelService/Publish", "LibraryService/Pull"}
+	"ModelService/BeginBlob", "ModelService/WriteChunk", "ModelService/Publish", "LibraryService/Pull",
+	"ViewService/ListViews", "ViewService/PutView", "ViewService/DeleteView", "ViewService/TryView",
+	"ResultService/ListPolicies", "ResultService/PutPolicy", "ResultService/DeletePolicy", "ResultService/QueryResults", "ResultService/SummarizeResults",
+	"ResultService/CompareResults", "ResultService/ExportResults", "ResultService/ForgetResults", "ResultService/RerunResults", "ResultService/ListPairs"}
 
 // Whoever is confined to a tenant finds nothing of another one: by the name of a model, a version, an alias or a tenant, in other letters,
 // in lists and in reasons, every call answers as if there were nothing, in the same words (attack cases 30, 34 and 39).

@@ -39,6 +39,9 @@ func TestViews(t *testing.T) {
 			t.Errorf("%s sees %v, %v", who, res, err)
 		}
 	}
+	if res, err := as["other publisher"].Views.ListViews(t.Context(), connect.NewRequest(&adminv1.ListViewsRequest{Tenant: "acme"})); err != nil || len(res.Msg.Views) != 0 {
+		t.Errorf("another tenant's by its name: %v, %v", res, err)
+	}
 	all, err := publisher.Views.ListViews(t.Context(), connect.NewRequest(&adminv1.ListViewsRequest{AllVersions: true}))
 	if err != nil || len(all.Msg.Views) != view.MaxVersions || all.Msg.Views[0].Version != 3 {
 		t.Errorf("%v, %v", all, err)

@@ -109,7 +109,7 @@ func TestEveryPathNeedsSomething(t *testing.T) {
 			t.Errorf("%s with a viewer's key: %d, allowed %v: %s", path, w.Code, may, w.Body)
 		}
 	}
-	for _, path := range []string{"/v1/files", "/v1/", "/skein.inference.v1.InferenceService/New"} {
+	for _, path := range []string{"/v1/audio/speech", "/v1/", "/skein.inference.v1.InferenceService/New"} {
 		if w := ask(mux, http.MethodPost, path, userKey, `{}`); w.Code != http.StatusNotFound {
 			t.Errorf("%s: %d", path, w.Code)
 		}

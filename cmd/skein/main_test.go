@@ -54,8 +54,12 @@ func TestDeviceHoldsHalf(t *testing.T) {
 	m := &prepared{profile: profile(gpu.MiB)}
 	m.profile.Blocks = m.profile.Blocks[:1]
 	m.serving = servingOf(m.profile)
-	if _, err := m.device(2); !errors.Is(err, errUncut) {
-		t.Errorf("a model of one block: %v", err)
+	alone, err := m.device(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if spec, err := m.device(2); err != nil || spec != alone {
+		t.Errorf("a model of one block is not cut: %s, %v, and on one node %s", spec, err, alone)
 	}
 }
 

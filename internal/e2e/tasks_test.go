@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -14,6 +15,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
 	inferencev1 "github.com/skein-project/skein/api/skein/inference/v1"
 	"github.com/skein-project/skein/internal/devfleet"
 )
@@ -92,9 +94,11 @@ func TestTasks(t *testing.T) {
 		}
 		offers[name] = offer{dir: fixture(name), slots: 2, context: context, whole: strings.HasPrefix(name, "roberta")}
 	}
+	offers["segment"] = offer{dir: filepath.Join("examples", "segment"), slots: 1, context: 128}
 	s := serving(t, devfleet.Config{Coordinators: 1, Devices: []string{"host:2GiB"}}, offers)
 	for name, test := range map[string]func(*testing.T, *stage){
 		"labels": labels, "masks": masks, "answers": answers, "rankings": rankings, "pairs": pairs, "vectors": vectors, "vectors of tokens": tokenVectors, "refusals": refusedTasks,
+		"limits": limitedTasks, "segmentation": segmentation,
 	} {
 		t.Run(name, func(t *testing.T) { sub := *s; sub.t = t; test(t, &sub) })
 	}
@@ -474,5 +478,69 @@ func refusedTasks(t *testing.T, s *stage) {
 		if r := s.sendAs("", http.MethodPost, path, "{}", nil); r.status != http.StatusUnauthorized {
 			t.Errorf("%s without a key: %d %s", path, r.status, r.body)
 		}
+	}
+}
+
+// What a business system may spend in a minute bounds every task, by tokens.
+func limitedTasks(t *testing.T, s *stage) {
+	key := s.tenant("frugal")
+	if _, err := s.admin.Tenants.SetLimits(t.Context(), connect.NewRequest(&adminv1.SetLimitsRequest{Subject: "tenant/frugal",
+		Limits: []*adminv1.Limit{{Meter: "tokens", Window: "day", Amount: 1}}})); err != nil {
+		t.Fatal(err)
+	}
+	const service = "/skein.inference.v1.InferenceService/"
+	for path, body := range map[string]string{
+		service + "LabelTokens": `{"model": "bert-spans", "texts": ["disk"]}`, service + "FillMask": `{"model": "bert-fill", "texts": ["[MASK]"]}`,
+		service + "Answer": `{"model": "bert-answer", "question": "a", "context": "b"}`, service + "Rerank": `{"model": "bert-rank", "query": "a", "documents": ["b"]}`,
+		service + "EmbedTokens": `{"model": "gpt2", "texts": ["a b"]}`, service + "Embed": `{"model": "gpt2", "texts": ["a b"], "pooling": "POOLING_LAST"}`,
+		"/v1/rerank": `{"model": "bert-rank", "query": "a", "documents": ["b"]}`, "/v2/rerank": `{"model": "bert-rank", "query": "a", "documents": ["b"]}`,
+	} {
+		s.until(path+" is limited", func(context.Context) error {
+			if r := s.sendAs("Bearer "+key, http.MethodPost, path, body, nil); r.status != http.StatusTooManyRequests {
+				return fmt.Errorf("%d %s", r.status, r.body)
+			}
+			return nil
+		})
+	}
+}
+
+// A small model that was trained for it cuts Chinese sentences, which it has never seen, into words.
+func segmentation(t *testing.T, s *stage) {
+	b, err := os.ReadFile(filepath.Join(root(t), "examples", "segment", "heldout.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var texts []string
+	var want [][]string
+	for line := range strings.Lines(string(b)) {
+		var q struct {
+			Text  string
+			Words []string
+		}
+		if err := json.Unmarshal([]byte(line), &q); err != nil {
+			t.Fatal(err)
+		}
+		texts, want = append(texts, q.Text), append(want, q.Words)
+	}
+	const batch = 100
+	right := 0
+	for from := 0; from < len(texts); from += batch {
+		to := min(from+batch, len(texts))
+		res, err := s.ask.Inference.LabelTokens(t.Context(), connect.NewRequest(&inferencev1.LabelTokensRequest{Model: "segment", Texts: texts[from:to]}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, r := range res.Msg.Results {
+			var words []string
+			for _, w := range r.Spans {
+				words = append(words, w.Text)
+			}
+			if slices.Equal(words, want[from+i]) {
+				right++
+			}
+		}
+	}
+	if len(texts) < 300 || right*100 < 95*len(texts) {
+		t.Errorf("%d of %d sentences are right", right, len(texts))
 	}
 }
