@@ -107,7 +107,8 @@ func (w *worker) append(ctx context.Context, parts []job.Part, more []byte, fres
 // answering is the requests of a batch that are made, a few at a time.
 type answering struct {
 	*worker
-	b     job.Batch
+	of    job.Batch // as it was when this began: what is asked, and in whose name, stays
+	b     job.Batch // as it is laid down; of take alone
 	turns chan *asked
 	stop  context.CancelCauseFunc
 	lines sync.WaitGroup
@@ -126,7 +127,7 @@ func (w *worker) answer(ctx context.Context, b job.Batch) (job.Batch, error) {
 		return w.lost(ctx, err)
 	}
 	asking, stop := context.WithCancelCause(ctx)
-	a := &answering{worker: w, b: b, turns: make(chan *asked, aheadOfLine*w.s.cfg.BatchLines), stop: stop, l: laid{Progress: job.Progress{From: b.Offset, To: b.Offset}}, said: time.Now()}
+	a := &answering{worker: w, of: b, b: b, turns: make(chan *asked, aheadOfLine*w.s.cfg.BatchLines), stop: stop, l: laid{Progress: job.Progress{From: b.Offset, To: b.Offset}}, said: time.Now()}
 	a.lines.Go(func() {
 		defer close(a.turns)
 		a.err = a.read(asking, src)
@@ -164,7 +165,7 @@ func (w *worker) answer(ctx context.Context, b job.Batch) (job.Batch, error) {
 
 // read hands out turns until the input ends.
 func (a *answering) read(ctx context.Context, src io.Reader) error {
-	lines, slots := job.NewLines(src, a.b.Offset), make(chan struct{}, a.s.cfg.BatchLines)
+	lines, slots := job.NewLines(src, a.of.Offset), make(chan struct{}, a.s.cfg.BatchLines)
 	for {
 		line, _, err := lines.Next()
 		if errors.Is(err, io.EOF) {
@@ -173,7 +174,7 @@ func (a *answering) read(ctx context.Context, src io.Reader) error {
 		if err != nil {
 			return err
 		}
-		l, fault := job.ParseLine(a.b.Endpoint, line)
+		l, fault := job.ParseLine(a.of.Endpoint, line)
 		if fault != nil { // the input was checked, and it does not change
 			return errNoInput
 		}
@@ -304,10 +305,10 @@ func outLine(customID string, response *outputResponse, failure *outputError) []
 // line makes one request, as often as it takes. nil = it was stopped before it was answered.
 func (a *answering) line(ctx context.Context, l job.Line) (out []byte, bad bool) {
 	for tries := 1; ; tries++ {
-		who, err := a.principal(a.b)
+		who, err := a.principal(a.of)
 		var res *heard
 		if err == nil {
-			if res, err = a.s.ask(ctx, who, a.b.Endpoint, l.Body); err != nil {
+			if res, err = a.s.ask(ctx, who, a.of.Endpoint, l.Body); err != nil {
 				return outLine(l.CustomID, nil, &outputError{"internal_error", "The request could not be made."}), true
 			}
 		} else {

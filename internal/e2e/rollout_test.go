@@ -104,7 +104,7 @@ func (s *stage) described() {
 	s.says([]string{"models", "update", "calc", "--temperature", "0"}, "temperature 0")
 	s.refuses(exitRefused, "is deployed", "models", "delete", "calc")
 	s.refuses(exitRefused, "is deployed", "models", "delete", "calc@2")
-	s.refuses(exitRefused, "differs from calc@1 in what its clients rely on: template", "alias", "calc", "calc@3")
+	s.refuses(exitRefused, "differs from calc@1 in what its clients rely on: vector dimension, template", "alias", "calc", "calc@3")
 	s.refuses(exitRefused, "template", "alias", "calc", "calc@3", "--force")
 	s.refuses(exitRefused, "template", "rollout", "calc@3", "--canary", "5%")
 	s.refuses(exitRefused, "has no canary", "promote", "calc")
