@@ -20,6 +20,7 @@ func (r *rig) publisher(c *client.Client, tenant string) *client.Client {
 	secret := wire.NewKey()
 	r.Do(r.Leader(), cluster.PutTenant{Tenant: cluster.Tenant{ID: tenant, Weight: 100, Models: []string{"*"}}})
 	r.Do(r.Leader(), cluster.PutKey{Key: cluster.Key{ID: wire.KeyID(secret), Hash: wire.SecretHash(secret), Name: tenant, Tenant: tenant, Roles: []access.Role{access.Publisher}}})
+	r.known(wire.KeyID(secret))
 	own, err := client.New(client.Profile{URL: c.Profile.URL, Key: secret})
 	if err != nil {
 		r.t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -20,18 +21,30 @@ import (
 	"github.com/skein-project/skein/wire"
 )
 
-// key makes a key and its client.
+// key makes a key that every coordinator knows, and its client.
 func (r *rig) key(c *client.Client, req *adminv1.CreateKeyRequest) (id string, as *client.Client) {
 	r.t.Helper()
 	res, err := c.Cluster.CreateKey(r.t.Context(), connect.NewRequest(req))
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.known(res.Msg.Id)
 	as, err = client.New(client.Profile{URL: c.Profile.URL, Key: res.Msg.Key})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	return res.Msg.Id, as
+}
+
+// known waits until every coordinator knows a key.
+func (r *rig) known(id string) {
+	r.t.Helper()
+	fleettest.Within(r.t, "every coordinator knows the key", func() bool {
+		return !slices.ContainsFunc(r.Running(), func(c *fleettest.Coordinator) bool {
+			_, ok := c.Live().Now().Key(id)
+			return !ok
+		})
+	})
 }
 
 // refused is what a key is refused with now; "" = it is valid.
