@@ -1,7 +1,6 @@
 package token
 
 import (
-	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -88,11 +87,9 @@ func subpart(b []byte) int {
 type byteFallback struct{ run []byte }
 
 func (d *byteFallback) push(token string, emit func(string)) {
-	if len(token) == 6 && strings.HasPrefix(token, "<0x") && token[5] == '>' {
-		if b, err := strconv.ParseUint(token[3:5], 16, 8); err == nil {
-			d.run = append(d.run, byte(b))
-			return
-		}
+	if b, ok := fallbackByte(token); ok {
+		d.run = append(d.run, b)
+		return
 	}
 	d.flush(emit)
 	emit(token)
