@@ -1,0 +1,78 @@
+// Package grammar says which tokens may follow in an answer that must have a given form: JSON, JSON Schema, a regular expression, choices.
+package grammar
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// Source says what an answer must look like. Exactly one field is set. It travels as JSON.
+type Source struct {
+	Object  bool            `json:"object,omitempty"`  // any JSON object
+	Schema  json.RawMessage `json:"schema,omitempty"`  // JSON Schema 2020-12, the subset that is enforced (see docs of Compile)
+	Regex   string          `json:"regex,omitempty"`   // RE2 syntax subset, anchored at both ends
+	Choice  []string        `json:"choice,omitempty"`  // one of these texts
+	Literal string          `json:"literal,omitempty"` // this text
+	Seq     []Source        `json:"seq,omitempty"`     // one after the other
+	Alt     []Source        `json:"alt,omitempty"`     // one of them
+	Free    *Free           `json:"free,omitempty"`    // free text in which a marker begins a part that is constrained
+}
+
+// Free is any text in UTF-8. Where Marker appears, Then must follow, and free text goes on behind it. With Times > 0 Marker appears at most
+// Times times. Without Marker it is any text.
+type Free struct {
+	Marker string `json:"marker,omitempty"`
+	Then   Source `json:"then"`
+	Times  int    `json:"times,omitempty"`
+}
+
+// ErrMalformed is wrapped by errors of Compile about a source that is no source, no schema or no regular expression, or that no text fits.
+var ErrMalformed = errors.New("malformed grammar")
+
+// ErrRejected is wrapped by the error of Take for a token that may not follow.
+var ErrRejected = errors.New("token may not follow")
+
+// ErrStuck says that no token of the vocabulary may follow and the answer may not end: the vocabulary lacks a byte that the grammar needs.
+var ErrStuck = errors.New("no token may follow")
+
+// Unsupported is a keyword, or a use of it, that would not be enforced. Path is a JSON pointer (RFC 6901) into the schema to what holds it.
+type Unsupported struct{ Keyword, Path string }
+
+func (e *Unsupported) Error() string {
+	return fmt.Sprintf("not enforced, so refused: %s at %q", e.Keyword, "#"+e.Path)
+}
+
+// TooLarge is a limit that a source exceeds.
+type TooLarge struct {
+	What  string // with its unit
+	Limit int
+}
+
+func (e *TooLarge) Error() string {
+	return fmt.Sprintf("grammar too large: more than %d %s", e.Limit, e.What)
+}
+
+// Grammar is a compiled source. It and its matchers share a cache: one goroutine uses them at a time.
+type Grammar struct {
+	nodes   []node
+	start   int32
+	need    []int32 // by node: frames that the shortest way to the end needs; never: there is no way
+	deepest int32   // the largest need that is not never
+	class   [256]uint8
+	classes int
+	last    *cache // of the vocabulary that Start was last given
+}
+
+// Compile makes the automaton of a source. Its work is bounded by limits, never by time. Errors: *Unsupported, *TooLarge, or ErrMalformed.
+func Compile(src Source) (*Grammar, error) {
+	if err := measure(src); err != nil {
+		return nil, err
+	}
+	b := newBuilder()
+	start, err := b.source(src, end)
+	if err != nil {
+		return nil, err
+	}
+	return b.finish(start)
+}

@@ -1,0 +1,90 @@
+package grammar
+
+import (
+	"bytes"
+	"slices"
+)
+
+// Vocabulary is the bytes of each token, as a trie. It does not change, and may be shared.
+type Vocabulary struct {
+	tokens  [][]byte
+	trie    []place
+	twin    map[int32][]int32 // tokens of the same bytes as the key, which is in the trie
+	longest int               // bytes
+	words   int               // of a mask
+}
+
+// place is a node of the trie. They stand in preorder, so that a walk reads them one after the other.
+type place struct {
+	over  int32 // the place behind everything below this one
+	token int32 // that ends here, or -1
+	depth uint16
+	label byte // the byte that leads here
+}
+
+// NewVocabulary takes the bytes of each token id. A token of no bytes (nil: special tokens that do not show) is never admitted, nor is one
+// longer than 4096 bytes. The slices are kept.
+func NewVocabulary(tokens [][]byte) *Vocabulary {
+	v := &Vocabulary{tokens: tokens, twin: map[int32][]int32{}, words: (len(tokens) + 63) / 64}
+	order := make([]int32, 0, len(tokens))
+	for id, t := range tokens {
+		if len(t) > 0 && len(t) <= maxToken {
+			order = append(order, int32(id))
+			v.longest = max(v.longest, len(t))
+		}
+	}
+	slices.SortFunc(order, func(a, b int32) int {
+		if c := bytes.Compare(tokens[a], tokens[b]); c != 0 {
+			return c
+		}
+		return int(a - b)
+	})
+	var open []int32 // places of the bytes of the token before
+	closeTo := func(depth int) {
+		for len(open) > depth {
+			v.trie[open[len(open)-1]].over = int32(len(v.trie))
+			open = open[:len(open)-1]
+		}
+	}
+	for i, id := range order {
+		t := tokens[id]
+		shared := 0
+		if i > 0 {
+			before := tokens[order[i-1]]
+			for shared < len(before) && shared < len(t) && before[shared] == t[shared] {
+				shared++
+			}
+		}
+		closeTo(shared)
+		if shared == len(t) { // only of a token of the same bytes, since shorter ones come first
+			first := v.trie[open[shared-1]].token
+			v.twin[first] = append(v.twin[first], id)
+			continue
+		}
+		for d := shared; d < len(t); d++ {
+			open = append(open, int32(len(v.trie)))
+			v.trie = append(v.trie, place{token: -1, depth: uint16(d), label: t[d]})
+		}
+		v.trie[len(v.trie)-1].token = id
+	}
+	closeTo(0)
+	return v
+}
+
+// bytes of a token that can be admitted; nil for others.
+func (v *Vocabulary) bytes(token int32) []byte {
+	if token < 0 || int(token) >= len(v.tokens) || len(v.tokens[token]) > maxToken {
+		return nil
+	}
+	return v.tokens[token]
+}
+
+// admit sets the bits of the tokens that end at a place.
+func (v *Vocabulary) admit(dst []uint64, token int32) {
+	dst[token>>6] |= 1 << (token & 63)
+	if len(v.twin) > 0 {
+		for _, t := range v.twin[token] {
+			dst[t>>6] |= 1 << (t & 63)
+		}
+	}
+}
