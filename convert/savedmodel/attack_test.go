@@ -366,5 +366,8 @@ func TestRefusedSignatures(t *testing.T) {
 		t.Error(err)
 	}
 	v1 := folder(t, filepath.Join("testdata", "models", "half_plus_two_v1"))
+	nameless := maps.Clone(v1)
+	nameless[File] = bytes.ReplaceAll(v1[File], []byte("\n\x01x\x12\x1a\n\x03x:0"), []byte("\x1a\x01x\x12\x1a\n\x03x:0")) // the key of an input is a field that nobody knows
+	refusedFor(t, "an input without a name", nameless, "", `input ""`)
 	refusedFor(t, "examples", v1, "regress", "carries text")
 }

@@ -104,6 +104,8 @@ func build(s *scanner, meta *metaGraph, sig signature, vars *variables) (*onnxgr
 func (p *port) check(direction, key string) error {
 	what := fmt.Sprintf("%s %.80q", direction, key)
 	switch {
+	case key == "":
+		return Refused{What: what, Why: "has no name"}
 	case p.why != "":
 		return Refused{What: what, Why: p.why + ": not mapped"}
 	case p.dtype == model.Bytes:
