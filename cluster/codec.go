@@ -137,7 +137,9 @@ func (c PutAlias) level() int { return since(2, c.Accept) }
 func (c PutDeployment) level() int {
 	return since(2, c.Deployment.Owner != "" || c.Deployment.Need != nil)
 }
-func (c PutDocument) level() int    { return documentKinds[c.Document.Kind].feature }
+func (c PutDocument) level() int {
+	return max(documentKinds[c.Document.Kind].feature, since(3, c.Room != nil || c.Document.Size != 0))
+}
 func (c DeleteDocument) level() int { return documentKinds[c.ID.Kind].feature }
 
 // entry is an envelope as it is written: {"v":1,"at":…,"txns":[[{"t":"place_replica","v":1,"do":{…}},…],…]}. Format 2 has "by" too,

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 )
@@ -59,6 +60,7 @@ func (d DocumentID) String() string { return string(d.Kind) + " " + d.ID }
 type Document struct {
 	DocumentID
 	Body    json.RawMessage `json:"body"`
+	Size    int64           `json:"size,omitempty"` // bytes that it stands for, where that is bounded (Room)
 	Changed Millis          `json:"changed"`
 	Rev     Index           `json:"rev"`
 }
@@ -90,6 +92,14 @@ func (s *State) dropDocuments(tenant string) {
 type PutDocument struct {
 	Document Document `json:"document"`
 	Was      Index    `json:"was"`
+	Room     *Room    `json:"room,omitempty"` // for those of its tenant; nil = as much as they need
+}
+
+// Room bounds the documents of a kind that belong to one tenant, with the one that comes. Whoever proposes a document knows the bounds, and
+// only the truth knows what is there when its turn comes.
+type Room struct {
+	Documents int   `json:"documents"`
+	Size      int64 `json:"size"` // bytes that they stand for together
 }
 
 // DeleteDocument removes a document.
@@ -120,11 +130,38 @@ func (s *State) putDocument(c PutDocument) error {
 		return reject(ReasonLimit, subject, "%d bytes, at most %d are allowed", len(d.Body), MaxDocument)
 	case !json.Valid(d.Body) || d.Body[0] != '{':
 		return reject(ReasonInvalid, subject, "its body is no JSON object")
+	case d.Size < 0 || d.Size > MaxStands:
+		return reject(ReasonInvalid, subject, "it stands for %d bytes, want 0 to %d", d.Size, int64(MaxStands))
+	}
+	if err := s.fits(d, c.Room); err != nil {
+		return err
 	}
 	d.Body, d.Changed, d.Rev = slices.Clone(d.Body), s.at, s.index
 	s.documents = s.documents.Set(d.DocumentID, d)
 	if c.Was == 0 {
 		s.count(d.Kind, 1)
+	}
+	return nil
+}
+
+// fits refuses a document for which its tenant has no room.
+func (s *State) fits(d Document, r *Room) error {
+	if r == nil {
+		return nil
+	}
+	tenant, _, ok := strings.Cut(d.ID, "/")
+	if !ok || !slices.Contains(tenantKinds, d.Kind) {
+		return reject(ReasonInvalid, d.DocumentID.String(), "it belongs to no tenant")
+	}
+	n, size := 1, d.Size
+	for other := range s.DocumentsUnder(d.Kind, tenant+"/") {
+		if other.ID != d.ID {
+			n++
+			size += min(other.Size, math.MaxInt64-size)
+		}
+	}
+	if n > r.Documents || size > r.Size {
+		return reject(ReasonRoom, d.DocumentID.String(), "with it there are %d that stand for %d bytes, at most %d and %d bytes are allowed", n, size, r.Documents, r.Size)
 	}
 	return nil
 }

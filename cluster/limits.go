@@ -56,6 +56,7 @@ const (
 	MaxText      = 4096          // characters of a description
 	MaxDocuments = 65536         // documents of all kinds together
 	MaxDocument  = 16384         // bytes of a document
+	MaxStands    = 1 << 40       // bytes that a document stands for
 	MaxTenantsOf = 256           // tenants that a rollout names
 	MaxGone      = 65536         // removed members that are remembered
 

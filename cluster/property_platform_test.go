@@ -77,7 +77,7 @@ func (d draw) platform() Command {
 	if d.n(0, 2) == 0 {
 		return DeleteDocument{id, d.was(old.Rev)}
 	}
-	return PutDocument{Document{DocumentID: id, Body: json.RawMessage(`{"a":1}`)}, d.was(old.Rev)}
+	return PutDocument{Document: Document{DocumentID: id, Body: json.RawMessage(`{"a":1}`)}, Was: d.was(old.Rev)}
 }
 
 func (d draw) quarantine() Command {

@@ -19,6 +19,7 @@ const (
 	ReasonQuarantined  Reason = "quarantined"      // the device, or its node, is under quarantine
 	ReasonInvalid      Reason = "invalid"          // a value breaks a rule of its record
 	ReasonLimit        Reason = "limit"            // a limit of this package is reached
+	ReasonRoom         Reason = "room"             // a tenant has no room for another document of the kind
 	ReasonExpired      Reason = "expired"          // the join token's time is over
 	ReasonUsed         Reason = "used"             // the join token was used
 	ReasonInUse        Reason = "in_use"           // other records name it

@@ -70,10 +70,14 @@ func (sc *scripted) platformCommand(verb, id string, a args) Command {
 	case "set_scale":
 		old, _ := s.Deployment(sc.version(id))
 		return SetScale{sc.version(id), number(sc.t, a.alone[1]), a.str("why", "because"), a.was(old.Rev)}
-	case "put_document": // put_document alert_rule r1 {"x":1}
+	case "put_document": // put_document alert_rule r1 {"x":1} size=7 room=2,100
 		doc := DocumentID{Kind(id), a.alone[1]}
 		old, _ := s.Document(doc)
-		return PutDocument{Document{DocumentID: doc, Body: json.RawMessage(a.alone[2])}, a.was(old.Rev)}
+		c := PutDocument{Document: Document{DocumentID: doc, Body: json.RawMessage(a.alone[2]), Size: int64(a.num("size", 0))}, Was: a.was(old.Rev)}
+		if w := a.list("room"); w != nil {
+			c.Room = &Room{number(sc.t, w[0]), int64(number(sc.t, w[1]))}
+		}
+		return c
 	case "refound": // refound c2 from=c1 member=m9 key=k9 suspend=yes held=calc@1
 		c := Refound{From: a.str("from", ""), ID: id, CACert: []byte("cert"), CAKey: []byte("key"), Suspend: a.str("suspend", "") != "",
 			Member: Member{ID: NodeID(a.str("member", "m9")), Role: Role(a.str("role", "coordinator")), Addr: "m9:7000"}, Key: Key{ID: a.str("key", "k9"), Hash: "hash-of-" + a.str("key", "k9"), Admin: a.str("weak", "") == ""}}

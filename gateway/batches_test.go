@@ -8,6 +8,8 @@ import (
 	"mime/multipart"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -264,6 +266,47 @@ func TestFiles(t *testing.T) {
 	}
 	if r := call(t, g, key, http.MethodGet, "/v1/files/"+fourth+"/content", "", nil); r.body != "a" {
 		t.Errorf("the twin of a deleted file: %q", r.body)
+	}
+}
+
+// Of files that come at the same moment, at several gateways, exactly as many are kept as a tenant may have.
+func TestFilesAtOnce(t *testing.T) {
+	t.Parallel()
+	f := fleettest.New(t, 1, "")
+	key := tenant(f, "acme", 1, "*")
+	cfg := gateway.Config{MaxFiles: 6, MaxFileBytes: 1000}
+	gates := []*fleettest.Gateway{f.GatewayOn(f.Leader(), cfg), f.Gateway("g", cfg)}
+	for _, g := range gates {
+		fleettest.Within(t, "files are kept", func() bool { return call(t, g, key, http.MethodGet, "/v1/files", "", nil).status == http.StatusOK })
+	}
+	for _, c := range []struct {
+		bytes, fit int
+	}{{10, 6}, {300, 3}} {
+		var kept, refused atomic.Int64
+		var all sync.WaitGroup
+		for i := range 14 {
+			all.Go(func() {
+				kind, body := form(t, "x", "batch", strings.Repeat("x", c.bytes-1)+string(rune('a'+i)))
+				switch r := call(t, gates[i%2], key, http.MethodPost, "/v1/files", kind, body); {
+				case r.status == http.StatusOK:
+					kept.Add(1)
+				case r.status == http.StatusBadRequest && strings.Contains(r.body, "delete some"):
+					refused.Add(1)
+				default:
+					t.Errorf("%d %s", r.status, r.body)
+				}
+			})
+		}
+		all.Wait()
+		if kept.Load() != int64(c.fit) || refused.Load() != int64(14-c.fit) {
+			t.Errorf("of files of %d bytes %d are kept and %d refused, want %d kept", c.bytes, kept.Load(), refused.Load(), c.fit)
+		}
+		for _, id := range list(t, gates[0], key, "") {
+			if r := call(t, gates[0], key, http.MethodDelete, "/v1/files/"+id, "", nil); r.status != http.StatusOK {
+				t.Errorf("delete: %d %s", r.status, r.body)
+			}
+		}
+		fleettest.Within(t, "all are deleted everywhere", func() bool { return len(list(t, gates[1], key, "")) == 0 })
 	}
 }
 

@@ -297,7 +297,7 @@ func (w *worker) finish(ctx context.Context, b job.Batch) (job.Batch, error) {
 		}
 		f := job.File{ID: id, App: b.App, Name: name, Purpose: job.PurposeOutput, Bytes: job.Size(parts), Created: now, Expires: now + cluster.Millis(b.Keep), Parts: parts}
 		body, err := json.Marshal(f)
-		puts = append(puts, cluster.PutDocument{Document: cluster.Document{DocumentID: cluster.DocumentID{Kind: cluster.File, ID: tenant + "/" + id}, Body: body}})
+		puts = append(puts, cluster.PutDocument{Document: cluster.Document{DocumentID: cluster.DocumentID{Kind: cluster.File, ID: tenant + "/" + id}, Body: body, Size: f.Bytes}})
 		return id, err
 	}
 	output, err := made(output, b.ID+"_output.jsonl", b.Output)

@@ -166,7 +166,8 @@ func (s *Server) uploadFile(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	put := cluster.PutDocument{Document: cluster.Document{DocumentID: documentOf(r.Context(), cluster.File, f.ID), Body: body}}
+	put := cluster.PutDocument{Document: cluster.Document{DocumentID: documentOf(r.Context(), cluster.File, f.ID), Body: body, Size: f.Bytes},
+		Room: &cluster.Room{Documents: s.cfg.MaxFiles, Size: s.cfg.MaxFileBytes}}
 	if _, err := commit(r.Context(), depot, &wire.CommitRequest{Blobs: digests(f.Parts), Put: []cluster.PutDocument{put}}); err != nil {
 		return err
 	}
@@ -174,7 +175,8 @@ func (s *Server) uploadFile(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// roomForFile refuses a file that a tenant may not have beside those that it has. Files that come at the same time do not see each other.
+// roomForFile refuses a file that a tenant may not have beside those that it has, before it comes. Of files that come at the same time the
+// truth decides.
 func (s *Server) roomForFile(tenant string, more int64) error {
 	var bytes int64
 	list := s.files(tenant)
@@ -333,6 +335,8 @@ func commit(ctx context.Context, to Depot, r *wire.CommitRequest) (*wire.CommitR
 		return nil, unavailable(err)
 	case res.Rejected == nil || res.Rejected.Reason == cluster.ReasonExists:
 		return res, nil
+	case res.Rejected.Reason == cluster.ReasonRoom:
+		return nil, &Error{Fault: FaultInvalid, Why: res.Rejected.Why + ": delete some"}
 	case res.Rejected.Reason == cluster.ReasonLimit:
 		return nil, &Error{Fault: FaultBusy, Why: "the cluster keeps no more of them: " + res.Rejected.Why}
 	case res.Rejected.Reason == cluster.ReasonStale, res.Rejected.Reason == cluster.ReasonNotFound:
