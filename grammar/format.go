@@ -1,0 +1,41 @@
+package grammar
+
+// formats is the formats that are enforced, each as a regular expression of the whole text. What they take always has the format; of email and
+// uri they take the usual part of what the standard allows.
+var formats = map[string]string{
+	"date":      date,
+	"time":      clock,
+	"date-time": date + "T" + clock,
+	"duration":  duration,
+	"uuid":      `[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`,
+	"ipv4":      octet + `(?:\.` + octet + `){3}`,
+	"hostname":  label + `(?:\.` + label + `){0,5}`,
+	"email":     `[A-Za-z0-9_+-](?:\.?[A-Za-z0-9_+-]){0,31}@` + label + `(?:\.` + label + `){1,5}`,
+	"uri":       `[A-Za-z][A-Za-z0-9+.-]*:(?://` + host + `(?:/` + pchar + `*)*|` + pchar + `+(?:/` + pchar + `*)*)(?:\?` + query + `*)?(?:#` + query + `*)?`,
+}
+
+// RFC 3339, full-date: with the days that each month has, February 29 in leap years only.
+const (
+	leap = `(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)`
+	date = `(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))|` + leap + `-02-29)`
+)
+
+// RFC 3339, full-time, without leap seconds.
+const clock = `(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])`
+
+// RFC 3339, appendix A.
+const (
+	hours    = `(?:[0-9]{1,9}H(?:[0-9]{1,9}M(?:[0-9]{1,9}S)?)?|[0-9]{1,9}M(?:[0-9]{1,9}S)?|[0-9]{1,9}S)`
+	days     = `(?:[0-9]{1,9}Y(?:[0-9]{1,9}M(?:[0-9]{1,9}D)?)?|[0-9]{1,9}M(?:[0-9]{1,9}D)?|[0-9]{1,9}D)`
+	duration = `P(?:[0-9]{1,9}W|` + days + `(?:T` + hours + `)?|T` + hours + `)`
+)
+
+// RFC 2673, section 3.2; RFC 1123, section 2.1, with labels of at most 31 characters; RFC 3986, with a host that is a name or an address of
+// IPv4, without user.
+const (
+	octet = `(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])`
+	label = `[A-Za-z0-9](?:[A-Za-z0-9-]{0,29}[A-Za-z0-9])?`
+	pchar = `(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})`
+	query = `(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})`
+	host  = label + `(?:\.` + label + `)*(?::[0-9]{1,5})?`
+)
