@@ -1,4 +1,5 @@
-// Package fair says whose turn it is where more is asked for than can be served: start-time fair queueing over tenants.
+// Package fair says whose turn it is where more is asked for than can be served: start-time fair queueing over tenants, and
+// people before bulk work.
 package fair
 
 import (
@@ -18,6 +19,7 @@ type Item struct {
 	Tenant string
 	Weight int   // of the tenant, at least 1
 	Cost   int64 // what it will take, in any unit that is the same for all
+	Class  Class // which Classes look at
 	start  int64 // tag
 }
 
@@ -61,6 +63,14 @@ func (q *Queue) Pop() (Item, bool) {
 	q.virtual = max(q.virtual, x.start)
 	q.forget()
 	return x, true
+}
+
+// first is the item whose turn it is.
+func (q *Queue) first() (Item, bool) {
+	if len(q.items) == 0 {
+		return Item{}, false
+	}
+	return q.items[0], true
 }
 
 // Remove takes out an item that waits no more; false if it is not there. What it would have cost is not counted for its tenant where
