@@ -210,6 +210,8 @@ func TestMeasuredEverywhere(t *testing.T) {
 			"skein_certificate_left_seconds": {"c1", "c2", "gate", "one"},
 			"skein_disk_free_ratio":          {"c1", "c2", "gate", "one"},
 			"skein_raft_apply_lag_entries":   {"c1", "c2"},
+
+			"skein_gateway_results_spool_ratio": {"gate"},
 		} {
 			fleettest.Within(t, family+" of every member is measured at "+c.Config.Name, func() bool {
 				now := time.Now()

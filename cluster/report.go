@@ -111,6 +111,22 @@ func (u Upkeep) Disk() (free, size int64, ok bool) {
 	return u.DiskFree, u.DiskSize, u.DiskSize > 0 && u.DiskFree >= 0 && u.DiskFree <= u.DiskSize
 }
 
+// Spool is what a gateway says of the records of requests that wait on its disk for the results database. It is soft state like a Report; the
+// zero value says nothing.
+type Spool struct {
+	Used    int64 `json:"used,omitempty"`    // bytes
+	Room    int64 `json:"room,omitempty"`    // bytes that they may take; 0 = not said
+	Dropped int64 `json:"dropped,omitempty"` // records that were lost since the gateway's process began
+}
+
+// Validate refuses what no gateway would say.
+func (s Spool) Validate() error {
+	if min(s.Used, s.Room, s.Dropped) < 0 {
+		return errors.New("spool: a negative amount")
+	}
+	return nil
+}
+
 // Limits of what a gateway says about demand.
 const (
 	MaxDemands   = 4096 // rows of one report

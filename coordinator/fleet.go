@@ -30,6 +30,7 @@ type fleet struct {
 	told      *wire.Observed                    // by the leader, since the last measurement; nil = nothing
 	heard     map[cluster.NodeID]time.Time      // gateways, since this coordinator leads
 	upkeep    map[cluster.NodeID]cluster.Upkeep // of other coordinators and stand-alone gateways, since this one leads
+	spools    map[cluster.NodeID]cluster.Spool  // of gateways, since this one leads
 }
 
 // maxDemand bounds the rows of demand that wait for the scheduler.
@@ -48,7 +49,7 @@ type endpointKey struct {
 
 func newFleet() *fleet {
 	return &fleet{reports: map[cluster.NodeID]timedReport{}, endpoints: map[endpointKey]string{}, changed: make(chan struct{}), news: make(chan struct{}, 1), heard: map[cluster.NodeID]time.Time{},
-		upkeep: map[cluster.NodeID]cluster.Upkeep{}}
+		upkeep: map[cluster.NodeID]cluster.Upkeep{}, spools: map[cluster.NodeID]cluster.Spool{}}
 }
 
 // put keeps a report. One that is older than the kept one of the same session is dropped.
@@ -135,6 +136,7 @@ func (f *fleet) forget() {
 	clear(f.reports)
 	clear(f.heard)
 	clear(f.upkeep)
+	clear(f.spools)
 	f.fresh, f.demand, f.measured = nil, nil, nil
 	f.reindex()
 }

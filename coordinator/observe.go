@@ -46,6 +46,16 @@ func (f *fleet) keepUp(id cluster.NodeID, u cluster.Upkeep) {
 	f.upkeep[id] = u
 }
 
+// keepSpool keeps what a gateway says of its records, if that can be.
+func (f *fleet) keepSpool(id cluster.NodeID, s cluster.Spool) {
+	if s.Validate() != nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.spools[id] = s
+}
+
 // Term implements monitor.Coordinator.
 func (s *Server) Term() uint64 {
 	if !s.store.IsLeader() {
@@ -90,6 +100,12 @@ func (f *fleet) facts(to *measure.Facts, now time.Time) {
 		}
 	}
 	maps.Copy(to.Upkeep, f.upkeep)
+	to.Spools = map[cluster.NodeID]cluster.Spool{}
+	for id, s := range f.spools {
+		if _, ok := to.State.Member(id); ok {
+			to.Spools[id] = s
+		}
+	}
 }
 
 // Monitor is what measures and watches here.
@@ -105,7 +121,7 @@ func (s *Server) observe(_ context.Context, r *wire.Observed) (*wire.ObserveResp
 
 // passOn tells the other coordinators what was told to this one, and hears how they are; each at most once at a time: one that is slow misses some.
 func (s *Server) passOn(f measure.Facts) {
-	o := &wire.Observed{Demand: f.Demand, Gateways: map[cluster.NodeID]int64{}, Upkeep: f.Upkeep}
+	o := &wire.Observed{Demand: f.Demand, Gateways: map[cluster.NodeID]int64{}, Upkeep: f.Upkeep, Spools: f.Spools}
 	for _, n := range f.Nodes {
 		n.Held = nil
 		o.Nodes = append(o.Nodes, wire.Sight{Report: n.Report, Age: n.Age.Milliseconds()})
@@ -151,4 +167,5 @@ func (f *fleet) toldFacts(to *measure.Facts) {
 		to.Gateways[id] = time.Duration(age) * time.Millisecond
 	}
 	maps.Copy(to.Upkeep, o.Upkeep)
+	to.Spools = o.Spools
 }

@@ -62,6 +62,7 @@ func (s *Server) settleFor(ctx context.Context, gateway cluster.NodeID, r *wire.
 	}
 	s.fleet.ask(append(demand, cluster.Demand{Gateway: gateway})) // without any, that it is there
 	s.fleet.keepUp(gateway, r.Upkeep)
+	s.fleet.keepSpool(gateway, r.Spool)
 	state := s.live.Now()
 	last, _ := state.LastSettled(gateway)
 	if r.Seq == 0 || !(quota.Mark{Session: last.Session, Seq: last.Seq}).Before(r.Session, r.Seq) {

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/results"
 	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
@@ -239,6 +240,19 @@ func (c *call) noteVectors(vectors [][]float32) {
 		dimensions = len(vectors[0])
 	}
 	c.noteAnswer(map[string]int{"vectors": len(vectors), "dimensions": dimensions})
+}
+
+// tell is what the leader is told of the way to the database.
+func (r *records) tell() cluster.Spool {
+	lost := r.droppedQueue.Load() + r.droppedOff.Load() + r.droppedFull.Load() + r.refused.Load()
+	var out cluster.Spool
+	if k := r.spool.Load(); k != nil {
+		st := k.spool.Stats()
+		out.Used, out.Room = st.Bytes, st.Max
+		lost += st.Damaged
+	}
+	out.Dropped = int64(lost)
+	return out
 }
 
 // collect gives the figures of what is kept.

@@ -24,6 +24,7 @@ import (
 	"github.com/skein-project/skein/internal/fleettest"
 	"github.com/skein-project/skein/internal/pgtest"
 	"github.com/skein-project/skein/results"
+	"github.com/skein-project/skein/series"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -249,6 +250,19 @@ func TestSpool(t *testing.T) {
 	waiting := g.Records().Waiting
 	if waiting == 0 || waiting == 8 {
 		t.Fatalf("%+v", g.Records())
+	}
+	for family, least := range map[string]float64{"skein_gateway_results_spool_ratio": 0.5, "skein_gateway_results_dropped_total": float64(8 - waiting)} {
+		fleettest.Within(t, "the leader measures "+family, func() bool {
+			now := time.Now()
+			curves, err := f.Leader().Monitor().Range(t.Context(), family, series.Is(series.Of("gateway", "g")), now.Add(-time.Minute), now, time.Minute)
+			sum := 0.0
+			for _, c := range curves {
+				for _, p := range c.Points {
+					sum += max(p.Max, float64(p.Sum))
+				}
+			}
+			return err == nil && sum >= least
+		})
 	}
 	g.Crash()
 	f.Stop(f.Coordinators[0])

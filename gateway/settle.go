@@ -160,6 +160,7 @@ func (t *teller) turn(ctx context.Context, now quota.Moment) (all bool) {
 		return false
 	}
 	r, more := t.cut(now)
+	r.Spool = t.s.records.tell()
 	if r.Demand = demand; t.Upkeep != nil {
 		r.Upkeep = t.Upkeep()
 	}

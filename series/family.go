@@ -68,6 +68,7 @@ var (
 	ofVersion = []Column{{Name: "version"}}
 	ofNode    = []Column{{Name: "node"}}
 	ofLimit   = []Column{{Name: "limit"}, {Name: "meter"}, {Name: "model"}, {Name: "tenant"}, {Name: "window"}}
+	ofSpool   = []Column{{Name: "gateway", As: "instance"}}
 	ofDisk    = []Column{{Name: "node", As: "instance"}}
 )
 
@@ -86,6 +87,8 @@ var Families = []Family{
 	{"skein_disk_free_bytes", Gauge, ofDisk, "free bytes of the file system of the data directory"},
 	{"skein_disk_free_ratio", Gauge, ofDisk, "free share of the file system of the data directory, 0 to 1"},
 	{"skein_gateway_requests_total", Counter, []Column{{Name: "outcome"}, {Name: "tenant"}, {Name: "version"}}, "requests that ended; outcome is one of Outcomes"},
+	{"skein_gateway_results_dropped_total", Counter, ofSpool, "records of requests that were lost on their way to the results database"},
+	{"skein_gateway_results_spool_ratio", Gauge, ofSpool, "used share of the room for records of requests on a gateway's disk, 0 to 1"},
 	{"skein_gateway_running_requests", Gauge, ofFlow, "requests at replicas"},
 	{"skein_gateway_silent_seconds", Gauge, []Column{{Name: "gateway"}}, "time since a gateway was last heard, s"},
 	{"skein_gateway_tokens_total", Counter, []Column{{Name: "tenant"}, {Name: "type"}, {Name: "version"}}, "tokens; type is input or output"},

@@ -98,6 +98,8 @@ var incidents = []struct {
 	{"replicas-missing", func(w *World, _ *Watch) {
 		w.Serve("m0", 3, func(d *cluster.Deployment) { d.Avoid = []gpu.DeviceID{"n1-d0", "n2-d0", "n3-d0"} })
 	}, nil, 15 * time.Minute},
+	{"results-dropped", func(w *World, _ *Watch) { w.store.away = true }, []string{"results-spool-growing"}, 90 * time.Minute},
+	{"results-spool-growing", func(w *World, _ *Watch) { w.store.away = true }, nil, 40 * time.Minute},
 	{"slow-first-token", func(w *World, _ *Watch) { w.slow(16) }, nil, 20 * time.Minute},
 	{"throughput-drop", func(w *World, _ *Watch) { w.slow(300) }, []string{"high-latency", "queue-too-long", "slow-first-token"}, 20 * time.Minute},
 	{"version-at-risk", func(w *World, _ *Watch) { w.coordinators[0].lost, w.coordinators[1].lost = true, true }, nil, 5 * time.Minute},

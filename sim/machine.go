@@ -8,6 +8,32 @@ import (
 	"github.com/skein-project/skein/gpu"
 )
 
+// store is the results database, with what gateways' spools have that is not in it.
+type store struct {
+	away   bool
+	spools map[cluster.NodeID]cluster.Spool
+}
+
+const (
+	spoolRoom   = 8 << 20 // bytes
+	recordBytes = 2048    // of a request that ended
+)
+
+// keep takes the records of requests that ended at a gateway.
+func (s *store) keep(gateway cluster.NodeID, n int) {
+	p := s.spools[gateway]
+	p.Room = spoolRoom
+	p.Used += int64(n) * recordBytes
+	if over := p.Used - p.Room; over > 0 {
+		p.Used -= over
+		p.Dropped += over / recordBytes
+	}
+	if !s.away {
+		p.Used = 0
+	}
+	s.spools[gateway] = p
+}
+
 // heat is what a device and what is around it do to it.
 type heat struct {
 	noFan   bool

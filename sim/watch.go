@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"time"
 
@@ -93,7 +94,7 @@ func (x *Watch) tick() {
 func (x *Watch) facts(l *coordinator, demand []cluster.Demand, flows []measure.Flow) measure.Facts {
 	w := x.world
 	f := measure.Facts{State: l.state, Demand: demand, Flows: flows, Gateways: map[cluster.NodeID]time.Duration{}, Upkeep: map[cluster.NodeID]cluster.Upkeep{},
-		Voters: len(w.coordinators), Spare: -len(w.coordinators)/2 - 1, Kept: map[cluster.VersionID]library.Kept{}}
+		Voters: len(w.coordinators), Spare: -len(w.coordinators)/2 - 1, Kept: map[cluster.VersionID]library.Kept{}, Spools: maps.Clone(w.store.spools)}
 	view := library.View{Answers: map[cluster.NodeID]library.Answer{}}
 	for _, c := range w.coordinators {
 		view.Coordinators = append(view.Coordinators, c.id)
@@ -266,6 +267,7 @@ func (x *Watch) serve() (demand []cluster.Demand, flows []measure.Flow) {
 	}
 	for _, d := range demand {
 		s.unsaid[d.Tenant] += d.Prompt + d.Answer
+		x.world.store.keep(d.Gateway, d.Ended)
 	}
 	return demand, flows
 }

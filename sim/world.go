@@ -69,6 +69,7 @@ type World struct {
 	names     map[cluster.NodeID]string // of nodes, for people
 	flaws     map[cluster.VersionID]int // percent of the requests that a version fails
 	certified map[cluster.NodeID]*papers
+	store     store
 	versions  int // versions published so far, for distinct manifests
 	luck      luck
 	healed    bool // no fault begins or ends any more
@@ -102,7 +103,7 @@ func New(c Config) *World {
 		c.Skew = time.Minute
 	}
 	w := &World{
-		Config: c, now: epoch, rng: rand.New(rand.NewPCG(c.Seed, 0)), lines: fnv.New64a(), names: map[cluster.NodeID]string{}, certified: map[cluster.NodeID]*papers{}, flaws: map[cluster.VersionID]int{}, ranks: map[string]int{},
+		Config: c, now: epoch, rng: rand.New(rand.NewPCG(c.Seed, 0)), lines: fnv.New64a(), names: map[cluster.NodeID]string{}, certified: map[cluster.NodeID]*papers{}, store: store{spools: map[cluster.NodeID]cluster.Spool{}}, flaws: map[cluster.VersionID]int{}, ranks: map[string]int{},
 		net: newNetwork(), facts: newFacts(),
 	}
 	for i := range c.Coordinators {

@@ -103,6 +103,7 @@ type Observed struct {
 	Gateways map[cluster.NodeID]int64 `json:"gateways,omitempty"` // milliseconds since each was heard
 
 	Upkeep map[cluster.NodeID]cluster.Upkeep `json:"upkeep,omitempty"` // of coordinators and stand-alone gateways
+	Spools map[cluster.NodeID]cluster.Spool  `json:"spools,omitempty"` // of gateways
 }
 
 // ObserveResponse is what a coordinator says of itself to the leader.

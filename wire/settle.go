@@ -16,6 +16,7 @@ type SettleRequest struct {
 	Asks    []quota.Ask      `json:"asks,omitempty"`
 	Demand  []cluster.Demand `json:"demand,omitempty"`
 	Upkeep  cluster.Upkeep   `json:"upkeep,omitzero"` // of a stand-alone gateway
+	Spool   cluster.Spool    `json:"spool,omitzero"`
 }
 
 // SettleResponse says in which state the settlement is applied.

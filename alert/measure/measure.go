@@ -26,6 +26,7 @@ type Facts struct {
 	Spare    int                               // voters that answer, beyond the majority
 	Changes  int                               // of the leader since the last measurement
 	Upkeep   map[cluster.NodeID]cluster.Upkeep // of coordinators and stand-alone gateways
+	Spools   map[cluster.NodeID]cluster.Spool  // of gateways
 	Kept     map[cluster.VersionID]library.Kept
 }
 
@@ -46,12 +47,13 @@ type Sight struct {
 // Sheets puts what a coordinator knows into series, from moment to moment.
 type Sheets struct {
 	store *series.Store
-	spent map[quota.ID]int64 // of limits, as it was the last time
+	spent map[quota.ID]int64       // of limits, as it was the last time
+	lost  map[cluster.NodeID]int64 // records of gateways, as it was the last time
 }
 
 // New makes one that puts into a store.
 func New(store *series.Store) *Sheets {
-	return &Sheets{store: store, spent: map[quota.ID]int64{}}
+	return &Sheets{store: store, spent: map[quota.ID]int64{}, lost: map[cluster.NodeID]int64{}}
 }
 
 // sheet puts values into a store, and keeps why it does not take some.
@@ -98,6 +100,7 @@ func (m *Sheets) Put(at time.Time, f Facts) error {
 	for _, id := range slices.Sorted(maps.Keys(f.Gateways)) {
 		s.gauge("skein_gateway_silent_seconds", f.Gateways[id].Seconds(), "gateway", memberName(f.State, id))
 	}
+	m.spools(s, f)
 	for n := range f.State.Nodes() {
 		s.gauge("skein_node_lost", truth(n.Status == cluster.NodeLost), "node", n.Name)
 	}
@@ -219,6 +222,27 @@ func (s *sheet) replicas(state cluster.State) {
 		}
 		s.gauge("skein_replicas_wanted", float64(d.Wanted()), "version", d.Version.String())
 		s.gauge("skein_replicas_ready", float64(ready), "version", d.Version.String())
+	}
+}
+
+// spools puts how full gateways' spools are, and how many records were lost since the last time. What a gateway lost before it was first heard
+// was told to others.
+func (m *Sheets) spools(s *sheet, f Facts) {
+	for _, id := range slices.Sorted(maps.Keys(f.Spools)) {
+		p := f.Spools[id]
+		gateway := memberName(f.State, id)
+		if p.Room > 0 {
+			s.gauge("skein_gateway_results_spool_ratio", float64(p.Used)/float64(p.Room), "gateway", gateway)
+		}
+		was, known := m.lost[id]
+		switch {
+		case !known:
+			was = p.Dropped
+		case was > p.Dropped: // another process
+			was = 0
+		}
+		m.lost[id] = p.Dropped
+		s.count("skein_gateway_results_dropped_total", int(p.Dropped-was), "gateway", gateway)
 	}
 }
 

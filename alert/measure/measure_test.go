@@ -85,6 +85,7 @@ func TestMeasure(t *testing.T) {
 			"g1": {CertificateEnds: in(-time.Minute), DiskFree: 101, DiskSize: 100, Lag: 9},
 			"x":  {CertificateEnds: in(time.Hour), DiskFree: 10, DiskSize: 100, Lag: 7}, // no member
 		},
+		Spools: map[cluster.NodeID]cluster.Spool{"g1": {Used: 3, Room: 4, Dropped: 9}, "c1": {Dropped: 5}, "c2": {Room: 8}},
 	})
 	if err != nil {
 		t.Error(err)
@@ -94,6 +95,15 @@ func TestMeasure(t *testing.T) {
 		// No gateway says how long tokens take one by one, and nothing is deployed.
 		if absent := f.Name == "gen_ai_server_time_per_output_token_seconds" || f.Name == "skein_replicas_ready" || f.Name == "skein_replicas_wanted"; err != nil || (len(curves) == 0) != absent {
 			t.Errorf("%s: %v %v", f.Name, curves, err)
+		}
+	}
+	lost := series.Window{Family: "skein_gateway_results_dropped_total", Match: series.Is(series.Of("gateway", "gate")), At: at.Add(time.Minute), Length: 2 * time.Minute}
+	for i, step := range []struct{ told, want int64 }{{9, 0}, {12, 3}, {2, 5}} { // what it had lost before is not new; the last one is another process
+		if err := m.Put(at.Add(time.Duration(i)*time.Second), Facts{State: spent, Spools: map[cluster.NodeID]cluster.Spool{"g1": {Dropped: step.told}}}); err != nil {
+			t.Error(err)
+		}
+		if n, ok := store.Increase(lost); !ok || n != step.want {
+			t.Errorf("told of %d lost records: %d are new, want %d", step.told, n, step.want)
 		}
 	}
 	for outcome, want := range map[string]int64{"ok": 1, "failed": 2, "refused": 1, "limited": 1, "other": 1} {
@@ -128,6 +138,8 @@ func TestMeasure(t *testing.T) {
 		"skein_disk_free_bytes":          {"first": 10, "node": 30},
 		"skein_disk_free_ratio":          {"first": 0.25, "node": 0.5},
 		"skein_raft_apply_lag_entries":   {"first": 7, "second": 0},
+
+		"skein_gateway_results_spool_ratio": {"gate": 0.75, "second": 0},
 	} {
 		curves, err := store.Range(family, nil, at.Add(-time.Minute), at.Add(time.Minute), 15*time.Second)
 		got := map[string]float64{}
