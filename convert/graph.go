@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/convert/onnxgraph"
@@ -117,15 +118,13 @@ func (r *reading) asText(s side, task model.Task, ports *model.Text) error {
 			m.Pooling = model.PoolCLS // the graph pools itself
 		}
 	case model.Classify, model.ClassifyTokens:
-		if m.Labels = s.texts("labels"); m.Labels == nil && r.config != nil {
-			readLabels(r.config, m)
-		}
-		m.Problem = model.Problem(s.text("problem", cmp.Or(string(m.Problem), string(model.SingleLabel))))
-		if task == model.ClassifyTokens {
-			m.Problem = model.SingleLabel
-		}
+		r.labels(s, task)
 		if err := r.width(ports.Logits); err != nil {
 			return err
+		}
+	case model.Answer:
+		if ports.Start == "" && ports.Logits == "" {
+			return Refused{sideName, "text.start", "the graph has no such output, and none that is called start_logits: nothing says where answers begin"}
 		}
 	}
 	if s.err() != nil {
@@ -142,13 +141,44 @@ func (r *reading) asText(s side, task model.Task, ports *model.Text) error {
 	return r.tokenizer()
 }
 
+// labels fills in what a graph that labels texts or tokens calls its labels. A text that has one label is scored, so it can be ranked.
+func (r *reading) labels(s side, task model.Task) {
+	m := r.m
+	if m.Labels = s.texts("labels"); m.Labels == nil && r.config != nil {
+		readLabels(r.config, m)
+	}
+	fallback := model.SingleLabel
+	if len(m.Labels) == 1 {
+		fallback = model.MultiLabel
+	}
+	m.Problem = model.Problem(s.text("problem", string(cmp.Or(m.Problem, fallback))))
+	switch {
+	case task == model.ClassifyTokens:
+		m.Problem = model.SingleLabel
+	case len(m.Labels) == 1:
+		m.Tasks = append(m.Tasks, model.Rerank)
+	}
+}
+
+// shifted lists the kinds of models whose table of positions begins with rows that stand for padding (Hugging Face's model_type).
+var shifted = []string{"camembert", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl"}
+
+// positions is the number of tokens that config.json declares to have positions, 0 if it does not.
+func positions(config *settings) int {
+	n := config.count("max_position_embeddings", 0)
+	if slices.Contains(shifted, config.text("model_type", "")) {
+		n = max(n-config.count("pad_token_id", robertaPad)-1, 0)
+	}
+	return n
+}
+
 // measures finds the sizes of a graph's text: by its ports, skein.json and config.json.
 func (r *reading) measures(s side) error {
 	c, t := &r.m.Config, r.m.Graph.Text
 	config := cmp.Or(r.config, &settings{file: "config.json"})
 	c.Vocab = config.count("vocab_size", 0)
 	c.Types = config.count("type_vocab_size", 0)
-	c.Positions = s.count("context", config.count("max_position_embeddings", 0))
+	c.Positions = s.count("context", positions(config))
 	if ids, ok := r.m.Graph.Input(t.IDs); ok && len(ids.Shape) == 2 && ids.Shape[1] != model.Free {
 		c.Positions = int(ids.Shape[1])
 	}
@@ -158,7 +188,7 @@ func (r *reading) measures(s side) error {
 		}
 	}
 	if c.Hidden == 0 {
-		c.Hidden = config.count("hidden_size", 0)
+		c.Hidden = config.count("hidden_size", config.count("dim", 0))
 	}
 	if t.Types != "" && c.Types == 0 {
 		c.Types = 2
@@ -166,12 +196,18 @@ func (r *reading) measures(s side) error {
 	if err := cmp.Or(s.err(), config.err()); err != nil {
 		return err
 	}
+	if p, ok := r.m.Graph.Output(t.Logits); ok && r.m.Can(model.FillMask) && len(p.Shape) == 3 && p.Shape[2] != model.Free {
+		c.Vocab = int(min(p.Shape[2], model.MaxVocab+1)) // a head may be padded to a round number of rows
+	}
 	if c.Vocab == 0 {
 		n, err := r.vocabulary()
 		if err != nil {
 			return err
 		}
 		c.Vocab = n
+	}
+	if r.m.Pad = one(config.ids("pad_token_id", c.Vocab)); config.err() != nil {
+		return config.err()
 	}
 	if c.Positions == 0 {
 		return Refused{sideName, "context", "is missing: nothing else says how long a text may be"}

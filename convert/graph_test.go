@@ -29,6 +29,11 @@ func TestONNXFolders(t *testing.T) {
 		{"external", []model.Task{model.Infer}, 2, "serves tensors only: nothing says which task it has"},
 		{"bert-classify", []model.Task{model.Classify, model.Infer}, 0, ""},
 		{"bert-embed", []model.Task{model.EmbedTask, model.Infer}, 0, ""},
+		{"bert-spans", []model.Task{model.ClassifyTokens, model.Infer}, 0, ""},
+		{"bert-fill", []model.Task{model.FillMask, model.Infer}, 0, ""},
+		{"bert-answer", []model.Task{model.Answer, model.Infer}, 0, ""},
+		{"roberta-answer", []model.Task{model.Answer, model.Infer}, 0, ""},
+		{"bert-rank", []model.Task{model.Classify, model.Infer, model.Rerank}, 0, ""},
 	} {
 		files := foreign(t, c.name)
 		made, err := Folder(sources(files))
@@ -91,6 +96,21 @@ func TestGraphWithoutNames(t *testing.T) {
 			f["config.json"] = with(t, f["config.json"], map[string]any{"auto_map": map[string]string{"AutoModel": "x.Y"}})
 		}, "config.json", "never run", ""},
 		{"no labels", "bert-embed", func(f map[string][]byte) { f["skein.json"] = []byte(`{"task":"classify","context":64}`) }, "skein.json", "no such output", ""},
+		{"other ends", "bert-answer", func(f map[string][]byte) {
+			f["skein.json"] = []byte(`{"task":"answer","text":{"start":"end_logits","end":"start_logits"}}`)
+		}, "", "", ""},
+		{"one end", "bert-answer", func(f map[string][]byte) { f["skein.json"] = []byte(`{"text":{"end":""}}`) }, "", "one end", ""},
+		{"no ends", "bert-answer", func(f map[string][]byte) { f["skein.json"] = []byte(`{"text":{"start":"","end":""}}`) }, "skein.json", "where answers begin", ""},
+		{"ends of no such output", "roberta-answer", func(f map[string][]byte) {
+			f["skein.json"] = []byte(`{"task":"answer","context":128,"text":{"logits":"x"}}`)
+		}, "", "no output of F32", ""},
+		{"answers of labels", "bert-spans", func(f map[string][]byte) { f["skein.json"] = []byte(`{"task":"answer"}`) }, "", "the last is 2", ""},
+		{"tokens of a text", "bert-classify", func(f map[string][]byte) { f["skein.json"] = []byte(`{"task":"classify_tokens"}`) }, "", "needs 3 dimensions", ""},
+		{"a text of tokens", "bert-spans", func(f map[string][]byte) { f["skein.json"] = []byte(`{"task":"classify"}`) }, "", "needs 2 dimensions", ""},
+		{"masks of labels", "bert-spans", func(f map[string][]byte) { f["skein.json"] = []byte(`{"task":"fill_mask"}`) }, "", "vocabulary", ""},
+		{"no padding", "bert-fill", func(f map[string][]byte) {
+			f["config.json"] = with(t, f["config.json"], map[string]any{"pad_token_id": "x"})
+		}, "config.json", "token id", ""},
 		{"external file gone", "external", func(f map[string][]byte) { delete(f, "weights.data") }, "model.onnx", "not in the folder", ""},
 		{"external file short", "external", func(f map[string][]byte) { f["weights.data"] = f["weights.data"][:1000] }, "model.onnx", "do not fit", ""},
 		{"two graphs", "mlp", func(f map[string][]byte) {

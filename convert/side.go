@@ -18,7 +18,7 @@ import (
 //	pooling    model.Pooling; default mean
 //	normalize  vectors have length 1
 //	context    tokens of the longest text
-//	text       which ports of the graph are text: ids, mask, types (inputs), hidden, pooled, logits (outputs)
+//	text       which ports of the graph are text: ids, mask, types (inputs), hidden, pooled, logits, start, end (outputs)
 //	signature  of a SavedModel; default serving_default
 type side struct {
 	*settings
@@ -28,7 +28,7 @@ type side struct {
 // sideKeys lists the keys of skein.json and of its text.
 var (
 	sideKeys = []string{"context", "labels", "normalize", "pooling", "problem", "signature", "task", "text"}
-	textKeys = []string{"hidden", "ids", "logits", "mask", "pooled", "types"}
+	textKeys = []string{"end", "hidden", "ids", "logits", "mask", "pooled", "start", "types"}
 )
 
 // tensorsOnly is the task of a graph that is not asked with text.
@@ -74,6 +74,8 @@ var usual = []struct {
 	{"hidden", []string{"last_hidden_state", "token_embeddings", "sequence_output"}, func(t *model.Text) *string { return &t.Hidden }, false},
 	{"pooled", []string{"sentence_embedding", "pooler_output", "pooled_output"}, func(t *model.Text) *string { return &t.Pooled }, false},
 	{"logits", []string{"logits"}, func(t *model.Text) *string { return &t.Logits }, false},
+	{"start", []string{"start_logits"}, func(t *model.Text) *string { return &t.Start }, false},
+	{"end", []string{"end_logits"}, func(t *model.Text) *string { return &t.End }, false},
 }
 
 // ports finds the ports of text: those that skein.json names, else the usual ones. It is nil where the graph has no token ids, or an input
@@ -127,7 +129,8 @@ func (r *reading) taskOf(s side) (model.Task, error) {
 	for _, end := range []struct {
 		ending string
 		task   model.Task
-	}{{"ForSequenceClassification", model.Classify}, {"ForTokenClassification", model.ClassifyTokens}, {"ForMaskedLM", model.FillMask}, {"Model", model.EmbedTask}} {
+	}{{"ForSequenceClassification", model.Classify}, {"ForTokenClassification", model.ClassifyTokens}, {"ForMaskedLM", model.FillMask},
+		{"ForQuestionAnswering", model.Answer}, {"Model", model.EmbedTask}} {
 		if strings.HasSuffix(names[0], end.ending) {
 			return end.task, nil
 		}

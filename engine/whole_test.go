@@ -81,7 +81,7 @@ func floats(x tensor.Tensor) []float32 {
 
 // TestForeignGraphs: graphs of other makers give what their own frameworks compute.
 func TestForeignGraphs(t *testing.T) {
-	for _, name := range []string{"mlp", "external", "bert-classify", "bert-embed"} {
+	for _, name := range []string{"mlp", "external", "bert-classify", "bert-embed", "bert-spans", "bert-fill", "bert-answer", "roberta-answer", "bert-rank"} {
 		f := openForeign(t, name)
 		g := f.load(t)
 		if err := g.WarmUp(); err != nil {
@@ -115,21 +115,48 @@ func TestForeignGraphs(t *testing.T) {
 
 // TestForeignText: a graph that is asked with text gives what the same model of safetensors gives.
 func TestForeignText(t *testing.T) {
-	for name, tolerance := range map[string]float64{"bert-classify": 1e-5, "bert-embed": 1e-5} {
+	const tolerance = 1e-5
+	for _, name := range []string{"bert-classify", "bert-embed", "bert-spans", "bert-fill", "bert-answer", "roberta-answer", "bert-rank"} {
 		f, ref := openForeign(t, name), open(t, name)
 		g := f.load(t)
 		for _, in := range ref.Inputs {
-			e, err := g.EncodeRow(in.IDs, in.TypeIDs, nil)
+			var masks []int32
+			for _, at := range in.Masks {
+				masks = append(masks, int32(at))
+			}
+			e, err := g.EncodeRow(in.IDs, in.TypeIDs, masks)
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 				continue
 			}
-			if in.Logits != nil && far(e.Logits, in.Logits) > tolerance || in.Hidden != nil && e.Hidden != nil && far(e.Hidden, in.Hidden) > tolerance {
+			scores := e.Logits
+			if len(in.Masks) > 0 {
+				scores = e.Masks
+			}
+			if len(scores) != len(in.Logits) && name != "bert-embed" || far(scores, in.Logits) > tolerance ||
+				e.Hidden != nil && (len(e.Hidden) != len(in.Hidden) || far(e.Hidden, in.Hidden) > tolerance) {
 				t.Errorf("%s: %q: another answer", name, in.Text)
 			}
-			if e.Logits == nil && e.Hidden == nil {
+			if scores == nil && e.Hidden == nil {
 				t.Errorf("%s: no answer", name)
 			}
+		}
+	}
+}
+
+// TestForeignScores: a graph whose output has another width than its model's tasks need, which its ports leave open, is not taken at its word.
+func TestForeignScores(t *testing.T) {
+	for name, change := range map[string]func(*model.Manifest){
+		"bert-spans": func(m *model.Manifest) { m.Labels = m.Labels[:4] },
+		"bert-fill":  func(m *model.Manifest) { m.Config.Vocab-- },
+		"bert-answer": func(m *model.Manifest) {
+			m.Graph.Text.Start, m.Graph.Text.End, m.Graph.Text.Logits = "", "", "start_logits"
+		},
+	} {
+		f := openForeign(t, name)
+		change(f.made.Manifest)
+		if _, err := f.load(t).EncodeRow([]int32{2, 5, 6, 3, 4}, nil, []int32{1}); !errors.Is(err, engine.ErrRun) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

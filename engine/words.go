@@ -46,7 +46,7 @@ func (g *Graph) EncodeRow(ids, types []int32, masks []int32) (Encoded, error) {
 		}
 	}
 	var names []string
-	for _, name := range []string{t.Hidden, t.Pooled, t.Logits} {
+	for _, name := range []string{t.Hidden, t.Pooled, t.Logits, t.Start, t.End} {
 		if name != "" {
 			names = append(names, name)
 		}
@@ -78,6 +78,7 @@ func row(p model.Port, values []int32, length int, pad int32) tensor.Tensor {
 // encoded takes the outputs of a row of n tokens, padded to length.
 func (g *Graph) encoded(out []tensor.Tensor, n, length int, masks []int32) (Encoded, error) {
 	var e Encoded
+	var ends [model.AnswerEnds][]float32
 	m, t := g.manifest, g.manifest.Graph.Text
 	for _, x := range out {
 		values := make([]float32, len(x.Data)/4)
@@ -94,7 +95,23 @@ func (g *Graph) encoded(out []tensor.Tensor, n, length int, masks []int32) (Enco
 			e.Pooled = values
 		case t.Logits:
 			e.Logits = values
+		case t.Start:
+			ends[0] = values
+		case t.End:
+			ends[1] = values
 		}
+	}
+	if t.Start != "" && m.Can(model.Answer) {
+		if len(ends[0]) != length || len(ends[1]) != length {
+			return e, fmt.Errorf("%w: %d and %d scores of %d tokens as ends of answers", ErrRun, len(ends[0]), len(ends[1]), length)
+		}
+		e.Logits = nil
+		for i := range n {
+			e.Logits = append(e.Logits, ends[0][i], ends[1][i])
+		}
+	}
+	if width := g.scores(); width > 0 && len(e.Logits) != width && len(e.Logits) != n*width {
+		return e, fmt.Errorf("%w: %d scores of %d tokens, want %d each, or %d of all", ErrRun, len(e.Logits), n, width, width)
 	}
 	if m.Can(model.FillMask) {
 		for _, at := range masks {
@@ -109,6 +126,18 @@ func (g *Graph) encoded(out []tensor.Tensor, n, length int, masks []int32) (Enco
 		return e, fmt.Errorf("%w: %d hidden states and %d pooled are no multiples of %d", ErrRun, len(e.Hidden), len(e.Pooled), h)
 	}
 	return e, nil
+}
+
+// scores is the number of scores of a text or of a token, 0 if the model's tasks have none.
+func (g *Graph) scores() int {
+	switch m := g.manifest; {
+	case m.Can(model.FillMask):
+		return m.Config.Vocab
+	case m.Can(model.Answer):
+		return model.AnswerEnds
+	default:
+		return len(m.Labels)
+	}
 }
 
 // WarmUp runs the graph once on an input of ones with the shortest lengths its ports allow, so that the first request does not pay for what the

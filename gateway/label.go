@@ -29,38 +29,92 @@ func (s *Server) encodings(t *text, texts []string) (encoded []token.Encoding, r
 	return encoded, rows, tokens, nil
 }
 
-// label finds the spans of texts that a model labels.
+// label finds the spans of texts that a model labels. Texts that are longer than what the model reads at once are read in windows, all of which
+// count as tokens.
 func (s *Server) label(ctx context.Context, t *text, texts []string, how spans.Aggregation, outside bool) (out [][]spans.Span, tokens int, err error) {
 	if !t.manifest.Can(model.ClassifyTokens) {
 		return nil, 0, &Error{Fault: FaultTask, Param: "model", Why: fmt.Sprintf("%s does not label tokens", t.version)}
 	}
-	encoded, rows, tokens, err := s.encodings(t, texts)
-	if err != nil {
+	if err := s.inputs(len(texts)); err != nil {
 		return nil, 0, err
+	}
+	var windows []window
+	var rows []wire.EncodeRow
+	for i, x := range texts {
+		list, err := s.labelWindows(t, i, x)
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, w := range list {
+			tokens += len(w.IDs)
+			windows, rows = append(windows, w), append(rows, t.row(w.Encoding))
+		}
+		if len(rows) > s.cfg.MaxInputs {
+			return nil, 0, invalid("texts", "texts 0 to %d are read in %d windows, at most %d are read at once: send fewer or shorter texts", i, len(rows), s.cfg.MaxInputs)
+		}
 	}
 	scored, err := s.encode(ctx, t, rows, wire.EncodeWant{Logits: true})
 	if err != nil {
 		return nil, 0, err
 	}
-	labels := t.manifest.Labels
-	for i, e := range encoded {
-		logits := scored[i].Logits
-		if len(logits) != len(e.IDs)*len(labels) {
-			return nil, 0, fmt.Errorf("gateway: %d logits for %d tokens and %d labels", len(logits), len(e.IDs), len(labels))
+	pieces := make([][]spans.Piece, len(texts))
+	for i, w := range windows {
+		p, err := t.labelled(w, scored[i].Logits)
+		if err != nil {
+			return nil, 0, err
 		}
-		var list []spans.Token
-		for j := range e.IDs {
-			if e.Words[j] >= 0 { // else it is of the template
-				list = append(list, spans.Token{At: e.Offsets[j], Word: e.Words[j], Scores: t.manifest.Problem.Scores(logits[j*len(labels):][:len(labels)])})
-			}
-		}
-		found, err := spans.Join(list, labels, how, outside)
+		pieces[w.text] = append(pieces[w.text], p)
+	}
+	for i, x := range texts {
+		found, err := spans.JoinPieces(x, pieces[i], t.manifest.Labels, how, outside)
 		if err != nil {
 			return nil, 0, err
 		}
 		out = append(out, found)
 	}
 	return out, tokens, nil
+}
+
+// window is a part of a text that a model reads at once.
+type window struct {
+	token.Encoding     // with the template's tokens
+	text           int // which of the request's
+	from           int // which of the text's tokens is its first
+}
+
+// labelWindows cuts a text into windows: into one, if it fits into the context with the template's tokens around it, else into as long ones as
+// fit, which overlap.
+func (s *Server) labelWindows(t *text, i int, x string) (out []window, err error) {
+	if t.tokenizer == nil {
+		return nil, errNoTokenizer
+	}
+	whole, err := t.tokenizer.Encode(x, token.EncodeOptions{})
+	if err != nil {
+		return nil, err
+	}
+	room := s.context(t) - len(t.tokenizer.Around(token.Encoding{}).IDs)
+	if room < 1 {
+		return nil, &Error{Fault: FaultContext, Param: "model", Why: fmt.Sprintf("the context of %d tokens leaves no room for a text", s.context(t))}
+	}
+	for _, w := range spans.Windows(len(whole.IDs), room, min(defaultOverlap, room/2)) {
+		out = append(out, window{t.tokenizer.Around(whole.Part(w[0], w[1])), i, w[0]})
+	}
+	return out, nil
+}
+
+// labelled are the tokens of a window with their scores, without the template's.
+func (t *text) labelled(w window, logits []float32) (p spans.Piece, err error) {
+	n := len(t.manifest.Labels)
+	if len(logits) != len(w.IDs)*n {
+		return p, fmt.Errorf("gateway: %d logits for %d tokens and %d labels", len(logits), len(w.IDs), n)
+	}
+	p.From = w.from
+	for j := range w.IDs {
+		if w.Words[j] >= 0 {
+			p.Tokens = append(p.Tokens, spans.Token{At: w.Offsets[j], Word: w.Words[j], Scores: t.manifest.Problem.Scores(logits[j*n:][:n])})
+		}
+	}
+	return p, nil
 }
 
 // embedTokens turns the tokens of texts into vectors, each row [tokens, hidden].

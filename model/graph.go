@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"unicode/utf8"
@@ -44,7 +45,9 @@ type Text struct {
 	Types  string `json:"types,omitempty"`  // input: segment ids
 	Hidden string `json:"hidden,omitempty"` // output [rows, tokens, hidden]
 	Pooled string `json:"pooled,omitempty"` // output [rows, hidden]
-	Logits string `json:"logits,omitempty"` // output [rows, labels], or [rows, tokens, labels] where the model labels tokens
+	Logits string `json:"logits,omitempty"` // output [rows, labels], or [rows, tokens, scores] where the model says something of each token
+	Start  string `json:"start,omitempty"`  // output [rows, tokens]: each token as the first of an answer
+	End    string `json:"end,omitempty"`    // output [rows, tokens]: each token as the last of an answer
 }
 
 // Takes says whether a tensor of a shape fits the port.
@@ -84,6 +87,14 @@ func (s *Signature) Validate() error {
 		if p, ok := s.Output(name); name != "" && (!ok || p.DType != F32 || len(p.Shape) < 2 || len(p.Shape) > 3) {
 			return Invalid{"text", fmt.Sprintf("%.80q is no output of F32 with 2 or 3 dimensions", name)}
 		}
+	}
+	for _, name := range []string{t.Start, t.End} {
+		if p, ok := s.Output(name); name != "" && (!ok || p.DType != F32 || len(p.Shape) != 2) {
+			return Invalid{"text", fmt.Sprintf("%.80q is no output of F32 [rows, tokens]", name)}
+		}
+	}
+	if (t.Start == "") != (t.End == "") {
+		return Invalid{"text", "names one end of answers and not the other"}
 	}
 	return nil
 }
@@ -158,10 +169,39 @@ func (m *Manifest) validateText() error {
 			if c.Hidden < 1 {
 				return Invalid{"hidden", "is missing: the model makes vectors"}
 			}
+		case Answer:
+			need = cmp.Or(t.Start, t.Logits)
 		}
 		if need == "" {
 			return Invalid{"tasks", fmt.Sprintf("%.40q needs an output that the graph lacks", task)}
 		}
+		if err := m.validateScores(task, need); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// validateScores checks that the output which answers a task has as many numbers as the task needs, where its shape says how many.
+func (m *Manifest) validateScores(task Task, output string) error {
+	rank, width := 3, 0 // [rows, tokens, width]
+	switch task {
+	case Classify, Rerank:
+		rank, width = 2, len(m.Labels)
+	case ClassifyTokens:
+		width = len(m.Labels)
+	case FillMask:
+		width = m.Config.Vocab
+	case Answer:
+		if width = AnswerEnds; m.Graph.Text.Start != "" {
+			return nil
+		}
+	default:
+		return nil
+	}
+	p, _ := m.Graph.Output(output)
+	if d := p.Shape[len(p.Shape)-1]; len(p.Shape) != rank || d != Free && d != int64(width) {
+		return Invalid{fmt.Sprintf("output %.80q", output), fmt.Sprintf("has the shape %v: %s needs %d dimensions, of which the last is %d", p.Shape, task, rank, width)}
 	}
 	return nil
 }

@@ -40,6 +40,13 @@ func TestGraphManifest(t *testing.T) {
 	if err := plain.Validate(); err != nil {
 		t.Errorf("tensors only, without weights: %v", err)
 	}
+	ends := graphManifest()
+	ends.Tasks, ends.Pooling = []Task{Answer, Infer}, ""
+	ends.Graph.Outputs = append(ends.Graph.Outputs, Port{"a", F32, []int64{Free, Free}}, Port{"z", F32, []int64{Free, Free}})
+	ends.Graph.Text.Start, ends.Graph.Text.End = "a", "z"
+	if err := ends.Validate(); err != nil {
+		t.Errorf("ends of answers: %v", err)
+	}
 	for what, c := range map[string]struct {
 		change func(*Manifest)
 		why    string
@@ -57,6 +64,15 @@ func TestGraphManifest(t *testing.T) {
 		"no positions":     {func(m *Manifest) { m.Config.Positions = 0 }, "positions"},
 		"no hidden":        {func(m *Manifest) { m.Config.Hidden = 0 }, "vectors"},
 		"no logits":        {func(m *Manifest) { m.Tasks, m.Pooling = []Task{FillMask, Infer}, "" }, "output that the graph lacks"},
+		"one end":          {func(m *Manifest) { m.Graph.Text.Start = "starts" }, "no output of F32 [rows, tokens]"},
+		"an end of states": {func(m *Manifest) { m.Graph.Text.Start, m.Graph.Text.End = "states", "states" }, "no output of F32 [rows, tokens]"},
+		"no ends":          {func(m *Manifest) { m.Tasks, m.Pooling = []Task{Answer, Infer}, "" }, "output that the graph lacks"},
+		"ends of states":   {func(m *Manifest) { m.Tasks, m.Pooling, m.Graph.Text.Logits = []Task{Answer, Infer}, "", "states" }, "the last is 2"},
+		"masks of states":  {func(m *Manifest) { m.Tasks, m.Pooling, m.Graph.Text.Logits = []Task{FillMask, Infer}, "", "states" }, "the last is 16"},
+		"labels of states": {func(m *Manifest) {
+			m.Tasks, m.Pooling, m.Labels, m.Problem = []Task{Classify, Infer}, "", []string{"a", "b"}, SingleLabel
+			m.Graph.Text.Logits = "states"
+		}, "needs 2 dimensions"},
 		"generates":        {func(m *Manifest) { m.Tasks = []Task{Generate} }, "nothing that a model"},
 		"text of none":     {func(m *Manifest) { m.Graph.Text = nil }, "tensors only"},
 		"weight of block":  {func(m *Manifest) { m.Tensors[1].Block = 1 }, "no initializer"},

@@ -50,7 +50,7 @@ func convertOrder(r io.Reader, w io.Writer) error {
 			answer.Derived = append(answer.Derived, made.Derived[d])
 		}
 		answer.Traits, err = coordinator.TraitsOf(made.Manifest, func(name string) ([]byte, error) {
-			f := sources[name]
+			f := holding(sources, made.Manifest.Files[name].Digest)
 			return io.ReadAll(io.NewSectionReader(f, 0, min(f.Size, convert.MaxTokenizer)))
 		})
 		if err != nil {
@@ -58,4 +58,14 @@ func convertOrder(r io.Reader, w io.Writer) error {
 		}
 	}
 	return json.NewEncoder(w).Encode(answer)
+}
+
+// holding is the file with the content that a manifest names. It may have another name in the folder: those of a SavedModel lie among its assets.
+func holding(sources map[string]convert.Source, d blob.Digest) convert.Source {
+	for _, f := range sources {
+		if f.Digest == d {
+			return f
+		}
+	}
+	return convert.Source{}
 }

@@ -18,6 +18,7 @@ import (
 	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
 	inferencev1 "github.com/skein-project/skein/api/skein/inference/v1"
 	"github.com/skein-project/skein/internal/devfleet"
+	"github.com/skein-project/skein/spans"
 )
 
 // tasks is tasks.json and answers.json of a fixture, as the scripts that make them describe them.
@@ -30,6 +31,10 @@ type tasks struct {
 	Labels []struct {
 		Text                              string
 		None, Simple, First, Average, Max []spanWanted
+	}
+	Windows []struct {
+		Text                        string
+		Simple, First, Average, Max []spanWanted
 	}
 	Masks []struct {
 		Text string
@@ -95,13 +100,42 @@ func TestTasks(t *testing.T) {
 		offers[name] = offer{dir: fixture(name), slots: 2, context: context, whole: strings.HasPrefix(name, "roberta")}
 	}
 	offers["segment"] = offer{dir: filepath.Join("examples", "segment"), slots: 1, context: 128}
+	for name, formats := range asGraphs {
+		for format, dir := range formats {
+			offers[name+"-"+format] = offer{dir: dir, slots: 1, context: 128, whole: true}
+		}
+	}
 	s := serving(t, devfleet.Config{Coordinators: 1, Devices: []string{"host:2GiB"}}, offers)
 	for name, test := range map[string]func(*testing.T, *stage){
-		"labels": labels, "masks": masks, "answers": answers, "rankings": rankings, "pairs": pairs, "vectors": vectors, "vectors of tokens": tokenVectors, "refusals": refusedTasks,
+		"labels": labels, "windows of labels": windowsOfLabels, "masks": masks, "answers": answers, "rankings": rankings, "pairs": pairs, "vectors": vectors, "vectors of tokens": tokenVectors, "refusals": refusedTasks,
 		"limits": limitedTasks, "segmentation": segmentation,
 	} {
 		t.Run(name, func(t *testing.T) { sub := *s; sub.t = t; test(t, &sub) })
 	}
+}
+
+// asGraphs are the fixtures that are there as graphs too, with the same weights.
+var asGraphs = map[string]map[string]string{
+	"bert-answer":    {"onnx": foreignDir("bert-answer"), "saved": savedDir("bert_answer")},
+	"bert-fill":      {"onnx": foreignDir("bert-fill"), "saved": savedDir("bert_fill")},
+	"bert-rank":      {"onnx": foreignDir("bert-rank")},
+	"bert-spans":     {"onnx": foreignDir("bert-spans"), "saved": savedDir("bert_spans")},
+	"roberta-answer": {"onnx": foreignDir("roberta-answer")},
+}
+
+// savedDir is a folder of the SavedModels.
+func savedDir(name string) string {
+	return filepath.Join("convert", "savedmodel", "testdata", "models", name)
+}
+
+// asked lists the models that have the weights of a fixture.
+func asked(fixture string) []string {
+	out := []string{fixture}
+	for format := range asGraphs[fixture] {
+		out = append(out, fixture+"-"+format)
+	}
+	slices.Sort(out)
+	return out
 }
 
 // place turns characters into a unit.
@@ -121,8 +155,8 @@ func part(text string, from, to int) string { return string([]rune(text)[from:to
 func close32(a, b float32) bool { return math.Abs(float64(a-b)) <= 1e-4 }
 
 func labels(t *testing.T, s *stage) {
-	for _, name := range []string{"bert-spans", "bert-tokens"} {
-		for _, w := range tasksOf(t, name).Labels {
+	for _, name := range append(asked("bert-spans"), "bert-tokens") {
+		for _, w := range tasksOf(t, fixtureOf(name)).Labels {
 			for how, want := range map[inferencev1.Aggregation][]spanWanted{
 				inferencev1.Aggregation_AGGREGATION_UNSPECIFIED: w.Simple, inferencev1.Aggregation_AGGREGATION_NONE: w.None, inferencev1.Aggregation_AGGREGATION_SIMPLE: w.Simple,
 				inferencev1.Aggregation_AGGREGATION_FIRST: w.First, inferencev1.Aggregation_AGGREGATION_AVERAGE: w.Average, inferencev1.Aggregation_AGGREGATION_MAX: w.Max,
@@ -149,9 +183,52 @@ func labels(t *testing.T, s *stage) {
 	}
 }
 
+// fixtureOf is the fixture whose weights a model has.
+func fixtureOf(model string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(model, "-onnx"), "-saved")
+}
+
+// A text that is longer than the context is labelled as the pipeline of transformers does with a stride, in all formats; every token of every
+// window counts.
+func windowsOfLabels(t *testing.T, s *stage) {
+	for _, name := range asked("bert-spans") {
+		for _, w := range tasksOf(t, "bert-spans").Windows {
+			ask := func(how inferencev1.Aggregation, outside bool) *inferencev1.LabelTokensResponse {
+				res, err := s.ask.Inference.LabelTokens(t.Context(), connect.NewRequest(&inferencev1.LabelTokensRequest{Model: name, Texts: []string{w.Text}, Aggregation: how, Outside: outside}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return res.Msg
+			}
+			for how, want := range map[inferencev1.Aggregation][]spanWanted{inferencev1.Aggregation_AGGREGATION_SIMPLE: w.Simple, inferencev1.Aggregation_AGGREGATION_FIRST: w.First,
+				inferencev1.Aggregation_AGGREGATION_AVERAGE: w.Average, inferencev1.Aggregation_AGGREGATION_MAX: w.Max} {
+				got := ask(how, false).Results[0].Spans
+				if len(got) != len(want) || len(want) == 0 {
+					t.Errorf("%s by %v: %d spans, want %d", name, how, len(got), len(want))
+					continue
+				}
+				for i, x := range want {
+					if g := got[i]; int(g.Start) != x.Start || int(g.End) != x.End || g.Label != x.Label || !close32(g.Score, x.Score) {
+						t.Errorf("%s by %v: span %d is %v, want %+v", name, how, i, g, x)
+					}
+				}
+			}
+			every := ask(inferencev1.Aggregation_AGGREGATION_NONE, true)
+			const room, template = 126, 2
+			tokens := 0
+			for _, r := range spans.Windows(len(every.Results[0].Spans), room, room/2) {
+				tokens += r[1] - r[0] + template
+			}
+			if n := len(every.Results[0].Spans); n < 2*room || int(every.Usage.PromptTokens) != tokens {
+				t.Errorf("%s: %d tokens are labelled and %d counted, want %d", name, n, every.Usage.PromptTokens, tokens)
+			}
+		}
+	}
+}
+
 func masks(t *testing.T, s *stage) {
-	for _, name := range []string{"bert-fill", "roberta-fill"} {
-		for _, w := range tasksOf(t, name).Masks {
+	for _, name := range append(asked("bert-fill"), "roberta-fill") {
+		for _, w := range tasksOf(t, fixtureOf(name)).Masks {
 			res, err := s.ask.Inference.FillMask(t.Context(), connect.NewRequest(&inferencev1.FillMaskRequest{Model: name, Texts: []string{w.Text}, Top: 7}))
 			if err != nil {
 				t.Fatal(err)
@@ -179,8 +256,8 @@ func masks(t *testing.T, s *stage) {
 }
 
 func answers(t *testing.T, s *stage) {
-	for _, name := range []string{"bert-answer", "roberta-answer"} {
-		for _, w := range tasksOf(t, name).Questions {
+	for _, name := range append(asked("bert-answer"), asked("roberta-answer")...) {
+		for _, w := range tasksOf(t, fixtureOf(name)).Questions {
 			for unit := range inferencev1.OffsetUnit_name {
 				unit := inferencev1.OffsetUnit(unit)
 				res, err := s.ask.Inference.Answer(t.Context(), connect.NewRequest(&inferencev1.AnswerRequest{Model: name, Question: w.Question, Context: w.Context, Best: w.Best,
@@ -221,13 +298,15 @@ func rankings(t *testing.T, s *stage) {
 			order[i] = i
 		}
 		slices.SortStableFunc(order, func(a, b int) int { return int(math.Copysign(1, float64(w.Scores[b]-w.Scores[a]))) })
-		res, err := s.ask.Inference.Rerank(t.Context(), connect.NewRequest(&inferencev1.RerankRequest{Model: "bert-rank", Query: w.Query, Documents: w.Documents}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, g := range res.Msg.Results {
-			if int(g.Index) != order[i] || !close32(g.Score, w.Scores[order[i]]) {
-				t.Errorf("%q: place %d is %v, want document %d with %v", w.Query, i, g, order[i], w.Scores[order[i]])
+		for _, name := range asked("bert-rank") {
+			res, err := s.ask.Inference.Rerank(t.Context(), connect.NewRequest(&inferencev1.RerankRequest{Model: name, Query: w.Query, Documents: w.Documents}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, g := range res.Msg.Results {
+				if int(g.Index) != order[i] || !close32(g.Score, w.Scores[order[i]]) {
+					t.Errorf("%s: %q: place %d is %v, want document %d with %v", name, w.Query, i, g, order[i], w.Scores[order[i]])
+				}
 			}
 		}
 		for _, path := range []string{"/v1/rerank", "/v2/rerank"} {
@@ -459,7 +538,11 @@ func refusedTasks(t *testing.T, s *stage) {
 			return err
 		},
 		"and the context is 128": func() error {
-			_, err := c.LabelTokens(ctx, connect.NewRequest(&inferencev1.LabelTokensRequest{Model: "bert-spans", Texts: []string{strings.Repeat("a ", 127)}}))
+			_, err := c.Classify(ctx, connect.NewRequest(&inferencev1.ClassifyRequest{Model: "bert-classify", Inputs: []*inferencev1.ClassifyInput{{Text: strings.Repeat("a ", 127)}}}))
+			return err
+		},
+		"windows, at most 256 are read at once": func() error {
+			_, err := c.LabelTokens(ctx, connect.NewRequest(&inferencev1.LabelTokensRequest{Model: "bert-spans", Texts: append(slices.Repeat([]string{"a"}, 255), strings.Repeat("a ", 127))}))
 			return err
 		},
 		"and the context is 256": func() error {

@@ -26,6 +26,8 @@ What the folders are
     keras_recurrent   Keras 3: Embedding with a mask, LSTM both ways, GRU, over texts of one length
     bert              transformers' TFBertForSequenceClassification, small and random
     gpt2              transformers' TFGPT2LMHeadModel, small and random, one pass without cache
+    bert_spans, bert_fill, bert_answer   the models of testdata/models of these names, by transformers' TensorFlow classes, with their settings,
+                      and the tokenizer among the assets: what they answer stands in testdata/models
     ops_1 … ops_3     one signature for each operation of a table
     bert_saved, encoders   only when they are named: what transformers itself saves, and other families of it
     refused           signatures with what is refused: a loop, a table, a string operation, an assignment
@@ -292,6 +294,33 @@ def bert(folder):
     served(folder, cases)
 
 
+def same(folder, name, kind, outputs):
+    """A model of testdata/models in TensorFlow: the same weights, and so the same answers."""
+    import transformers as hf
+    source = pathlib.Path("testdata/models") / name
+    model = getattr(hf, kind).from_pretrained(source)
+    spec = [tf.TensorSpec([None, None], I32, n) for n in ("input_ids", "attention_mask", "token_type_ids")]
+
+    def serve(input_ids, attention_mask, token_type_ids):
+        out = model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        return {o: out[o] for o in outputs}
+
+    m = module(model, serve, spec)
+    tf.saved_model.save(m, str(folder), signatures={"serving_default": m.serve})
+    (folder / "assets").mkdir(exist_ok=True)
+    for file, to in (("config.json", "."), ("tokenizer.json", "assets"), ("tokenizer_config.json", "assets")):
+        shutil.copy(source / file, folder / to / file)
+    ids = np.random.default_rng(8).integers(5, 120, (2, 7)).astype(np.int32)
+    mask = np.ones_like(ids)
+    mask[1, 5:] = 0
+    served(folder, [("serving_default", {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)})])
+
+
+bert_spans = functools.partial(same, name="bert-spans", kind="TFBertForTokenClassification", outputs=["logits"])
+bert_fill = functools.partial(same, name="bert-fill", kind="TFBertForMaskedLM", outputs=["logits"])
+bert_answer = functools.partial(same, name="bert-answer", kind="TFBertForQuestionAnswering", outputs=["start_logits", "end_logits"])
+
+
 def bert_saved(folder):
     """The same as transformers itself saves it, megabytes of traced functions: not committed."""
     from transformers import BertConfig, TFBertForSequenceClassification
@@ -382,6 +411,7 @@ def large(folder):
 from savedmodel_ops import ops_1, ops_2, ops_3, refused
 
 models = {f.__name__: f for f in (half_plus_two, half_plus_two_v1, resource_v1, frozen_v1, training_v1, keras_text, keras_conv, keras_image, keras_recurrent, bert, gpt2, ops_1, ops_2, ops_3, refused)}
+models |= {"bert_spans": bert_spans, "bert_fill": bert_fill, "bert_answer": bert_answer}
 asked = {f.__name__: f for f in (bert_saved, large)} | {n: functools.partial(encoder, name=n) for n in encoders}
 
 

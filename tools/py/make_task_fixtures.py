@@ -15,6 +15,8 @@ tasks.json (offsets are in characters, what the library calls them):
     vectors: [{text, ids, hidden [T, H], mean, cls, last}]            hidden states behind the last norm; none is normalised
     labels: [{text, words, none, simple, first, average, max}]        TokenClassificationPipeline; words = word_ids without the
                                                                       template's, the others lists of {start, end, label, score}
+    windows: [{text, stride, simple, first, average, max}]            of bert-spans: the same of a text that is longer than the context
+                                                                      of 128 tokens, by the pipeline with a stride
     masks: [{text, top: [[{id, text, score, sequence}]]}]             FillMaskPipeline, top_k 7
     rankings: [{query, documents, scores}]                            sigmoid of the one logit
     pairs: [{text, pair, scores}]                                     TextClassificationPipeline, top_k None, by label
@@ -49,6 +51,8 @@ LABELLED = [
     LONG.split(".")[0],
     "disk",
 ]
+STRIDE = 63  # half of what a context of 128 holds beside the template
+LONGER = " ".join([LABELLED[2], LONG, LABELLED[1], LABELLED[0]])
 VECTORS = [t for pair in TEXTS for t in pair if t] + [LONG]
 MASKED = [
     "The scheduler keeps a {} of every machine.",
@@ -218,11 +222,18 @@ def token_labels(name):
     for text in LABELLED:
         entry = {"text": text, "words": [w for w in tokenizer(text).word_ids() if w is not None]}
         for how in ["none", "simple", "first", "average", "max"]:
-            found = pipeline("token-classification", model=model, tokenizer=tokenizer, aggregation_strategy=how)(text)
-            entry[how] = [{"start": int(e["start"]), "end": int(e["end"]), "label": e.get("entity_group", e.get("entity")),
-                           "score": float(e["score"])} for e in found]
+            entry[how] = found_spans(pipeline("token-classification", model=model, tokenizer=tokenizer, aggregation_strategy=how)(text))
         out.append(entry)
-    return {"labels": out}
+    if name != "bert-spans":
+        return {"labels": out}
+    windows = {how: found_spans(pipeline("token-classification", model=model, tokenizer=tokenizer, aggregation_strategy=how, stride=STRIDE)(LONGER))
+               for how in ["simple", "first", "average", "max"]}
+    return {"labels": out, "windows": [{"text": LONGER, "stride": STRIDE} | windows]}
+
+
+def found_spans(found):
+    return [{"start": int(e["start"]), "end": int(e["end"]), "label": e.get("entity_group", e.get("entity")),
+             "score": float(e["score"])} for e in found]
 
 
 def masks(name):
