@@ -56,10 +56,11 @@ func (b *builder) textOf(least, most int) int32 {
 	if most >= 0 && least > most {
 		return b.nothing()
 	}
-	char := b.rule("character", func() int32 {
-		return b.bytes(append(b.characters(end), edge{'\\', '\\', b.escape(end)})...)
+	b.rule("character", func() int32 {
+		b.char = b.bytes(append(b.characters(end), edge{'\\', '\\', b.escape(end)})...)
+		return b.char
 	})
-	return b.literal(`"`, b.loop(char, least, most, b.literal(`"`, end)))
+	return b.literal(`"`, b.loop(b.char, least, most, b.literal(`"`, end)))
 }
 
 // array is the part of the arrays of a variant.

@@ -7,7 +7,7 @@ func (b *builder) finish(start int32) (*Grammar, error) {
 	if b.err != nil {
 		return nil, b.err
 	}
-	g := &Grammar{nodes: b.nodes, start: start}
+	g := &Grammar{nodes: b.nodes, start: start, char: b.char}
 	empty := b.empties()
 	if b.err == nil {
 		b.checkProgress(empty)

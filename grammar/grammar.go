@@ -59,6 +59,7 @@ type Grammar struct {
 	start   int32
 	need    []int32 // by node: frames that the shortest way to the end needs; never: there is no way
 	deepest int32   // the largest need that is not never
+	char    int32   // the part of one character of a string; end: there is none
 	class   [256]uint8
 	classes int
 	last    *cache // of the vocabulary that Start was last given

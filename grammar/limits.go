@@ -19,8 +19,9 @@ const (
 
 // Limits of matching. A text that would exceed one is not admitted, in such a way that what is admitted can always be completed.
 const (
-	maxDepth  = 1000 // frames of a stack: a JSON object or array within another takes two or three
-	maxStacks = 2048 // stacks of a state; of more, the first are kept
+	maxDepth  = 1000    // frames of a stack: a JSON object or array within another takes two or three
+	maxStacks = 2048    // stacks of a state; of more, the first are kept
+	maxMet    = 1 << 16 // states and their stacks that the tokens of a vocabulary can lead to; if more, only tokens of one byte are admitted
 )
 
 // Limits of the cache of a grammar with a vocabulary. When it is full it is emptied.

@@ -39,6 +39,7 @@ type builder struct {
 	steps int
 	err   error
 	rules map[string]int32 // parts that are made once, by name
+	char  int32            // the part of one character of a string, if there is one
 }
 
 func newBuilder() *builder {

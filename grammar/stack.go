@@ -35,6 +35,8 @@ type set struct {
 	next    []*set // by class of byte; nil: not known yet
 	mask    []uint64
 	part    *part // if all stacks are on bottom
+	run     *run  // if they are in a character
+	walk    int   // the last walk that met it
 }
 
 // dead is the set without stacks.
@@ -60,6 +62,11 @@ type cache struct {
 	ids       map[*frame]uint32
 	path      []*set
 	none      *set
+
+	walks   int   // so far
+	met     int   // sets and stacks of the walk
+	widest  int   // stacks of its largest set
+	highest int32 // frames of its highest stack
 }
 
 // item is a node that is still to be followed, with its stack.
