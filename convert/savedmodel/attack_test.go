@@ -209,6 +209,10 @@ func TestDangling(t *testing.T) {
 	}{
 		{"an output of no node", "not there", crafted{output: "y:0"}},
 		{"an input of no node", "not there", crafted{output: "y:0", nodes: []proto{nodeDef("y", "Neg", "z")}}},
+		{"an input without a name", "without a name", crafted{output: "y:0", nodes: []proto{nodeDef("y", "Neg", "")}}},
+		{"an input without a name of a node that only runs before", "without a name", crafted{output: "y:0", nodes: []proto{nodeDef("a", "NoOp", ""), nodeDef("y", "Neg", "x", "^a")}}},
+		{"an input without a name of what restores", "without a name", crafted{output: "y:0", restore: "r", nodes: []proto{nodeDef("r", "NoOp", ""), nodeDef("y", "Neg", "x")}}},
+		{"an input that is only a mark", "", crafted{output: "y:0", nodes: []proto{nodeDef("y", "Neg", "^")}}},
 		{"output −1", "no name of a tensor", crafted{output: "x:-1"}},
 		{"output 2^40", "no name of a tensor", crafted{output: "x:1099511627776"}},
 		{"an output that the operation lacks", "has none", crafted{output: "y:7", nodes: []proto{nodeDef("y", "Neg", "x")}}},

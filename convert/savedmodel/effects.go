@@ -1,6 +1,9 @@
 package savedmodel
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // effects refuses a graph that changes variables or tables whenever it runs: what was followed computes the same without the nodes that only
 // have to run before (checks, prints), but not without those.
@@ -30,10 +33,7 @@ func (f *flattener) effects() error {
 			continue // what runs in it was noted when it was entered
 		}
 		for _, in := range n.inputs {
-			if in[0] == '^' {
-				in = in[1:]
-			}
-			f.control = append(f.control, controlled{c.at, in})
+			f.control = append(f.control, controlled{c.at, strings.TrimPrefix(in, "^")})
 		}
 	}
 	return nil

@@ -22,6 +22,7 @@ func FuzzSavedModel(f *testing.F) {
 	f.Add(crafted{output: "y:0", nodes: []proto{nodeDef("s", "Shape", "x"), nodeDef("y", "Reshape", "x", "s"),
 		nodeDef("z", "StridedSlice", "x", "s", "s", "s").with("begin_mask", proto(nil).num(3, 1)), nodeDef("l", "Squeeze", "x").with("squeeze_dims", proto(nil).msg(1, proto(nil).num(3, 0)))}}.bytes())
 	f.Add(crafted{output: "y:0", functions: []proto{functionDef("f", "n:y:0", nodeDef("n", "Neg", "x"))}, nodes: []proto{callOf("y", "f", "x")}}.bytes())
+	f.Add(crafted{output: "y:0", nodes: []proto{nodeDef("a", "NoOp", ""), nodeDef("y", "Neg", "x", "^a", "^")}}.bytes())
 	rest := sources(folder(f, filepath.Join("testdata", "models", "half_plus_two")))
 	delete(rest, "golden.json")
 	f.Fuzz(func(t *testing.T, b []byte) {

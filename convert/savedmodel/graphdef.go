@@ -123,6 +123,9 @@ func readNode(m message) node {
 			if n.inputs = append(n.inputs, f.text(2*MaxName)); len(n.inputs) > MaxEdges {
 				m.s.fail(nodeName(&n), "has more than %d inputs", MaxEdges)
 			}
+			if n.inputs[len(n.inputs)-1] == "" {
+				m.s.fail(nodeName(&n), "has an input without a name")
+			}
 		case 5:
 			name, a, keep := readAttrEntry(f.sub())
 			if !keep {

@@ -97,6 +97,10 @@ func anyGraph(t *rapid.T, ops []string) int {
 			with("equation", proto(nil).text(2, rapid.SampledFrom([]string{"ab->a", "a,b->ab", "...a->a...", "->"}).Draw(t, "equation"))).
 			with("DstT", proto(nil).num(6, uint64(rapid.SampledFrom([]int{1, 3, 9, 10}).Draw(t, "type")))).
 			with("dtype", proto(nil).num(6, 1))
+		if rapid.IntRange(0, 9).Draw(t, name+" runs after") == 0 { // after one that is there, or after nothing
+			c.nodes = append(c.nodes, nodeDef("z"+name, "NoOp", rapid.SampledFrom([]string{"^x", "x", "^", ""}).Draw(t, "before z"+name)))
+			n = n.text(3, "^z"+name)
+		}
 		c.nodes = append(c.nodes, n)
 		names = append(names, name)
 	}

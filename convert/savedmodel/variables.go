@@ -3,6 +3,7 @@ package savedmodel
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/skein-project/skein/convert/tfbundle"
 	"github.com/skein-project/skein/model"
@@ -86,8 +87,8 @@ func (v *variables) trace() (err error) {
 			return err
 		}
 		for _, in := range n.inputs {
-			if in[0] == '^' {
-				f.control = append(f.control, controlled{c.at, in[1:]})
+			if before, ok := strings.CutPrefix(in, "^"); ok {
+				f.control = append(f.control, controlled{c.at, before})
 			}
 		}
 	}
