@@ -305,6 +305,42 @@ func TestChangedWeights(t *testing.T) {
 	}
 }
 
+// counting counts the bytes that are read.
+type counting struct {
+	onnxgraph.Source
+	n int64
+}
+
+func (c *counting) ReadAt(b []byte, off int64) (int, error) {
+	n, err := c.Source.ReadAt(b, off)
+	c.n += int64(n)
+	return n, err
+}
+
+// The bytes of a variable are read once, and it is one weight, in however many bodies it is.
+func TestVariableOnce(t *testing.T) {
+	const calls, size = 100, 1 << 16
+	made := crafted{output: fmt.Sprintf("c%d:0", calls-1), functions: []proto{functionDef("f", "s:sum:0", nodeDef("v", "VarHandleOp").with("dtype", floatType).with("shared_name", proto(nil).text(2, "w")),
+		nodeDef("r", "ReadVariableOp", "v:resource:0"), wholeConst("axes", false, []int64{0}), nodeDef("k", "Mean", "r:value:0", "axes:output:0"), nodeDef("s", "AddV2", "x", "k:output:0"))}}
+	for i, last := 0, "x"; i < calls; i++ {
+		made.nodes, last = append(made.nodes, callOf(fmt.Sprintf("c%d", i), "f", last)), fmt.Sprintf("c%d:0", i)
+	}
+	data := make([]byte, size)
+	files := made.files()
+	files[bundle+".index"] = bundleIndex(1, map[string]variableEntry{"w": {[]int64{size / 4}, 0, size, masked(data), nil}})
+	files[bundle+".data-00000-of-00001"] = data
+	uploaded := sources(files)
+	read := &counting{Source: uploaded[bundle+".data-00000-of-00001"]}
+	uploaded[bundle+".data-00000-of-00001"] = onnxgraph.Source{ReaderAt: read, Size: size, Digest: read.Digest}
+	m, err := Read(uploaded, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if read.n != size || len(m.Graph.Weights()) != 1 {
+		t.Errorf("%d bytes are read of %d, for %d weights", read.n, size, len(m.Graph.Weights()))
+	}
+}
+
 // Attack 17: operations that reach beyond the model, wherever they are, and files that lie elsewhere.
 func TestPrograms(t *testing.T) {
 	reached := func(op string) crafted { return crafted{output: "y:0", nodes: []proto{nodeDef("y", op, "x")}} }

@@ -33,7 +33,7 @@ type value struct {
 	list   *list // not nil: no tensor but a list of them, and all else is empty
 }
 
-// known64 says that all elements are known.
+// whole says that all elements are known.
 func (v *value) whole() bool { return v.known != nil && !slices.Contains(v.known, unknown) }
 
 // builder makes the ONNX graph.
@@ -226,13 +226,17 @@ func (b *builder) variable(n *flat) (*value, error) {
 	if s := n.def.attrs["shape"].shape; s.known && (len(s.dims) != len(e.Shape) || !fits(s.dims, e.Shape)) {
 		return nil, Refused{What: n.what(), Why: fmt.Sprintf("is of shape %v, and its value of %v", s.dims, e.Shape)}
 	}
+	if v, ok := b.vars.made[key]; ok {
+		return v, nil
+	}
 	c := &constant{dtype: e.DType, shape: e.Shape, ref: e.Ref}
 	if e.Ref.Len < maxInline {
 		c.raw, err = b.vars.bundle.Bytes(key, maxInline)
 	} else {
 		err = b.vars.bundle.Verify(key)
 	}
-	return b.constant(c), err
+	b.vars.made[key] = b.constant(c)
+	return b.vars.made[key], err
 }
 
 // fits says that lengths are what a shape leaves open or asks for.

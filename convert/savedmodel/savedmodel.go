@@ -91,7 +91,7 @@ func Read(files map[string]onnxgraph.Source, key string) (*Model, error) {
 	if m.Signature, sig, err = meta.chosen(key); err != nil {
 		return nil, err
 	}
-	vars := &variables{meta: meta}
+	vars := &variables{meta: meta, made: map[string]*value{}}
 	if _, ok := files[bundle+".index"]; ok {
 		if vars.bundle, err = tfbundle.Read(files, bundle); err != nil {
 			return nil, err

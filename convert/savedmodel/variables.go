@@ -15,6 +15,7 @@ type variables struct {
 	bundle *tfbundle.Bundle   // nil: the folder has none
 	keys   map[*node]restored // variables of the main graph
 	names  map[string]string  // full name → key, of the checkpoint's own objects
+	made   map[string]*value  // key → what it became; its bytes are read and compared with their checksum once
 }
 
 // restored is where the graph's own operation of restoring takes a variable's value from.
