@@ -341,6 +341,22 @@ func TestVariableOnce(t *testing.T) {
 	}
 }
 
+// A function that restores is called once for each variable.
+func TestRestoredTwice(t *testing.T) {
+	made := summing(2)
+	made.restore = "r"
+	made.functions = []proto{functionDef("f", "x", textConst("name", "stored"), textConst("part", ""), nodeDef("get", "RestoreV2", "name:output:0", "name:output:0", "part:output:0"),
+		nodeDef("set", "AssignVariableOp", "x", "get:tensors:0"))}
+	made.nodes = append(made.nodes, callOf("r0", "f", "w0"), callOf("r1", "f", "w1"), nodeDef("r", "NoOp", "^r0", "^r1"))
+	data := make([]byte, 8)
+	files := made.files()
+	files[bundle+".index"] = bundleIndex(1, map[string]variableEntry{"stored": {[]int64{2}, 0, 8, masked(data), nil}})
+	files[bundle+".data-00000-of-00001"] = data
+	if _, err := Read(sources(files), ""); err != nil {
+		t.Error(err)
+	}
+}
+
 // Attack 17: operations that reach beyond the model, wherever they are, and files that lie elsewhere.
 func TestPrograms(t *testing.T) {
 	reached := func(op string) crafted { return crafted{output: "y:0", nodes: []proto{nodeDef("y", op, "x")}} }

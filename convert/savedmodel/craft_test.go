@@ -66,6 +66,12 @@ func constantOf(name string, dims []int64, content []float32) proto {
 	return nodeDef(name, "Const").with("dtype", floatType).with("value", proto(nil).msg(8, t.msg(4, raw)))
 }
 
+// textConst is a Const of one text.
+func textConst(name, content string) proto {
+	t := proto(nil).num(1, 7).msg(2, shapeOf(1)).text(8, content)
+	return nodeDef(name, "Const").with("dtype", proto(nil).num(6, 7)).with("value", proto(nil).msg(8, t))
+}
+
 // functionDef is a function of one argument x and one output y, which is the given tensor of its body.
 func functionDef(name, returned string, nodes ...proto) proto {
 	arg := func(s string) proto { return proto(nil).text(1, s).num(3, 1) }

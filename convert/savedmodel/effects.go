@@ -8,21 +8,17 @@ import (
 // effects refuses a graph that changes variables or tables whenever it runs: what was followed computes the same without the nodes that only
 // have to run before (checks, prints), but not without those.
 func (f *flattener) effects() error {
-	type place struct {
-		s *scope
-		i int
-	}
-	seen := map[place]bool{}
+	seen := map[spot]bool{}
 	bodies := map[string]bool{}
 	for len(f.control) > 0 {
 		c := f.control[len(f.control)-1]
 		f.control = f.control[:len(f.control)-1]
 		id, _, _, ok := endpoint(c.node)
 		i, there := c.at.byName[id]
-		if !ok || !there || seen[place{c.at, i}] {
+		if !ok || !there || seen[spot{c.at, i}] {
 			continue
 		}
-		if seen[place{c.at, i}] = true; len(seen) > MaxNodes {
+		if seen[spot{c.at, i}] = true; len(seen) > MaxNodes {
 			return Refused{Why: fmt.Sprintf("more than %d nodes run before others", MaxNodes)}
 		}
 		n := &c.at.nodes[i]

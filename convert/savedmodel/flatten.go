@@ -42,6 +42,12 @@ type scope struct {
 	seen   map[int]*visit
 }
 
+// spot is a node of a scope.
+type spot struct {
+	s *scope
+	i int
+}
+
 // visit is what is known of a node of a scope.
 type visit struct {
 	open  bool // being followed: coming here again is a cycle

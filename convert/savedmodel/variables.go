@@ -73,17 +73,19 @@ func (v *variables) trace() (err error) {
 	if _, called := f.body(&v.meta.graph.nodes[i]); called {
 		f.main.seen[i] = &visit{edges: map[int]edge{}}
 	}
-	seen := map[*node]bool{}
+	seen := map[spot]bool{}
 	for len(f.control) > 0 {
 		c := f.control[len(f.control)-1]
 		f.control = f.control[:len(f.control)-1]
 		id, _, _, ok := endpoint(c.node)
 		i, there := c.at.byName[id]
-		if !ok || !there || seen[&c.at.nodes[i]] {
+		if !ok || !there || seen[spot{c.at, i}] {
 			continue
 		}
 		n := &c.at.nodes[i]
-		seen[n] = true
+		if seen[spot{c.at, i}] = true; len(seen) > MaxNodes {
+			return Refused{Why: fmt.Sprintf("more than %d nodes restore variables, with all calls in place", MaxNodes)}
+		}
 		if err := v.step(f, c.at, i, n); err != nil {
 			return err
 		}
