@@ -360,13 +360,21 @@ func TestRestoredTwice(t *testing.T) {
 // Attack 17: operations that reach beyond the model, wherever they are, and files that lie elsewhere.
 func TestPrograms(t *testing.T) {
 	reached := func(op string) crafted { return crafted{output: "y:0", nodes: []proto{nodeDef("y", op, "x")}} }
-	for _, op := range append(slices.Sorted(maps.Keys(harmful)), "TextLineDataset", "TFRecordDatasetV2", "IteratorGetNext", "OneShotIterator", "ReaderReadV2", "DataServiceDatasetV2", "IO>BigtableClient") {
+	list, err := os.ReadFile(filepath.Join("testdata", "harmful.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fine := crafted{output: "x:0"}.bytes()
+	for _, op := range strings.Fields(string(list)) {
+		training := proto(nil).msg(2, proto(nil).msg(1, proto(nil).text(4, "train")).msg(2, proto(nil).msg(1, nodeDef("z", op, "x"))))
+		refusedFor(t, op+" in a graph that is not served", map[string][]byte{File: append(training, fine...)}, "", "always refused")
+		refusedFor(t, op+" in a graph behind the one that is served", map[string][]byte{File: append(bytes.Clone(fine), training...)}, "", "always refused")
 		refusedFor(t, op+" that is reached", reached(op).files(), "", "always refused")
 		refusedFor(t, op+" that is not reached", crafted{output: "x:0", nodes: []proto{nodeDef("z", op, "x")}}.files(), "", "always refused")
 		refusedFor(t, op+" in a function that nobody calls", crafted{output: "x:0", functions: []proto{functionDef("f", "x", nodeDef("z", op, "x"))}}.files(), "", "always refused")
 	}
 	for _, op := range []string{"RestoreV2", "SaveV2", "MergeV2Checkpoints", "HashTableV2", "InitializeTableFromTextFileV2", "ParseExampleV2", "StringJoin", "NextIteration",
-		"TensorListScatterV2", "RandomUniform", "DecodeJpeg", "Bitcast", "MyOwnOp", "Placeholder", "_Retval"} {
+		"TensorListScatterV2", "ScalarSummary", "MergeSummary", "Print", "RandomUniform", "DecodeJpeg", "Bitcast", "MyOwnOp", "Placeholder", "_Retval"} {
 		refusedFor(t, op, reached(op).files(), "", fmt.Sprintf("operation %q is not supported", op))
 		if _, err := Read(sources(crafted{output: "x:0", nodes: []proto{nodeDef("z", op, "x")}}.files()), ""); err != nil {
 			t.Errorf("%s that is not reached: %v", op, err)
@@ -375,6 +383,8 @@ func TestPrograms(t *testing.T) {
 	for _, name := range []string{"../../etc/passwd", "/etc/passwd", "a/../../b", "..", "", "C:\\boot.ini", "a\x00b", "./a"} {
 		refusedFor(t, name, crafted{output: "x:0", assets: []string{name}}.files(), "", "is not in the folder assets")
 	}
+	elsewhere := proto(nil).msg(2, proto(nil).msg(1, proto(nil).text(4, "train")).msg(6, proto(nil).text(2, "../a")))
+	refusedFor(t, "an asset of a graph that is not served", map[string][]byte{File: append(elsewhere, fine...)}, "", "is not in the folder assets")
 	if _, err := Read(sources(crafted{output: "x:0", assets: []string{"vocab.txt", "a/b..c"}}.files()), ""); err != nil {
 		t.Error(err)
 	}

@@ -17,37 +17,42 @@ const (
 )
 
 // harmful lists operations that a model that only computes has no use for. A graph that holds one is refused whole: what a file holds that
-// does such things is not to be trusted with the rest either.
+// does such things is not to be trusted with the rest either. Names are without underscores before them.
 var harmful = map[string]string{
-	"PyFunc": runsPython, "PyFuncStateless": runsPython, "EagerPyFunc": runsPython,
-	"ReadFile": touchesFile, "WriteFile": touchesFile, "MatchingFiles": touchesFile, "Save": touchesFile, "SaveSlices": touchesFile,
-	"WholeFileReader": touchesFile, "WholeFileReaderV2": touchesFile, "TextLineReader": touchesFile, "TextLineReaderV2": touchesFile,
-	"TFRecordReader": touchesFile, "TFRecordReaderV2": touchesFile, "FixedLengthRecordReader": touchesFile, "FixedLengthRecordReaderV2": touchesFile,
-	"LMDBReader": touchesFile, "RecordInput": touchesFile, "ImmutableConst": touchesFile, "LoadAndRemapMatrix": touchesFile,
-	"GenerateVocabRemapping": touchesFile, "CreateSummaryFileWriter": touchesFile, "CreateSummaryDbWriter": touchesFile, "SummaryWriter": touchesFile,
-	"WriteSummary": touchesFile, "ImportEvent": touchesFile, "DebugIdentity": touchesFile, "DebugIdentityV2": touchesFile, "DebugIdentityV3": touchesFile,
-	"DebugNanCount": touchesFile, "DebugNumericSummary": touchesFile, "DebugNumericSummaryV2": touchesFile,
-	"Send": usesNetwork, "Recv": usesNetwork, "_Send": usesNetwork, "_Recv": usesNetwork, "_HostSend": usesNetwork, "_HostRecv": usesNetwork,
-	"RemoteCall": usesNetwork, "RpcServer": usesNetwork, "RpcClient": usesNetwork, "RpcCall": usesNetwork, "RpcServerRegister": usesNetwork,
-	"RpcServerStart": usesNetwork, "Rpc": usesNetwork, "TryRpc": usesNetwork, "BigQueryReader": usesNetwork, "ConfigureDistributedTPU": usesNetwork,
-	"CollectiveReduce": usesNetwork, "CollectiveReduceV2": usesNetwork, "CollectiveGather": usesNetwork, "CollectiveBcastSend": usesNetwork,
-	"CollectiveBcastRecv": usesNetwork, "GcsConfigureCredentials": usesNetwork, "GcsConfigureBlockCache": usesNetwork,
-	"XlaHostCompute": loadsCode, "XlaLaunch": loadsCode, "XlaCustomCall": loadsCode, "XlaCustomCallV2": loadsCode, "XlaCallModule": loadsCode,
-	"TfLiteSubgraphExecute": loadsCode, "RemoteFusedGraphExecute": loadsCode, "TRTEngineOp": loadsCode, "NcclAllReduce": usesNetwork,
+	"ReadFile": touchesFile, "WriteFile": touchesFile, "MatchingFiles": touchesFile, "Save": touchesFile, "SaveSlices": touchesFile, "RecordInput": touchesFile,
+	"ImmutableConst": touchesFile, "LoadAndRemapMatrix": touchesFile, "GenerateVocabRemapping": touchesFile, "ImportEvent": touchesFile,
+	"PrintV2": touchesFile, "XlaHostCompute": loadsCode, "XlaHostComputeMlir": loadsCode, "XlaLaunch": loadsCode, "XlaLaunchV2": loadsCode, "XlaCallModule": loadsCode, "TryRpc": usesNetwork,
+}
+
+// families are kinds of harmful operations: what a name begins with, ends with or holds, and why it is refused.
+var families = []struct {
+	is   func(op, part string) bool
+	part string
+	why  string
+}{
+	{strings.Contains, "PyFunc", runsPython},
+	{strings.Contains, "Dataset", readsInput}, {strings.Contains, "Iterator", readsInput},
+	{strings.HasPrefix, "Reader", touchesFile}, {strings.HasSuffix, "Reader", touchesFile}, {strings.HasSuffix, "ReaderV2", touchesFile},
+	{strings.HasPrefix, "IO>", touchesFile}, {strings.HasPrefix, "FileSystem", touchesFile}, {strings.HasPrefix, "Debug", touchesFile},
+	{strings.HasPrefix, "Write", touchesFile}, {strings.Contains, "SummaryWriter", touchesFile}, {strings.HasPrefix, "CreateSummary", touchesFile},
+	{strings.HasPrefix, "BigQuery", usesNetwork}, {strings.HasPrefix, "Gcs", usesNetwork}, {strings.HasPrefix, "Rpc", usesNetwork},
+	{strings.HasPrefix, "Remote", usesNetwork}, {strings.HasPrefix, "Collective", usesNetwork}, {strings.HasPrefix, "Nccl", usesNetwork},
+	{strings.HasPrefix, "Send", usesNetwork}, {strings.HasPrefix, "Recv", usesNetwork}, {strings.HasPrefix, "HostSend", usesNetwork},
+	{strings.HasPrefix, "HostRecv", usesNetwork}, {strings.HasPrefix, "XlaSend", usesNetwork}, {strings.HasPrefix, "XlaRecv", usesNetwork},
+	{strings.Contains, "DistributedTPU", usesNetwork},
+	{strings.HasPrefix, "XlaCustomCall", loadsCode}, {strings.HasPrefix, "TfLite", loadsCode}, {strings.Contains, "TRT", loadsCode},
 }
 
 // harm says why an operation is refused wherever it is, "" where it is not.
 func harm(op string) string {
+	op = strings.TrimLeft(op, "_")
 	if why, ok := harmful[op]; ok {
 		return why
 	}
-	for _, part := range []string{"Dataset", "Iterator"} {
-		if strings.Contains(op, part) {
-			return readsInput
+	for _, f := range families {
+		if f.is(op, f.part) {
+			return f.why
 		}
-	}
-	if strings.HasPrefix(op, "Reader") || strings.HasPrefix(op, "IO>") || strings.HasPrefix(op, "BigQuery") {
-		return touchesFile
 	}
 	return ""
 }

@@ -33,9 +33,8 @@ type metaGraph struct {
 	assets     []string // names of files in the folder assets
 }
 
-// readSavedModel reads SavedModel and gives the graph whose tags are the one that serves.
-func readSavedModel(s *scanner) (*metaGraph, error) {
-	var graphs []*metaGraph
+// readSavedModel reads SavedModel.
+func readSavedModel(s *scanner) (graphs []*metaGraph, err error) {
 	m := message{s, 0, s.src.Size}
 	for f, ok := m.next(); ok; f, ok = m.next() {
 		switch f.num {
@@ -49,9 +48,11 @@ func readSavedModel(s *scanner) (*metaGraph, error) {
 			}
 		}
 	}
-	if s.wrong != nil {
-		return nil, s.wrong
-	}
+	return graphs, s.wrong
+}
+
+// serving is the graph whose tags are the one that serves.
+func serving(graphs []*metaGraph) (*metaGraph, error) {
 	for _, g := range graphs {
 		if len(g.tags) == 1 && g.tags[0] == "serve" {
 			return g, nil

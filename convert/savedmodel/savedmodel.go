@@ -7,6 +7,7 @@
 package savedmodel
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"strings"
@@ -76,14 +77,17 @@ func Read(files map[string]onnxgraph.Source, key string) (*Model, error) {
 		return nil, Refused{Why: fmt.Sprintf("%d bytes are more than %d", src.Size, MaxFile)}
 	}
 	s := &scanner{src: src}
-	meta, err := readSavedModel(s)
+	graphs, err := readSavedModel(s)
 	if err != nil {
 		return nil, err
 	}
-	if err := meta.graph.forbidden(); err != nil {
-		return nil, err
+	for _, g := range graphs { // also those that are not served
+		if err := cmp.Or(g.graph.forbidden(), within(g.assets)); err != nil {
+			return nil, err
+		}
 	}
-	if err := within(meta.assets); err != nil {
+	meta, err := serving(graphs)
+	if err != nil {
 		return nil, err
 	}
 	m := &Model{}
