@@ -402,6 +402,10 @@ func TestEffects(t *testing.T) {
 		{"changes a variable", crafted{output: "y:0", nodes: []proto{y, callOf("z", "f", "x")}, functions: []proto{functionDef("f", "x", nodeDef("w", "AssignSubVariableOp", "x", "x"))}}},
 		{"changes a variable", crafted{output: "y:0", nodes: []proto{callOf("y", "f", "x")},
 			functions: []proto{functionDef("f", "x", nodeDef("w", "LookupTableInsertV2", "x", "x")).msg(6, proto(nil).text(1, "c").text(2, "w"))}}},
+		{"changes a variable", crafted{output: "y:0", nodes: []proto{callOf("y", "f", "x")},
+			functions: []proto{functionDef("f", "n:y:0", nodeDef("n", "Neg", "x"), nodeDef("v", "VarHandleOp"), nodeDef("w", "AssignAddVariableOp", "v:resource:0", "x"))}}},
+		{"changes a variable", crafted{output: "y:0", nodes: []proto{callOf("y", "f", "x")},
+			functions: []proto{functionDef("f", "x", callOf("c", "g", "x")), functionDef("g", "x", nodeDef("w", "AssignAddVariableOp", "x", "x"))}}},
 	} {
 		refusedFor(t, c.word, c.made.files(), "", c.word)
 	}

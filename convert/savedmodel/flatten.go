@@ -67,6 +67,7 @@ type flattener struct {
 	deads   map[outlet]bool      // answers of dead
 	asking  map[outlet]bool      // questions of dead that are open: coming there again is a loop
 	control []controlled         // nodes that run before one that was followed
+	entered []*scope             // bodies of functions
 }
 
 // controlled is a node that runs for what it does, not for what it gives.
@@ -287,6 +288,7 @@ func (f *flattener) enter(s *scope, i int, fn *function) (*scope, error) {
 // open makes the scope of a body.
 func (f *flattener) open(fn *function, path string, depth int) *scope {
 	s := &scope{fn: fn, depth: depth, path: path, nodes: fn.nodes, byName: fn.byName, seen: map[int]*visit{}}
+	f.entered = append(f.entered, s)
 	for _, run := range fn.runs {
 		f.control = append(f.control, controlled{s, run})
 	}
