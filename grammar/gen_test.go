@@ -19,7 +19,9 @@ type sampled struct {
 	sample func(t *rapid.T) string
 }
 
-func pick[T any](t *rapid.T, from ...T) T { return from[rapid.IntRange(0, len(from)-1).Draw(t, "pick")] }
+func pick[T any](t *rapid.T, from ...T) T {
+	return from[rapid.IntRange(0, len(from)-1).Draw(t, "pick")]
+}
 
 func gapText(t *rapid.T) string { return pick(t, "", " ", "\n", "\n  ", "\n\t\t") }
 

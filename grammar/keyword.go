@@ -46,7 +46,7 @@ func (s *schemas) numberKeyword(n *variant, t *tree, keyword string, v *tree) {
 func (s *schemas) textKeyword(x *variant, t *tree, keyword string, v *tree) {
 	switch keyword {
 	case "minLength":
-		x.least = s.count(t, keyword, v)
+		x.least = s.least(t, keyword, v)
 	case "maxLength":
 		x.most = min(s.count(t, keyword, v), maxCount)
 	case "pattern":
@@ -66,7 +66,7 @@ func (s *schemas) textKeyword(x *variant, t *tree, keyword string, v *tree) {
 func (s *schemas) arrayKeyword(a *variant, t *tree, keyword string, v *tree) {
 	switch {
 	case keyword == "minItems":
-		a.least = s.count(t, keyword, v)
+		a.least = s.least(t, keyword, v)
 	case keyword == "maxItems":
 		a.most = min(s.count(t, keyword, v), maxCount)
 	case keyword == "uniqueItems":

@@ -56,10 +56,28 @@ func (m *Matcher) Mask(dst []uint64) []uint64 {
 		dst = make([]uint64, words)
 	}
 	dst = dst[:words]
+	copy(dst, m.mask())
+	return dst
+}
+
+// Err is ErrStuck if no token may follow and the answer may not end. That is possible only with a vocabulary that lacks a byte.
+func (m *Matcher) Err() error {
+	if m.Complete() {
+		return nil
+	}
+	for _, word := range m.mask() {
+		if word != 0 {
+			return nil
+		}
+	}
+	return ErrStuck
+}
+
+// mask is the mask of the state, which is the cache's.
+func (m *Matcher) mask() []uint64 {
 	s := m.state()
 	if s.mask == nil {
 		s.mask = m.c.mask(s)
 	}
-	copy(dst, s.mask)
-	return dst
+	return s.mask
 }

@@ -83,8 +83,13 @@ func (b *builder) split(to ...int32) int32 {
 	return b.add(node{op: opSplit, to: to})
 }
 
-// call goes through the part that begins at sub, then to next.
-func (b *builder) call(sub, next int32) int32 { return b.add(node{op: opCall, sub: sub, next: next}) }
+// call goes through the part that begins at sub, then to next. What ends with a part needs no frame for it.
+func (b *builder) call(sub, next int32) int32 {
+	if next == end {
+		return sub
+	}
+	return b.add(node{op: opCall, sub: sub, next: next})
+}
 
 // literal takes the bytes of s.
 func (b *builder) literal(s string, next int32) int32 {

@@ -288,7 +288,16 @@ func (s *schemas) decimal(t *tree, keyword string, v *tree) decimal {
 	return d
 }
 
-// count is the number of a keyword that counts.
+// least is the number of a keyword that says how many there must be.
+func (s *schemas) least(t *tree, keyword string, v *tree) int {
+	n := s.count(t, keyword, v)
+	if n > maxCount {
+		s.b.fail(&TooLarge{"repetitions", maxCount})
+	}
+	return n
+}
+
+// count is the number of a keyword that counts; if it is more than maxCount, one more than that.
 func (s *schemas) count(t *tree, keyword string, v *tree) int {
 	d := s.decimal(t, keyword, v)
 	if d.minus || d.part != "" {
