@@ -232,7 +232,7 @@ func TestDepth(t *testing.T) {
 				break
 			}
 		}
-		if text < 100 || text > maxDepth+1 {
+		if text < 100 || text > maxDepth+3 {
 			t.Errorf("%d arrays within each other", text)
 		}
 		for !m.Complete() {

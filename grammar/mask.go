@@ -135,6 +135,12 @@ func (c *cache) walk(out []uint64, s *set, from, to int32) bool {
 		if p.token >= 0 {
 			c.v.admit(out, p.token)
 		}
+		if p.below&^next.loops == 0 {
+			c.v.admitBelow(out, i)
+			i = p.over
+			continue
+		}
+		c.visit(next)
 		path[p.depth+1] = next
 		i++
 	}
@@ -175,6 +181,12 @@ func (c *cache) look(s *set) *part {
 			p.ends = max(p.ends, len(open))
 			p.exits = append(p.exits, i)
 		}
+		if at.below&^next.loops == 0 && !next.exit {
+			c.v.admitBelow(p.mask, i)
+			i = at.over
+			continue
+		}
+		c.visit(next)
 		path[at.depth+1] = next
 		i++
 	}

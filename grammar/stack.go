@@ -37,6 +37,8 @@ type set struct {
 	part    *part // if all stacks are on bottom
 	run     *run  // if they are in a character
 	walk    int   // the last walk that met it
+	visits  int
+	loops   groups // of characters that lead from it to itself; none before it was visited often
 }
 
 // dead is the set without stacks.

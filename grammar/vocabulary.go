@@ -10,6 +10,7 @@ type Vocabulary struct {
 	tokens  [][]byte
 	trie    []place
 	twin    map[int32][]int32 // tokens of the same bytes as the key, which is in the trie
+	order   []int32           // the tokens of the trie, in its order
 	longest int               // bytes
 	words   int               // of a mask
 }
@@ -18,8 +19,10 @@ type Vocabulary struct {
 type place struct {
 	over  int32 // the place behind everything below this one
 	token int32 // that ends here, or -1
+	rank  int32 // tokens that end at earlier places
 	depth uint16
-	label byte // the byte that leads here
+	label byte   // the byte that leads here
+	below groups // what the tokens below consist of behind it
 }
 
 // NewVocabulary takes the bytes of each token id. A token of no bytes (nil: special tokens that do not show) is never admitted, nor is one
@@ -40,6 +43,7 @@ func NewVocabulary(tokens [][]byte) *Vocabulary {
 		return int(a - b)
 	})
 	var open []int32 // places of the bytes of the token before
+	var suffixes []groups
 	closeTo := func(depth int) {
 		for len(open) > depth {
 			v.trie[open[len(open)-1]].over = int32(len(v.trie))
@@ -63,9 +67,14 @@ func NewVocabulary(tokens [][]byte) *Vocabulary {
 		}
 		for d := shared; d < len(t); d++ {
 			open = append(open, int32(len(v.trie)))
-			v.trie = append(v.trie, place{token: -1, depth: uint16(d), label: t[d]})
+			v.trie = append(v.trie, place{token: -1, rank: int32(len(v.order)), depth: uint16(d), label: t[d]})
 		}
 		v.trie[len(v.trie)-1].token = id
+		v.order = append(v.order, id)
+		suffixes = suffixGroups(suffixes, t)
+		for d, at := range open[:len(open)-1] {
+			v.trie[at].below |= suffixes[d+1]
+		}
 	}
 	closeTo(0)
 	return v
@@ -86,5 +95,26 @@ func (v *Vocabulary) admit(dst []uint64, token int32) {
 		for _, t := range v.twin[token] {
 			dst[t>>6] |= 1 << (t & 63)
 		}
+	}
+}
+
+// admitBelow sets the bits of the tokens that end below a place.
+func (v *Vocabulary) admitBelow(dst []uint64, at int32) {
+	p := &v.trie[at]
+	from, to := p.rank, int32(len(v.order))
+	if p.token >= 0 {
+		from++
+	}
+	if int(p.over) < len(v.trie) {
+		to = v.trie[p.over].rank
+	}
+	if len(v.twin) > 0 {
+		for _, t := range v.order[from:to] {
+			v.admit(dst, t)
+		}
+		return
+	}
+	for _, t := range v.order[from:to] {
+		dst[t>>6] |= 1 << (t & 63)
 	}
 }
