@@ -27,11 +27,30 @@ type messagesRequest struct {
 	Metadata struct {
 		UserID string `json:"user_id"`
 	} `json:"metadata"`
-	ServiceTier  string         `json:"service_tier"`
-	Container    any            `json:"container"`
-	MCPServers   []any          `json:"mcp_servers"`
-	OutputConfig map[string]any `json:"output_config"`
-	OutputFormat map[string]any `json:"output_format"`
+	ServiceTier  string          `json:"service_tier"`
+	Container    any             `json:"container"`
+	MCPServers   []any           `json:"mcp_servers"`
+	OutputConfig outputConfig    `json:"output_config"`
+	OutputFormat *responseFormat `json:"output_format"` // the older word for output_config.format
+}
+
+// outputConfig says what the text of an answer must look like.
+type outputConfig struct {
+	Effort string          `json:"effort"`
+	Format *responseFormat `json:"format"`
+}
+
+// format constrains the answer as the request says.
+func (r *messagesRequest) format(a *Ask) error {
+	param, format := "output_config.format", r.OutputConfig.Format
+	if format == nil {
+		param, format = "output_format", r.OutputFormat
+	}
+	source, err := format.source(param)
+	if err != nil {
+		return err
+	}
+	return a.constrain(param, source)
 }
 
 type anthropicMessage struct {
@@ -115,10 +134,8 @@ func (r *messagesRequest) unsupported() error {
 		name = "container"
 	case len(r.MCPServers) > 0:
 		name = "mcp_servers"
-	case len(r.OutputConfig) > 0:
-		name = "output_config"
-	case len(r.OutputFormat) > 0:
-		name = "output_format"
+	case r.OutputConfig.Effort != "":
+		name = "output_config.effort"
 	case !slices.Contains([]string{"", "auto", "standard_only"}, r.ServiceTier):
 		name = "service_tier"
 	default:
@@ -224,10 +241,7 @@ func (r *messagesRequest) offer() (*offer, error) {
 		if f.Type != "" && f.Type != "custom" {
 			return nil, invalid("tools", "%s: a tool of type %.40q is not supported: want custom", at, f.Type)
 		}
-		if err := enforced(at+".strict", f.Strict); err != nil {
-			return nil, err
-		}
-		x, err := toolOf(at, f.Name, f.Description, f.InputSchema)
+		x, err := toolOf(at, f.Name, f.Description, f.InputSchema, f.Strict)
 		if err != nil {
 			return nil, err
 		}
@@ -268,6 +282,9 @@ func (s *Server) converse(r *http.Request, req *messagesRequest) (t *text, a Ask
 		return nil, a, nil, err
 	}
 	if a, _, err = (&params{Temperature: req.Temperature, TopP: req.TopP, TopK: req.TopK, Stop: req.StopSequences}).ask(t, 1); err != nil {
+		return nil, a, nil, err
+	}
+	if err = req.format(&a); err != nil {
 		return nil, a, nil, err
 	}
 	return t, a, o, t.converse(&a, talk, o, time.Now())

@@ -111,10 +111,7 @@ func (r *chatRequest) offer() (*offer, error) {
 		if f.Type != "function" {
 			return nil, invalid("tools", "%s: a tool of type %.40q is not supported: want function", at, f.Type)
 		}
-		if err := enforced(at+".function.strict", f.Function.Strict); err != nil {
-			return nil, err
-		}
-		x, err := toolOf(at+".function", f.Function.Name, f.Function.Description, f.Function.Parameters)
+		x, err := toolOf(at+".function", f.Function.Name, f.Function.Description, f.Function.Parameters, f.Function.Strict)
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"mime"
 	"net/http"
 	"strconv"
@@ -14,6 +15,8 @@ import (
 
 	inferencev1 "github.com/skein-project/skein/api/skein/inference/v1"
 	"github.com/skein-project/skein/api/skein/inference/v1/inferencev1connect"
+	"github.com/skein-project/skein/engine/sample"
+	"github.com/skein-project/skein/grammar"
 	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
@@ -162,6 +165,9 @@ func (i inference) Generate(ctx context.Context, r *connect.Request[inferencev1.
 		return err
 	}
 	a, err := t.ask(r.Msg.Sampling)
+	if err == nil {
+		err = a.constrain("constraint", constraintOf(r.Msg.Constraint))
+	}
 	if err != nil {
 		return err
 	}
@@ -193,6 +199,9 @@ func (i inference) Chat(ctx context.Context, r *connect.Request[inferencev1.Chat
 		return err
 	}
 	a, err := t.ask(r.Msg.Sampling)
+	if err == nil {
+		err = a.constrain("constraint", constraintOf(r.Msg.Constraint))
+	}
 	if err != nil {
 		return err
 	}
@@ -226,12 +235,34 @@ func (t *text) ask(p *inferencev1.Sampling) (Ask, error) {
 		}
 	}
 	a.Sampling.Seed = freshSeed(p.Seed)
+	a.penalise(p.FrequencyPenalty, p.PresencePenalty, p.RepetitionPenalty)
+	for id, add := range p.LogitBias {
+		a.Bias = append(a.Bias, sample.Bias{Token: id, Add: add})
+	}
+	sortBias(a.Bias)
 	a.Sampling.Logprobs, a.Sampling.TopLogprobs = p.Logprobs || p.TopLogprobs > 0, int(p.TopLogprobs)
 	a.Stops = p.Stop
 	if p.MaxTokens != nil {
 		return a, a.limit(int(*p.MaxTokens))
 	}
 	return a, nil
+}
+
+// constraintOf reads a constraint; nil = there is none.
+func constraintOf(c *inferencev1.Constraint) *grammar.Source {
+	switch k := c.GetKind().(type) {
+	case *inferencev1.Constraint_JsonObject:
+		if k.JsonObject {
+			return &grammar.Source{Object: true}
+		}
+	case *inferencev1.Constraint_JsonSchema:
+		return &grammar.Source{Schema: json.RawMessage(k.JsonSchema)}
+	case *inferencev1.Constraint_Regex:
+		return &grammar.Source{Regex: k.Regex}
+	case *inferencev1.Constraint_Choice:
+		return &grammar.Source{Choice: k.Choice.GetTexts()}
+	}
+	return nil
 }
 
 func (i inference) pieces(c *call, t *text, logprobs bool, out *connect.ServerStream[inferencev1.GenerateResponse]) func(Piece) error {

@@ -35,7 +35,9 @@ type toolCall struct {
 // tool is a function that the model may ask the client to call.
 type tool struct {
 	name, description string
-	parameters        any // a *jinja.Object; nil = none
+	parameters        any             // a *jinja.Object; nil = none
+	schema            json.RawMessage // of parameters; nil = none
+	strict            bool            // calls follow the schema
 }
 
 func conversationOf(messages []Message) conversation {
@@ -174,9 +176,9 @@ func objectOf(param string, raw []byte) (*jinja.Object, error) {
 	return o, nil
 }
 
-// toolOf reads a function that is offered; schema is null or nothing where it has no parameters.
-func toolOf(param, name, description string, schema json.RawMessage) (tool, error) {
-	t := tool{name: name, description: description}
+// toolOf reads a function that is offered; schema is null or nothing where it has no parameters, strict nil or false where nothing enforces it.
+func toolOf(param, name, description string, schema json.RawMessage, strict *bool) (tool, error) {
+	t := tool{name: name, description: description, strict: strict != nil && *strict}
 	if !functionForm.MatchString(name) {
 		return t, invalid(param, "%s: the name %.80q, want 1 to 128 letters, digits, underscores or dashes", param, name)
 	}
@@ -184,7 +186,7 @@ func toolOf(param, name, description string, schema json.RawMessage) (tool, erro
 		return t, nil
 	}
 	o, err := objectOf(param, schema)
-	t.parameters = o
+	t.parameters, t.schema = o, schema
 	return t, err
 }
 
@@ -219,6 +221,9 @@ func (t *text) converse(a *Ask, c conversation, o *offer, now time.Time) (err er
 		return err
 	}
 	a.Marks = o.marks(t)
+	if err := o.constrain(t, a); err != nil {
+		return err
+	}
 	if !o.heard() || !o.single { // an answer that is cut here cannot be compared
 		a.again = func(other *text) ([]int32, error) { return other.render(c, now) }
 	}

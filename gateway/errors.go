@@ -93,6 +93,8 @@ func explain(err error) *Error {
 		return &Error{Fault: FaultInvalid, Why: refused.Why}
 	case errors.As(err, &refused) && refused.Code == connect.CodeResourceExhausted:
 		return &Error{Fault: FaultBusy, Why: refused.Why}
+	case errors.As(err, &refused) && refused.Code == connect.CodeUnimplemented:
+		return errOlder
 	case errors.Is(err, errNoAnswer):
 		return &Error{Fault: FaultUnavailable, Param: "model", Why: "no replica of the model answers"}
 	case errors.As(err, &raised):

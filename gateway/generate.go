@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/engine/sample"
+	"github.com/skein-project/skein/grammar"
 	"github.com/skein-project/skein/model"
 	"github.com/skein-project/skein/router"
 	"github.com/skein-project/skein/token"
@@ -25,6 +27,9 @@ type Ask struct {
 	Stops     []string
 	MaxTokens int      // 0 = as many as the context leaves
 	Marks     []string // special tokens that show in the answer's text; others do not
+
+	Bias       []sample.Bias   // by token id
+	Constraint *grammar.Source // what the answer's text looks like, which Compile takes; nil = like anything
 
 	again func(*text) ([]int32, error) // the prompt for another version; nil = it is not asked
 }
@@ -69,6 +74,7 @@ var (
 	errStopped  = errors.New("gateway: stopped") // ends a generation from this side: a stop string, or a sink that has enough
 	errNoAnswer = errors.New("gateway: no replica answered")
 	errEnded    = errors.New("gateway: the replica's answer has no end")
+	errOlder    = &Error{Fault: FaultUnavailable, Param: "model", Why: "every replica of the model that could answer runs an older program, which knows no penalties, no bias and no constraints: upgrade its nodes"}
 )
 
 // generate answers an ask that was admitted piece by piece. A replica that fails is replaced by another, which continues from the tokens that were given:
@@ -127,6 +133,20 @@ func (s *Server) check(t *text, a *Ask) error {
 	if len(a.Stops) > 0 && t.tokenizer == nil {
 		return invalid("stop", "the model has no tokenizer, so it has no text to stop")
 	}
+	if a.Constraint != nil && t.tokenizer == nil {
+		return invalid("response_format", "the model has no tokenizer, so it has no text to constrain")
+	}
+	if len(a.Bias) > model.MaxBiases {
+		return invalid("logit_bias", "logit_bias: %d tokens, at most %d", len(a.Bias), model.MaxBiases)
+	}
+	for _, b := range a.Bias {
+		if err := t.known([]int32{b.Token}, "logit_bias"); err != nil {
+			return err
+		}
+		if math.IsNaN(b.Add) || math.Abs(b.Add) > model.MaxBias {
+			return invalid("logit_bias", "logit_bias: %v of token %d is not in %d..%d", b.Add, b.Token, -model.MaxBias, model.MaxBias)
+		}
+	}
 	if len(a.Tokens) == 0 {
 		return invalid("prompt", "the prompt is empty")
 	}
@@ -171,16 +191,24 @@ func (s *Server) context(t *text) int {
 
 // tokens runs a generation to its end, over as many placements as it takes.
 func (s *Server) tokens(ctx context.Context, t *text, a Ask, take func(sample.Choice) error) (Finish, error) {
-	req := &wire.GenerateRequest{Tokens: slices.Clone(a.Tokens), Sampling: a.Sampling, MaxTokens: a.MaxTokens, EOS: t.manifest.EOS}
+	req := &wire.GenerateRequest{Tokens: slices.Clone(a.Tokens), Sampling: a.Sampling, MaxTokens: a.MaxTokens, EOS: t.manifest.EOS, Bias: a.Bias}
+	if a.Constraint != nil {
+		req.Constraint, req.Marks = t.asTokens(a.Constraint), a.Marks
+	}
+	way := wire.Generate
+	if req.Steered() {
+		way = wire.Steer
+	}
 	var finish Finish
 	noted := callOf(ctx)
 	err := s.onReplica(ctx, t.version, len(a.Tokens)+a.MaxTokens, func(ctx context.Context, r router.Route) error {
 		req.Replica, req.Epoch = r.Replica, r.Epoch
-		err := wire.Read(ctx, s.dialer, cluster.RoleNode, r.Head(), wire.Generate, req, func(res *wire.GenerateResponse) error {
+		err := wire.Read(ctx, s.dialer, cluster.RoleNode, r.Head(), way, req, func(res *wire.GenerateResponse) error {
 			noted.cost(time.Duration(res.Device) * time.Microsecond)
 			for _, c := range res.Tokens {
 				// The journal: what was given is part of the next attempt's prompt.
 				req.Tokens = append(req.Tokens, c.Token)
+				req.Given++
 				req.MaxTokens--
 				noted.gave()
 				if err := take(c); err != nil {
@@ -190,8 +218,11 @@ func (s *Server) tokens(ctx context.Context, t *text, a Ask, take func(sample.Ch
 			finish = Finish(res.Finish)
 			return nil
 		})
-		if err == nil && finish == "" {
+		switch {
+		case err == nil && finish == "":
 			err = errEnded
+		case way == wire.Steer && connect.CodeOf(err) == connect.CodeUnimplemented: // the program knows no such call
+			err = &wire.Refused{Code: connect.CodeUnimplemented, Why: errOlder.Why}
 		}
 		return err
 	}, func() bool { return finish != "" || req.MaxTokens == 0 }, func() int { return len(req.Tokens) })

@@ -2,8 +2,8 @@ package gateway
 
 import (
 	"crypto/rand"
-	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/skein-project/skein/internal/toolcall"
 )
@@ -17,6 +17,7 @@ type offer struct {
 	choice choice
 	name   string // of the function that is to be called, for choiceNamed
 	single bool   // at most one call
+	begun  string // how the answer begins, which the model is given; "" = it begins itself
 }
 
 // choice is whether functions are called.
@@ -52,18 +53,26 @@ func (o *offer) check(t *text, c *conversation) error {
 		return nil
 	case form == toolcall.Unknown:
 		return invalid("tools", "tools are not supported by this model: its chat template has no form of calls that is known here")
-	case o.choice == choiceAny && len(o.tools) > 1:
-		return invalid("tool_choice", "tool_choice: that one of several functions is called is not enforced: name one, or let the model choose")
 	case o.choice == choiceNamed && !seen[o.name]:
 		return invalid("tool_choice", "tool_choice: no function %.80q is in tools", o.name)
-	case o.choice == choiceAny:
+	case o.choice == choiceAny && len(o.tools) == 1:
 		o.choice, o.name = choiceNamed, o.tools[0].name
 	}
 	if c.tools = o.tools; o.choice == choiceNamed {
-		o.single = true
-		c.force = form.Begin(t.source, o.name)
+		o.begun = form.Begin(t.source, o.name)
+		if o.named().strict { // the constraint begins with the arguments
+			o.begun, _ = form.Around(t.source, o.name)
+			o.begun = strings.TrimRight(o.begun, " ")
+		}
+		c.force = o.begun
 	}
+	o.single = o.single || o.choice == choiceNamed || o.choice == choiceAny
 	return nil
+}
+
+// named is the function that is to be called, for choiceNamed.
+func (o *offer) named() tool {
+	return o.tools[slices.IndexFunc(o.tools, func(f tool) bool { return f.name == o.name })]
 }
 
 // marks are the special tokens that show in the answer's text.
@@ -105,9 +114,7 @@ func (o *offer) hearing(t *text) *hearing {
 		names = append(names, f.name)
 	}
 	h.reader = toolcall.NewReader(h.form, names)
-	if o.choice == choiceNamed {
-		h.begun = h.reader.Push(h.form.Begin(t.source, o.name))
-	}
+	h.begun = h.reader.Push(o.begun)
 	return h
 }
 
@@ -173,23 +180,4 @@ func (s *spoken) add(parts []part) {
 			s.calls[p.call].arguments += p.text
 		}
 	}
-}
-
-// enforced refuses to accept what nothing here makes sure of.
-func enforced(param string, strict *bool) error {
-	if strict != nil && *strict {
-		return invalid(param, "%s: that arguments follow the schema is not enforced by this server: send strict false", param)
-	}
-	return nil
-}
-
-// formatted refuses every form of answer but plain text: nothing here constrains what a model writes.
-func formatted(param, kind string) error {
-	switch kind {
-	case "text", "":
-		return nil
-	case "json_object", "json_schema":
-		return invalid(param, "%s: %s is not enforced by this server, so it is refused: ask for it in the messages, with type text", param, kind)
-	}
-	return invalid(param, "%s", fmt.Sprintf("%s: %.40q, want text", param, kind))
 }

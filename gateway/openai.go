@@ -270,27 +270,28 @@ func read(r *http.Request, v any) error {
 
 // params are the fields that chat and text completions share.
 type params struct {
-	Model               string          `json:"model"`
-	Temperature         *float64        `json:"temperature"`
-	TopP                *float64        `json:"top_p"`
-	TopK                *int            `json:"top_k"`
-	N                   *int            `json:"n"`
-	Stream              bool            `json:"stream"`
-	StreamOptions       *streamOptions  `json:"stream_options"`
-	Stop                stringOrList    `json:"stop"`
-	MaxTokens           *int            `json:"max_tokens"`
-	MaxCompletionTokens *int            `json:"max_completion_tokens"`
-	Seed                *int64          `json:"seed"`
-	FrequencyPenalty    float64         `json:"frequency_penalty"`
-	PresencePenalty     float64         `json:"presence_penalty"`
-	LogitBias           map[string]any  `json:"logit_bias"`
-	ResponseFormat      *responseFormat `json:"response_format"`
-	Tools               []toolJSON      `json:"tools"`
-	Functions           []any           `json:"functions"`
-	Modalities          []string        `json:"modalities"`
-	Audio               map[string]any  `json:"audio"`
-	User                string          `json:"user"`
-	SafetyIdentifier    string          `json:"safety_identifier"`
+	Model               string             `json:"model"`
+	Temperature         *float64           `json:"temperature"`
+	TopP                *float64           `json:"top_p"`
+	TopK                *int               `json:"top_k"`
+	N                   *int               `json:"n"`
+	Stream              bool               `json:"stream"`
+	StreamOptions       *streamOptions     `json:"stream_options"`
+	Stop                stringOrList       `json:"stop"`
+	MaxTokens           *int               `json:"max_tokens"`
+	MaxCompletionTokens *int               `json:"max_completion_tokens"`
+	Seed                *int64             `json:"seed"`
+	FrequencyPenalty    float64            `json:"frequency_penalty"`
+	PresencePenalty     float64            `json:"presence_penalty"`
+	RepetitionPenalty   float64            `json:"repetition_penalty"`
+	LogitBias           map[string]float64 `json:"logit_bias"`
+	formats
+	Tools            []toolJSON     `json:"tools"`
+	Functions        []any          `json:"functions"`
+	Modalities       []string       `json:"modalities"`
+	Audio            map[string]any `json:"audio"`
+	User             string         `json:"user"`
+	SafetyIdentifier string         `json:"safety_identifier"`
 }
 
 // session is what the client says about whose request it is.
@@ -301,10 +302,6 @@ func (p *params) session() string {
 
 type streamOptions struct {
 	IncludeUsage bool `json:"include_usage"`
-}
-
-type responseFormat struct {
-	Type string `json:"type"`
 }
 
 // stringOrList is a string or a list of strings.
@@ -330,12 +327,6 @@ func (s *stringOrList) UnmarshalJSON(b []byte) error {
 // unsupported names a parameter that asks for what is not done. Such a request is refused: nothing that was asked for is dropped.
 func (p *params) unsupported() string {
 	switch {
-	case p.FrequencyPenalty != 0:
-		return "frequency_penalty"
-	case p.PresencePenalty != 0:
-		return "presence_penalty"
-	case len(p.LogitBias) > 0:
-		return "logit_bias"
 	case len(p.Functions) > 0:
 		return "functions"
 	case slices.ContainsFunc(p.Modalities, func(m string) bool { return m != "text" }):
@@ -352,11 +343,13 @@ func (p *params) ask(t *text, maxChoices int) (a Ask, n int, err error) {
 	if name := p.unsupported(); name != "" {
 		return a, 0, invalid(name, "%s is not supported by this model", name)
 	}
-	if p.ResponseFormat != nil {
-		if err := formatted("response_format", p.ResponseFormat.Type); err != nil {
-			return a, 0, err
-		}
+	if err := p.constrain(&a); err != nil {
+		return a, 0, err
 	}
+	if a.Bias, err = biases(p.LogitBias); err != nil {
+		return a, 0, err
+	}
+	a.penalise(p.FrequencyPenalty, p.PresencePenalty, p.RepetitionPenalty)
 	if p.StreamOptions != nil && !p.Stream {
 		return a, 0, invalid("stream_options", "stream_options needs stream")
 	}

@@ -81,9 +81,14 @@ func (r *responseRequest) response(a Ask, store bool) *responseJSON {
 	if len(r.ToolChoice) > 0 && string(r.ToolChoice) != "null" {
 		out.ToolChoice = r.ToolChoice
 	}
+	if r.Text != nil && r.Text.Format.Type != "" {
+		out.Text.Format = r.Text.Format
+	}
 	no := false
 	for _, f := range r.Tools {
-		f.Strict = &no
+		if f.Strict == nil {
+			f.Strict = &no
+		}
 		out.Tools = append(out.Tools, f)
 	}
 	if r.Metadata != nil {

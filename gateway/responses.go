@@ -92,11 +92,6 @@ func (r *responseRequest) unsupported() error {
 			return no("include", fmt.Sprintf(": %.80q", name))
 		}
 	}
-	if r.Text != nil {
-		if err := formatted("text.format", r.Text.Format.Type); err != nil {
-			return err
-		}
-	}
 	return checkMetadata(r.Metadata)
 }
 
@@ -127,10 +122,7 @@ func (r *responseRequest) offer() (*offer, error) {
 		if f.Type != "function" {
 			return nil, invalid("tools", "%s: a tool of type %.40q is not supported: want function", at, f.Type)
 		}
-		if err := enforced(at+".strict", f.Strict); err != nil {
-			return nil, err
-		}
-		x, err := toolOf(at, f.Name, f.Description, f.Parameters)
+		x, err := toolOf(at, f.Name, f.Description, f.Parameters, f.Strict)
 		if err != nil {
 			return nil, err
 		}
@@ -173,6 +165,15 @@ func (s *Server) createResponse(w http.ResponseWriter, r *http.Request) error {
 	a, _, err := (&params{Temperature: req.Temperature, TopP: req.TopP}).ask(t, 1)
 	if err != nil {
 		return err
+	}
+	if req.Text != nil {
+		format, err := req.Text.Format.source("text.format")
+		if err == nil {
+			err = a.constrain("text.format", format)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if n := req.MaxOutputTokens; n != nil {
 		if a.MaxTokens = *n; *n < 1 {

@@ -23,8 +23,11 @@ const (
 	MaxEOS          = 64       // token ids that end a generation
 	MaxEncoded      = 16 << 20 // bytes of an encoded manifest
 	MaxTemperature  = 100
-	MaxTopLogprobs  = 20 // the OpenAI API's limit
-	MaxMasks        = 32 // masks of one text that are filled
+	MaxTopLogprobs  = 20  // the OpenAI API's limit
+	MaxMasks        = 32  // masks of one text that are filled
+	MaxPenalty      = 2   // of penalties: the OpenAI API's limit
+	MaxBias         = 100 // added to a logit, or taken from it: the OpenAI API's limit
+	MaxBiases       = 300 // tokens of one request that have a bias
 )
 
 // Invalid says what of a model's description is wrong, and why.

@@ -118,7 +118,8 @@ func (m *Manifest) Tied() bool {
 }
 
 // Refs lists the byte ranges that a stage of blocks [from, to) needs, merged where they touch, in the order of digest and offset.
-// A stage from 0 includes the embeddings, one to Layers the tail; that of a Graph includes its GraphFile.
+// A stage from 0 includes the embeddings, one to Layers the tail, and of a decoder the files that say what tokens are, since the last stage
+// chooses them; that of a Graph includes its GraphFile.
 func (m *Manifest) Refs(from, to int) []blob.Ref {
 	if from == 0 {
 		from = Embed
@@ -134,6 +135,11 @@ func (m *Manifest) Refs(from, to int) []blob.Ref {
 	}
 	if m.Config.Arch == Graph {
 		refs = append(refs, m.Files[GraphFile])
+	}
+	if m.Config.Arch.Decoder() && to > m.Tail() {
+		for _, name := range m.Names() {
+			refs = append(refs, m.Files[name])
+		}
 	}
 	return merge(refs)
 }

@@ -170,4 +170,19 @@ type Sampling struct {
 	Seed        uint64  `json:"seed,omitempty"`         // random numbers are a function of (seed, position)
 	Logprobs    bool    `json:"logprobs,omitempty"`     // report the log-probability of each chosen token
 	TopLogprobs int     `json:"top_logprobs,omitempty"` // and of this many most likely tokens (≤ MaxTopLogprobs)
+
+	// Penalties change logits before everything else. The first two are those of the OpenAI API: what is taken from the logit of a token for
+	// each time that it is in the answer, and once if it is there at all. The third divides the logit of every token of prompt or answer if it
+	// is above 0, and multiplies it if not (Keskar et al., "CTRL", 2019).
+	FrequencyPenalty  float64 `json:"frequency_penalty,omitempty"`  // −MaxPenalty..MaxPenalty; 0 = none
+	PresencePenalty   float64 `json:"presence_penalty,omitempty"`   // −MaxPenalty..MaxPenalty; 0 = none
+	RepetitionPenalty float64 `json:"repetition_penalty,omitempty"` // above 0 to MaxPenalty; 0 or 1 = none
 }
+
+// Penalised says that what is chosen depends on what was said before.
+func (s Sampling) Penalised() bool {
+	return s.FrequencyPenalty != 0 || s.PresencePenalty != 0 || s.Repetition()
+}
+
+// Repetition says that RepetitionPenalty changes anything.
+func (s Sampling) Repetition() bool { return s.RepetitionPenalty != 0 && s.RepetitionPenalty != 1 }

@@ -254,5 +254,14 @@ func (s Sampling) Validate() error {
 	if math.IsNaN(s.TopP) || s.TopP < 0 || s.TopP > 1 {
 		return Invalid{"top_p", fmt.Sprintf("%v is not in 0..1", s.TopP)}
 	}
+	for _, p := range []struct {
+		what string
+		v    float64
+		low  float64
+	}{{"frequency_penalty", s.FrequencyPenalty, -MaxPenalty}, {"presence_penalty", s.PresencePenalty, -MaxPenalty}, {"repetition_penalty", s.RepetitionPenalty, 0}} {
+		if math.IsNaN(p.v) || p.v < p.low || p.v > MaxPenalty {
+			return Invalid{p.what, fmt.Sprintf("%v is not in %v..%d", p.v, p.low, MaxPenalty)}
+		}
+	}
 	return first(within("top_k", s.TopK, 0, MaxVocab), within("top_logprobs", s.TopLogprobs, 0, MaxTopLogprobs))
 }

@@ -111,3 +111,18 @@ func (d *wordPieceText) raw(token []byte) ([]byte, bool) {
 	return []byte(text), true
 }
 func (d *wordPieceText) drops() bool { return true }
+
+// Texts are the bytes of the tokens of a model with so many ids: nil where a token adds no text of its own. Of special tokens those that
+// marks spell are text.
+func (t *Tokenizer) Texts(vocab int, marks []string) [][]byte {
+	out := make([][]byte, vocab)
+	for id := range out {
+		out[id], _ = t.Bytes(int32(id))
+	}
+	for _, mark := range marks {
+		if id, ok := t.ID(mark); ok && int(id) < vocab && t.IsSpecial(id) {
+			out[id] = []byte(mark)
+		}
+	}
+	return out
+}

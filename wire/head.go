@@ -9,6 +9,7 @@ import (
 
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/engine/sample"
+	"github.com/skein-project/skein/grammar"
 	"github.com/skein-project/skein/model"
 )
 
@@ -22,6 +23,33 @@ type GenerateRequest struct {
 	Sampling  model.Sampling    `json:"sampling"`
 	MaxTokens int               `json:"max_tokens"` // tokens still to be given, ≥ 1
 	EOS       []int32           `json:"eos"`        // any of these ends the generation; it is not given
+
+	// What follows, and penalties, programs before it do not know: a request that says any of it goes by Steer.
+	Given      int             `json:"given,omitempty"` // of Tokens, the last ones, that are of the answer: it goes on
+	Bias       []sample.Bias   `json:"bias,omitempty"`
+	Constraint *grammar.Source `json:"constraint,omitempty"` // what the answer must look like, with EOS where it may end
+	Marks      []string        `json:"marks,omitempty"`      // special tokens that are text of a constrained answer
+}
+
+// Steered says that the request must go by Steer.
+func (r *GenerateRequest) Steered() bool {
+	return r.Sampling.Penalised() || len(r.Bias) > 0 || r.Constraint != nil
+}
+
+// Begin is what the last stage must know of the sequence; nil = nothing. Given must be in 0..len(Tokens).
+func (r *GenerateRequest) Begin() *sample.Begin {
+	if !r.Steered() {
+		return nil
+	}
+	prompt, given := r.Tokens[:len(r.Tokens)-r.Given], r.Tokens[len(r.Tokens)-r.Given:]
+	b := &sample.Begin{Given: given, Bias: r.Bias}
+	if r.Sampling.Repetition() {
+		b.Prompt = sample.SetOf(prompt)
+	}
+	if r.Constraint != nil {
+		b.Constraint, b.Marks, b.EOS = r.Constraint, r.Marks, r.EOS
+	}
+	return b
 }
 
 // Finish says why a generation ended.

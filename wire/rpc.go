@@ -78,6 +78,7 @@ const (
 	Observe    Procedure = "/skein.fleet.v1.Truth/Observe"
 	AuditLines Procedure = "/skein.fleet.v1.Truth/AuditLines"
 	Generate   Procedure = "/skein.fleet.v1.Head/Generate"
+	Steer      Procedure = "/skein.fleet.v1.Head/Steer" // Generate of what programs before it would not heed, so that they refuse it
 	EncodeRows Procedure = "/skein.fleet.v1.Head/Encode"
 	RunTensors Procedure = "/skein.fleet.v1.Head/RunTensors" // binary: HandleTensors
 	StageLink  Procedure = "/skein.fleet.v1.Stage/Stream"
@@ -104,6 +105,7 @@ var allowed = map[Procedure][]cluster.Role{
 	AuditLines: {cluster.RoleCoordinator},
 	Observe:    {cluster.RoleCoordinator},
 	Generate:   {cluster.RoleCoordinator, cluster.RoleGateway},
+	Steer:      {cluster.RoleCoordinator, cluster.RoleGateway},
 	EncodeRows: {cluster.RoleCoordinator, cluster.RoleGateway},
 	RunTensors: {cluster.RoleCoordinator, cluster.RoleGateway},
 	StageLink:  {cluster.RoleNode},

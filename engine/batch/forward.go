@@ -41,12 +41,21 @@ func (l *Loop) next(i int) *Forward {
 // decodes says that a sequence's next token is fed alone.
 func (s *sequence) decodes() bool { return !s.Hidden && s.past == len(s.tokens)-1 }
 
+// want asks for the token that follows all of a sequence; at is the last one's index in the forward.
+func (s *sequence) want(at int) Want {
+	w := Want{Token: at, Position: len(s.tokens), Sampling: s.Sampling}
+	if w.Goes = s.Begin != nil && s.given > 0; !w.Goes {
+		w.Begin = s.Begin
+	}
+	return w
+}
+
 // prefill feeds the next chunk of a prompt. Its last token is left to a chunk too: only then is something chosen.
 func (l *Loop) prefill(s *sequence) *Forward {
 	n := min(l.cfg.Chunk, len(s.tokens)-s.past)
 	f := &Forward{Prefill: true, Row: s.row, Past: []int32{int32(s.past)}, Tokens: slices.Clone(s.tokens[s.past : s.past+n]), IDs: []ID{s.ID}}
 	if f.Hidden = s.Hidden; !f.Hidden && s.past+n == len(s.tokens) {
-		f.Wants = []Want{{Token: n - 1, Position: len(s.tokens), Sampling: s.Sampling}}
+		f.Wants = []Want{s.want(n - 1)}
 	}
 	return f
 }
@@ -62,7 +71,7 @@ func (g *group) decode() *Forward {
 			past = int32(s.past)
 			if s.decodes() {
 				token = s.tokens[s.past]
-				f.Wants = append(f.Wants, Want{Token: i, Position: len(s.tokens), Sampling: s.Sampling})
+				f.Wants = append(f.Wants, s.want(i))
 				f.IDs = append(f.IDs, s.ID)
 				last = i
 			}
@@ -129,9 +138,14 @@ func (l *Loop) shown(s *sequence, hidden []float32, out *Output) {
 	out.Emits = append(out.Emits, e)
 }
 
-// chosen appends a token to its sequence, or ends it.
+// chosen appends a token to its sequence, or ends it. A token that nobody could choose ends only its own sequence.
 func (l *Loop) chosen(s *sequence, c sample.Choice, out *Output) {
-	if slices.Contains(s.EOS, c.Token) {
+	if c.Failed != "" {
+		l.end(s)
+		out.Refusals = append(out.Refusals, Refuse{s.ID, NoneFollows, c.Failed})
+		return
+	}
+	if c.Token == sample.End || slices.Contains(s.EOS, c.Token) {
 		l.end(s)
 		out.Emits = append(out.Emits, Emit{ID: s.ID, Finish: Stop})
 		return

@@ -36,7 +36,8 @@ type Arrival struct {
 	Sampling  model.Sampling
 	MaxTokens int
 	EOS       []int32
-	Hidden    bool // wants the hidden states of its tokens instead of a continuation; MaxTokens and EOS do not count
+	Begin     *sample.Begin // what the last stage must know of it beside logits and Sampling; nil = nothing
+	Hidden    bool          // wants the hidden states of its tokens instead of a continuation; MaxTokens and EOS do not count
 }
 
 // Result is what came back from a forward: one choice for each Want of it, the hidden states of its tokens if it says so, or why it failed.
@@ -61,6 +62,11 @@ type Want struct {
 	Token    int // index into Forward.Tokens
 	Position int // of the token to be chosen, in its sequence: the counter of its random numbers
 	Sampling model.Sampling
+
+	// The last stage keeps a state for some sequences, with the life of their KV rows: it begins with the first token that is wanted of such a
+	// sequence, and goes on with each one after that.
+	Begin *sample.Begin `json:",omitempty"`
+	Goes  bool          `json:",omitempty"`
 }
 
 // Forward is one step through all stages.
@@ -104,6 +110,7 @@ const (
 	QueueFull   Reason = "queue full"  // try another replica, or later
 	WaitedLong  Reason = "waited long" // no row became free within MaxWait
 	StageFailed Reason = "stage failed"
+	NoneFollows Reason = "none follows" // no token can follow the last one
 )
 
 // Refuse ends a sequence without an answer.

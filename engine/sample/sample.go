@@ -26,6 +26,8 @@ type Choice struct {
 	Token   int32
 	Logprob float32        // as in TokenLogprob; 0 unless asked for
 	Top     []TokenLogprob // the most likely tokens, falling; nil unless asked for
+
+	Failed string `json:"Failed,omitempty"` // why nothing could be chosen for this sequence; Token says nothing then
 }
 
 // Choose picks the token that follows. position is its index in the sequence (prompt and answer together).
@@ -41,19 +43,30 @@ func Choose(logits []float32, s model.Sampling, position int) (Choice, error) {
 	if err != nil {
 		return Choice{}, err
 	}
-	choice := Choice{Token: top}
-	if s.Temperature > 0 {
-		choice.Token = draw(logits, top, s, Random(s.Seed, position))
-	}
-	if s.Logprobs || s.TopLogprobs > 0 {
-		norm := logSumExp(logits, top)
-		choice.Logprob = float32(float64(logits[choice.Token]) - norm)
-		for h := newHeap(logits); len(choice.Top) < s.TopLogprobs && h.len() > 0; {
-			id := h.pop()
-			choice.Top = append(choice.Top, TokenLogprob{id, float32(float64(logits[id]) - norm)})
-		}
-	}
+	choice := pick(logits, top, s, position)
+	choice.report(logits, top, s)
 	return choice, nil
+}
+
+// pick chooses; top is the largest.
+func pick(logits []float32, top int32, s model.Sampling, position int) Choice {
+	if s.Temperature > 0 {
+		return Choice{Token: draw(logits, top, s, Random(s.Seed, position))}
+	}
+	return Choice{Token: top}
+}
+
+// report adds the log-probabilities that were asked for. logits are the model's; top is the largest.
+func (c *Choice) report(logits []float32, top int32, s model.Sampling) {
+	if !s.Logprobs && s.TopLogprobs == 0 {
+		return
+	}
+	norm := logSumExp(logits, top)
+	c.Logprob = float32(float64(logits[c.Token]) - norm)
+	for h := newHeap(logits); len(c.Top) < s.TopLogprobs && h.len() > 0; {
+		id := h.pop()
+		c.Top = append(c.Top, TokenLogprob{id, float32(float64(logits[id]) - norm)})
+	}
 }
 
 // largest is the token of the largest logit, the smallest id of equals.

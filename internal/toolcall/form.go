@@ -53,18 +53,38 @@ func (f Form) Marks() []string {
 	return nil
 }
 
-// Begin is how an answer begins that calls the function name: up to the first byte of the arguments, which is read as part of the call.
-// template is the source of the form's template.
-func (f Form) Begin(template, name string) string {
+// Around are the texts around the arguments of a call of the function name, as an answer writes it that is this call alone. template is the
+// source of the form's template.
+func (f Form) Around(template, name string) (before, after string) {
 	switch {
 	case f == Tagged:
-		return tagOpen + "\n{\"name\": \"" + name + "\", \"arguments\": {"
+		return tagOpen + "\n{\"name\": \"" + name + "\", \"arguments\": ", "}\n" + tagClose
 	case f == Bare:
-		return "{\"name\": \"" + name + "\", \"parameters\": {"
+		return "{\"name\": \"" + name + "\", \"parameters\": ", "}"
 	case f == Listed && strings.Contains(template, listArgs):
-		return listOpen + name + listArgs + "{"
+		return listOpen + name + listArgs, ""
 	case f == Listed:
-		return listOpen + " [{\"name\": \"" + name + "\", \"arguments\": {"
+		return listOpen + " [{\"name\": \"" + name + "\", \"arguments\": ", "}]"
+	}
+	return "", ""
+}
+
+// Opening is the mark that every call begins with, wherever it is in an answer; "" = none: only a whole answer is a call.
+func (f Form) Opening() string {
+	switch f {
+	case Tagged:
+		return tagOpen
+	case Listed:
+		return listOpen
 	}
 	return ""
+}
+
+// Begin is how an answer begins that calls the function name: up to the first byte of the arguments, which is read as part of the call.
+func (f Form) Begin(template, name string) string {
+	before, _ := f.Around(template, name)
+	if before == "" {
+		return ""
+	}
+	return before + "{"
 }

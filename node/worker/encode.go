@@ -32,7 +32,7 @@ func (w *worker) encode(ctx context.Context, r *wire.EncodeRequest) (*wire.Encod
 			return nil, fmt.Errorf("row %d: %w", i, err)
 		}
 	}
-	if err := d.head.ready(); err != nil {
+	if err := d.head.ready(false); err != nil {
 		return nil, err
 	}
 	tokens := 0

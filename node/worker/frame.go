@@ -45,6 +45,7 @@ type message struct {
 	Masks   []int32           `json:"masks,omitempty"` // encode: places to be filled in
 	Sizes   [4]int            `json:"sizes,omitzero"`  // encoded: floats of hidden, vector, logits and pooled in the payload
 	Why     string            `json:"why,omitempty"`
+	Level   int               `json:"level,omitempty"` // hello, answered: what all stages from there on understand: levelBegin, or 0
 
 	Fills [][]sample.TokenLogprob `json:"fills,omitempty"` // encoded: for each mask
 
@@ -53,6 +54,9 @@ type message struct {
 
 	payload []float32
 }
+
+// levelBegin is of stages that heed batch.Want.Begin.
+const levelBegin = 1
 
 // Bounds of a message.
 const (

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/skein-project/skein/agent"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/engine/batch"
+	"github.com/skein-project/skein/engine/sample"
 	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
@@ -235,10 +237,17 @@ func (t *turn) charge(ids []batch.ID, spent int64) {
 func (h *head) forward(f batch.Forward, l *link, parents []string) (r batch.Result, spent int64, answered bool) {
 	m := message{Kind: kindForward, Replica: h.id, Epoch: h.epoch, Stage: 1, Group: f.Group, Number: f.Number,
 		Prefill: f.Prefill, Row: f.Row, Past: f.Past, Count: len(f.Tokens), Hidden: f.Hidden, Wants: f.Wants, Trace: parents}
-	spans := h.w.stageSpans(&m, 0, h.stage)
 	r = batch.Result{Group: f.Group, Number: f.Number}
 	var frame wire.Frame
 	var err error
+	switch {
+	case h.stages == 1:
+		h.stage.rows.prepare(f.Wants)
+	case l != nil && l.level < levelBegin && begins(f.Wants):
+		r.Failed = errOlder.Why // the stages are others than those that answered when the request came
+		return r, 0, true
+	}
+	spans := h.w.stageSpans(&m, 0, h.stage)
 	h.w.device.step(m.step(), len(f.Past), func() {
 		began := time.Now()
 		if err = h.stage.Embed(f.Tokens, positions(f), nil); err != nil {
@@ -294,8 +303,8 @@ func (h *head) current() *link {
 	return h.link
 }
 
-// ready says whether a new request can be taken now.
-func (h *head) ready() error {
+// ready says whether a new request can be taken now; steered: one that the last stage must know of.
+func (h *head) ready(steered bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -303,8 +312,18 @@ func (h *head) ready() error {
 		return &wire.Refused{Code: connect.CodeUnavailable, Why: "the replica is draining"}
 	case h.stages > 1 && h.link == nil:
 		return &wire.Refused{Code: connect.CodeUnavailable, Why: errChain.Error()}
+	case steered && h.stages > 1 && h.link.level < levelBegin:
+		return errOlder
 	}
 	return nil
+}
+
+// errOlder refuses what a stage would not heed.
+var errOlder = &wire.Refused{Code: connect.CodeUnimplemented, Why: "a stage of the replica is of an older program, which knows no penalties, no bias and no constraints"}
+
+// begins says that a state of the last stage begins.
+func begins(wants []batch.Want) bool {
+	return slices.ContainsFunc(wants, func(w batch.Want) bool { return w.Begin != nil })
 }
 
 var ids atomic.Uint64
@@ -325,19 +344,47 @@ func (w *worker) generate(ctx context.Context, r *wire.GenerateRequest, send fun
 	if err := r.Sampling.Validate(); err != nil {
 		return &wire.Refused{Code: connect.CodeInvalidArgument, Why: err.Error()}
 	}
-	if err := d.head.ready(); err != nil {
+	begin, err := beginOf(r, cfg.Vocab)
+	if err != nil {
+		return err
+	}
+	if err := d.head.ready(begin != nil); err != nil {
 		return err
 	}
 	span := w.headSpan(ctx, r.Replica, r.Epoch, len(r.Tokens))
 	defer span.End()
 	room := min(max(r.MaxTokens, 0), d.stage.serving.Context) + 2
-	a := &arrival{Arrival: batch.Arrival{ID: batch.ID(ids.Add(1)), Tokens: r.Tokens, Sampling: r.Sampling, MaxTokens: r.MaxTokens, EOS: r.EOS}, out: make(chan outcome, room), span: span}
+	a := &arrival{Arrival: batch.Arrival{ID: batch.ID(ids.Add(1)), Tokens: r.Tokens, Sampling: r.Sampling, MaxTokens: r.MaxTokens, EOS: r.EOS, Begin: begin}, out: make(chan outcome, room), span: span}
 	d.head.begin()
 	defer d.head.finish()
 	if !d.head.post(d.ctx, event{arrival: a}) {
 		return &wire.Refused{Code: connect.CodeUnavailable, Why: "the placement ended"}
 	}
 	return d.pass(ctx, a, send)
+}
+
+// maxBegin bounds, in bytes of JSON, what a sequence begins with: it is a part of a message's header.
+const maxBegin = maxHeader / 2
+
+// beginOf is what the last stage must know of a request's sequence; nil = nothing.
+func beginOf(r *wire.GenerateRequest, vocab int) (*sample.Begin, error) {
+	refuse := func(why string) (*sample.Begin, error) {
+		return nil, &wire.Refused{Code: connect.CodeInvalidArgument, Why: why}
+	}
+	if !r.Steered() {
+		return nil, nil
+	}
+	if r.Given < 0 || r.Given > len(r.Tokens) {
+		return refuse(fmt.Sprintf("%d of %d tokens are said to be of the answer", r.Given, len(r.Tokens)))
+	}
+	b := r.Begin()
+	if err := b.Validate(vocab); err != nil {
+		return refuse(err.Error())
+	}
+	if raw, err := json.Marshal(b); err != nil || len(raw) > maxBegin {
+		return refuse(fmt.Sprintf("what the answer must look like, with what is given of it, has %d bytes, at most %d", len(raw), maxBegin))
+	}
+	return b, nil
 }
 
 // pass hands tokens to the caller as they come, several at once where they came faster than they went.
@@ -387,7 +434,7 @@ func (d *duty) pass(ctx context.Context, a *arrival, send func(*wire.GenerateRes
 func refusal(r batch.Refuse) error {
 	code := connect.CodeUnavailable
 	switch r.Reason {
-	case batch.Malformed, batch.TooLong:
+	case batch.Malformed, batch.TooLong, batch.NoneFollows:
 		code = connect.CodeInvalidArgument
 	case batch.QueueFull, batch.WaitedLong:
 		code = connect.CodeResourceExhausted

@@ -26,6 +26,7 @@ type link struct {
 	mu     sync.Mutex
 	stream *connect.BidiStreamForClient[wire.Frame, wire.Frame]
 	cancel context.CancelFunc
+	level  int // message.Level of what answered
 }
 
 // dial opens the stream to a stage and waits until it, and everything behind it, answers.
@@ -47,6 +48,7 @@ func (w *worker) dial(ctx context.Context, addr string, hello message) (*link, e
 		l.close()
 		return nil, err
 	}
+	l.level = back.Level
 	return l, nil
 }
 

@@ -35,8 +35,12 @@ func (s *loaded) choose(m *message) ([]sample.Choice, error) {
 	vocab := s.manifest.Config.Vocab
 	out := make([]sample.Choice, len(m.Wants))
 	for i, w := range m.Wants {
-		if out[i], err = sample.Choose(logits[i*vocab:(i+1)*vocab], w.Sampling, w.Position); err != nil {
-			return nil, fmt.Errorf("choose token %d of the sequence in row %d: %w", w.Position, m.Row+i, err)
+		row := m.Row
+		if !m.Prefill {
+			row += w.Token
+		}
+		if out[i], err = s.rows.choose(row, logits[i*vocab:(i+1)*vocab], w); err != nil {
+			return nil, fmt.Errorf("choose token %d of the sequence in row %d: %w", w.Position, row, err)
 		}
 	}
 	return out, nil

@@ -38,11 +38,13 @@ func (w *worker) stream(ctx context.Context, s *connect.BidiStream[wire.Frame, w
 	}
 	defer release()
 	r := &relay{w: w, d: d, up: s}
+	hello.Level = levelBegin
 	if chain := w.chain(d); d.Stage < len(chain)-1 {
 		if r.down, err = w.dial(ctx, chain[d.Stage+1], message{Kind: kindHello, Replica: d.Replica, Epoch: d.Epoch, Stage: d.Stage + 1}); err != nil {
 			return &wire.Refused{Code: connect.CodeUnavailable, Why: err.Error()}
 		}
 		defer r.down.close()
+		hello.Level = min(hello.Level, r.down.level)
 		w.running.Go(func() { r.back(cancel) })
 	}
 	if err := r.reply(&hello); err != nil {
@@ -109,6 +111,9 @@ func (r *relay) forward(m *message, f wire.Frame) error {
 	}
 	var err error
 	stage := r.d.stage
+	if r.down == nil {
+		stage.rows.prepare(m.Wants)
+	}
 	spans := r.w.stageSpans(m, m.Stage, stage)
 	r.w.device.step(m.step(), len(m.Past), func() {
 		began := time.Now()

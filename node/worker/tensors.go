@@ -28,7 +28,7 @@ func (w *worker) tensors(ctx context.Context, r *wire.TensorsRequest) (*wire.Ten
 	if g == nil {
 		return nil, &wire.Refused{Code: connect.CodeInvalidArgument, Why: "the model takes tokens, not tensors"}
 	}
-	if err := d.head.ready(); err != nil {
+	if err := d.head.ready(false); err != nil {
 		return nil, err
 	}
 	span := w.headSpan(ctx, r.Replica, r.Epoch, 0)

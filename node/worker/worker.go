@@ -82,6 +82,7 @@ type loaded struct {
 	blocks   string // for people
 	serving  shard.Serving
 	owner    chan struct{} // holds one value while somebody steps the stage
+	rows     *rows         // of the last stage of a decoder
 }
 
 // own waits until nobody else steps the stage. The caches of a stage know no epochs: what an earlier owner still had under way must be over
@@ -121,6 +122,7 @@ func start(ctx context.Context, s Setup, device *device, pipe *Pipe, tracer *tel
 	}
 	mux := wire.NewMux()
 	wire.HandleStream(mux, wire.Generate, w.generate)
+	wire.HandleStream(mux, wire.Steer, w.generate)
 	wire.Handle(mux, wire.EncodeRows, w.encode)
 	wire.HandleTensors(mux, w.tensors)
 	wire.HandleFrames(mux, w.stream)
@@ -186,7 +188,7 @@ func (w *worker) loadStage(l Load, n *agent.Loaded) error {
 	}
 	spec := engine.StageSpec{Manifest: m, Span: key.Span, Serving: key.Serving, Backend: backend, Threads: w.setup.Device.Cores}
 	files := func(d blob.Digest) (string, error) { return filepath.Join(w.setup.Blobs, d.String()), nil }
-	s := &loaded{manifest: m, blocks: key.Span.String(), serving: key.Serving, owner: make(chan struct{}, 1)}
+	s := &loaded{manifest: m, blocks: key.Span.String(), serving: key.Serving, owner: make(chan struct{}, 1), rows: newRows(m, files)}
 	w.device.do(func() {
 		if m.Config.Arch == model.Graph {
 			s.graph, err = w.loadGraph(m, backend)

@@ -273,7 +273,15 @@ type Sampling struct {
 	// Report the log-probability of every chosen token.
 	Logprobs bool `protobuf:"varint,7,opt,name=logprobs,proto3" json:"logprobs,omitempty"`
 	// And of this many most likely tokens; at most 20.
-	TopLogprobs   int32 `protobuf:"varint,8,opt,name=top_logprobs,json=topLogprobs,proto3" json:"top_logprobs,omitempty"`
+	TopLogprobs int32 `protobuf:"varint,8,opt,name=top_logprobs,json=topLogprobs,proto3" json:"top_logprobs,omitempty"`
+	// Taken from the logit of a token for each time that it is in the answer; -2 to 2.
+	FrequencyPenalty float64 `protobuf:"fixed64,9,opt,name=frequency_penalty,json=frequencyPenalty,proto3" json:"frequency_penalty,omitempty"`
+	// Taken from the logit of a token that is in the answer; -2 to 2.
+	PresencePenalty float64 `protobuf:"fixed64,10,opt,name=presence_penalty,json=presencePenalty,proto3" json:"presence_penalty,omitempty"`
+	// Divides the logit of a token of prompt or answer if it is above 0, and multiplies it if not; above 0 to 2, 0 = none.
+	RepetitionPenalty float64 `protobuf:"fixed64,11,opt,name=repetition_penalty,json=repetitionPenalty,proto3" json:"repetition_penalty,omitempty"`
+	// Added to the logits of tokens, by id; -100 to 100, at most 300 tokens.
+	LogitBias     map[int32]float64 `protobuf:"bytes,12,rep,name=logit_bias,json=logitBias,proto3" json:"logit_bias,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -364,6 +372,198 @@ func (x *Sampling) GetTopLogprobs() int32 {
 	return 0
 }
 
+func (x *Sampling) GetFrequencyPenalty() float64 {
+	if x != nil {
+		return x.FrequencyPenalty
+	}
+	return 0
+}
+
+func (x *Sampling) GetPresencePenalty() float64 {
+	if x != nil {
+		return x.PresencePenalty
+	}
+	return 0
+}
+
+func (x *Sampling) GetRepetitionPenalty() float64 {
+	if x != nil {
+		return x.RepetitionPenalty
+	}
+	return 0
+}
+
+func (x *Sampling) GetLogitBias() map[int32]float64 {
+	if x != nil {
+		return x.LogitBias
+	}
+	return nil
+}
+
+// Constraint says what the text of an answer looks like. It is enforced token by token; an answer that reaches max_tokens is cut all the same.
+type Constraint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*Constraint_JsonObject
+	//	*Constraint_JsonSchema
+	//	*Constraint_Regex
+	//	*Constraint_Choice
+	Kind          isConstraint_Kind `protobuf_oneof:"kind"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Constraint) Reset() {
+	*x = Constraint{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Constraint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Constraint) ProtoMessage() {}
+
+func (x *Constraint) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Constraint.ProtoReflect.Descriptor instead.
+func (*Constraint) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Constraint) GetKind() isConstraint_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *Constraint) GetJsonObject() bool {
+	if x != nil {
+		if x, ok := x.Kind.(*Constraint_JsonObject); ok {
+			return x.JsonObject
+		}
+	}
+	return false
+}
+
+func (x *Constraint) GetJsonSchema() string {
+	if x != nil {
+		if x, ok := x.Kind.(*Constraint_JsonSchema); ok {
+			return x.JsonSchema
+		}
+	}
+	return ""
+}
+
+func (x *Constraint) GetRegex() string {
+	if x != nil {
+		if x, ok := x.Kind.(*Constraint_Regex); ok {
+			return x.Regex
+		}
+	}
+	return ""
+}
+
+func (x *Constraint) GetChoice() *Choices {
+	if x != nil {
+		if x, ok := x.Kind.(*Constraint_Choice); ok {
+			return x.Choice
+		}
+	}
+	return nil
+}
+
+type isConstraint_Kind interface {
+	isConstraint_Kind()
+}
+
+type Constraint_JsonObject struct {
+	// Any JSON object.
+	JsonObject bool `protobuf:"varint,1,opt,name=json_object,json=jsonObject,proto3,oneof"`
+}
+
+type Constraint_JsonSchema struct {
+	// JSON that follows this JSON Schema (draft 2020-12). A keyword that is not enforced is refused.
+	JsonSchema string `protobuf:"bytes,2,opt,name=json_schema,json=jsonSchema,proto3,oneof"`
+}
+
+type Constraint_Regex struct {
+	// A regular expression (RE2) that the whole text matches.
+	Regex string `protobuf:"bytes,3,opt,name=regex,proto3,oneof"`
+}
+
+type Constraint_Choice struct {
+	// One of these texts.
+	Choice *Choices `protobuf:"bytes,4,opt,name=choice,proto3,oneof"`
+}
+
+func (*Constraint_JsonObject) isConstraint_Kind() {}
+
+func (*Constraint_JsonSchema) isConstraint_Kind() {}
+
+func (*Constraint_Regex) isConstraint_Kind() {}
+
+func (*Constraint_Choice) isConstraint_Kind() {}
+
+// Choices are texts of which one is the answer.
+type Choices struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Texts         []string               `protobuf:"bytes,1,rep,name=texts,proto3" json:"texts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Choices) Reset() {
+	*x = Choices{}
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Choices) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Choices) ProtoMessage() {}
+
+func (x *Choices) ProtoReflect() protoreflect.Message {
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Choices.ProtoReflect.Descriptor instead.
+func (*Choices) Descriptor() ([]byte, []int) {
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Choices) GetTexts() []string {
+	if x != nil {
+		return x.Texts
+	}
+	return nil
+}
+
 // TokenIds is a text that is tokenized already.
 type TokenIds struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -374,7 +574,7 @@ type TokenIds struct {
 
 func (x *TokenIds) Reset() {
 	*x = TokenIds{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[1]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -386,7 +586,7 @@ func (x *TokenIds) String() string {
 func (*TokenIds) ProtoMessage() {}
 
 func (x *TokenIds) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[1]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -399,7 +599,7 @@ func (x *TokenIds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenIds.ProtoReflect.Descriptor instead.
 func (*TokenIds) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{1}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *TokenIds) GetIds() []int32 {
@@ -417,15 +617,17 @@ type GenerateRequest struct {
 	//
 	//	*GenerateRequest_Prompt
 	//	*GenerateRequest_Tokens
-	Input         isGenerateRequest_Input `protobuf_oneof:"input"`
-	Sampling      *Sampling               `protobuf:"bytes,4,opt,name=sampling,proto3" json:"sampling,omitempty"`
+	Input    isGenerateRequest_Input `protobuf_oneof:"input"`
+	Sampling *Sampling               `protobuf:"bytes,4,opt,name=sampling,proto3" json:"sampling,omitempty"`
+	// Absent: any text.
+	Constraint    *Constraint `protobuf:"bytes,5,opt,name=constraint,proto3" json:"constraint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GenerateRequest) Reset() {
 	*x = GenerateRequest{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[2]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -437,7 +639,7 @@ func (x *GenerateRequest) String() string {
 func (*GenerateRequest) ProtoMessage() {}
 
 func (x *GenerateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[2]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -450,7 +652,7 @@ func (x *GenerateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateRequest.ProtoReflect.Descriptor instead.
 func (*GenerateRequest) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{2}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GenerateRequest) GetModel() string {
@@ -492,6 +694,13 @@ func (x *GenerateRequest) GetSampling() *Sampling {
 	return nil
 }
 
+func (x *GenerateRequest) GetConstraint() *Constraint {
+	if x != nil {
+		return x.Constraint
+	}
+	return nil
+}
+
 type isGenerateRequest_Input interface {
 	isGenerateRequest_Input()
 }
@@ -520,7 +729,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[3]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -532,7 +741,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[3]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -545,7 +754,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{3}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Message) GetRole() string {
@@ -564,17 +773,19 @@ func (x *Message) GetContent() string {
 
 // ChatRequest asks for the next turn of a conversation.
 type ChatRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Model         string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	Messages      []*Message             `protobuf:"bytes,2,rep,name=messages,proto3" json:"messages,omitempty"`
-	Sampling      *Sampling              `protobuf:"bytes,3,opt,name=sampling,proto3" json:"sampling,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Model    string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	Messages []*Message             `protobuf:"bytes,2,rep,name=messages,proto3" json:"messages,omitempty"`
+	Sampling *Sampling              `protobuf:"bytes,3,opt,name=sampling,proto3" json:"sampling,omitempty"`
+	// Absent: any text.
+	Constraint    *Constraint `protobuf:"bytes,4,opt,name=constraint,proto3" json:"constraint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChatRequest) Reset() {
 	*x = ChatRequest{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[4]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -586,7 +797,7 @@ func (x *ChatRequest) String() string {
 func (*ChatRequest) ProtoMessage() {}
 
 func (x *ChatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[4]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -599,7 +810,7 @@ func (x *ChatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChatRequest.ProtoReflect.Descriptor instead.
 func (*ChatRequest) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{4}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ChatRequest) GetModel() string {
@@ -623,6 +834,13 @@ func (x *ChatRequest) GetSampling() *Sampling {
 	return nil
 }
 
+func (x *ChatRequest) GetConstraint() *Constraint {
+	if x != nil {
+		return x.Constraint
+	}
+	return nil
+}
+
 // TokenLogprob is a token with its log-probability (natural logarithm).
 type TokenLogprob struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -635,7 +853,7 @@ type TokenLogprob struct {
 
 func (x *TokenLogprob) Reset() {
 	*x = TokenLogprob{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[5]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +865,7 @@ func (x *TokenLogprob) String() string {
 func (*TokenLogprob) ProtoMessage() {}
 
 func (x *TokenLogprob) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[5]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +878,7 @@ func (x *TokenLogprob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenLogprob.ProtoReflect.Descriptor instead.
 func (*TokenLogprob) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{5}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TokenLogprob) GetId() int32 {
@@ -698,7 +916,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[6]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -710,7 +928,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[6]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -723,7 +941,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{6}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Token) GetId() int32 {
@@ -765,7 +983,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[7]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -777,7 +995,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[7]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -790,7 +1008,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{7}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Usage) GetPromptTokens() int32 {
@@ -824,7 +1042,7 @@ type GenerateResponse struct {
 
 func (x *GenerateResponse) Reset() {
 	*x = GenerateResponse{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[8]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -836,7 +1054,7 @@ func (x *GenerateResponse) String() string {
 func (*GenerateResponse) ProtoMessage() {}
 
 func (x *GenerateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[8]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -849,7 +1067,7 @@ func (x *GenerateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateResponse.ProtoReflect.Descriptor instead.
 func (*GenerateResponse) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{8}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GenerateResponse) GetText() string {
@@ -901,7 +1119,7 @@ type EmbedRequest struct {
 
 func (x *EmbedRequest) Reset() {
 	*x = EmbedRequest{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[9]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -913,7 +1131,7 @@ func (x *EmbedRequest) String() string {
 func (*EmbedRequest) ProtoMessage() {}
 
 func (x *EmbedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[9]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -926,7 +1144,7 @@ func (x *EmbedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmbedRequest.ProtoReflect.Descriptor instead.
 func (*EmbedRequest) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{9}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *EmbedRequest) GetModel() string {
@@ -967,7 +1185,7 @@ type Vector struct {
 
 func (x *Vector) Reset() {
 	*x = Vector{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[10]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -979,7 +1197,7 @@ func (x *Vector) String() string {
 func (*Vector) ProtoMessage() {}
 
 func (x *Vector) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[10]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -992,7 +1210,7 @@ func (x *Vector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vector.ProtoReflect.Descriptor instead.
 func (*Vector) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{10}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Vector) GetValues() []float32 {
@@ -1014,7 +1232,7 @@ type EmbedResponse struct {
 
 func (x *EmbedResponse) Reset() {
 	*x = EmbedResponse{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[11]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1026,7 +1244,7 @@ func (x *EmbedResponse) String() string {
 func (*EmbedResponse) ProtoMessage() {}
 
 func (x *EmbedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[11]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,7 +1257,7 @@ func (x *EmbedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmbedResponse.ProtoReflect.Descriptor instead.
 func (*EmbedResponse) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{11}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EmbedResponse) GetVectors() []*Vector {
@@ -1075,7 +1293,7 @@ type EmbedTokensRequest struct {
 
 func (x *EmbedTokensRequest) Reset() {
 	*x = EmbedTokensRequest{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[12]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1087,7 +1305,7 @@ func (x *EmbedTokensRequest) String() string {
 func (*EmbedTokensRequest) ProtoMessage() {}
 
 func (x *EmbedTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[12]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1100,7 +1318,7 @@ func (x *EmbedTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmbedTokensRequest.ProtoReflect.Descriptor instead.
 func (*EmbedTokensRequest) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{12}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EmbedTokensRequest) GetModel() string {
@@ -1138,7 +1356,7 @@ type TokenVector struct {
 
 func (x *TokenVector) Reset() {
 	*x = TokenVector{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[13]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +1368,7 @@ func (x *TokenVector) String() string {
 func (*TokenVector) ProtoMessage() {}
 
 func (x *TokenVector) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[13]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +1381,7 @@ func (x *TokenVector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenVector.ProtoReflect.Descriptor instead.
 func (*TokenVector) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{13}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *TokenVector) GetId() int32 {
@@ -1211,7 +1429,7 @@ type TokenVectors struct {
 
 func (x *TokenVectors) Reset() {
 	*x = TokenVectors{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[14]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1441,7 @@ func (x *TokenVectors) String() string {
 func (*TokenVectors) ProtoMessage() {}
 
 func (x *TokenVectors) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[14]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1454,7 @@ func (x *TokenVectors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenVectors.ProtoReflect.Descriptor instead.
 func (*TokenVectors) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{14}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *TokenVectors) GetTokens() []*TokenVector {
@@ -1258,7 +1476,7 @@ type EmbedTokensResponse struct {
 
 func (x *EmbedTokensResponse) Reset() {
 	*x = EmbedTokensResponse{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[15]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1488,7 @@ func (x *EmbedTokensResponse) String() string {
 func (*EmbedTokensResponse) ProtoMessage() {}
 
 func (x *EmbedTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[15]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1501,7 @@ func (x *EmbedTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmbedTokensResponse.ProtoReflect.Descriptor instead.
 func (*EmbedTokensResponse) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{15}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EmbedTokensResponse) GetResults() []*TokenVectors {
@@ -1322,7 +1540,7 @@ type LabelTokensRequest struct {
 
 func (x *LabelTokensRequest) Reset() {
 	*x = LabelTokensRequest{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[16]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1552,7 @@ func (x *LabelTokensRequest) String() string {
 func (*LabelTokensRequest) ProtoMessage() {}
 
 func (x *LabelTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[16]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1565,7 @@ func (x *LabelTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelTokensRequest.ProtoReflect.Descriptor instead.
 func (*LabelTokensRequest) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{16}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LabelTokensRequest) GetModel() string {
@@ -1402,7 +1620,7 @@ type Span struct {
 
 func (x *Span) Reset() {
 	*x = Span{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[17]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1414,7 +1632,7 @@ func (x *Span) String() string {
 func (*Span) ProtoMessage() {}
 
 func (x *Span) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[17]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1427,7 +1645,7 @@ func (x *Span) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Span.ProtoReflect.Descriptor instead.
 func (*Span) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{17}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Span) GetStart() int32 {
@@ -1475,7 +1693,7 @@ type LabeledText struct {
 
 func (x *LabeledText) Reset() {
 	*x = LabeledText{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[18]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1487,7 +1705,7 @@ func (x *LabeledText) String() string {
 func (*LabeledText) ProtoMessage() {}
 
 func (x *LabeledText) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[18]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1500,7 +1718,7 @@ func (x *LabeledText) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabeledText.ProtoReflect.Descriptor instead.
 func (*LabeledText) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{18}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LabeledText) GetSpans() []*Span {
@@ -1522,7 +1740,7 @@ type LabelTokensResponse struct {
 
 func (x *LabelTokensResponse) Reset() {
 	*x = LabelTokensResponse{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[19]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1752,7 @@ func (x *LabelTokensResponse) String() string {
 func (*LabelTokensResponse) ProtoMessage() {}
 
 func (x *LabelTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[19]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1765,7 @@ func (x *LabelTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LabelTokensResponse.ProtoReflect.Descriptor instead.
 func (*LabelTokensResponse) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{19}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LabelTokensResponse) GetResults() []*LabeledText {
@@ -1584,7 +1802,7 @@ type FillMaskRequest struct {
 
 func (x *FillMaskRequest) Reset() {
 	*x = FillMaskRequest{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[20]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1596,7 +1814,7 @@ func (x *FillMaskRequest) String() string {
 func (*FillMaskRequest) ProtoMessage() {}
 
 func (x *FillMaskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[20]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1609,7 +1827,7 @@ func (x *FillMaskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillMaskRequest.ProtoReflect.Descriptor instead.
 func (*FillMaskRequest) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{20}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FillMaskRequest) GetModel() string {
@@ -1648,7 +1866,7 @@ type Fill struct {
 
 func (x *Fill) Reset() {
 	*x = Fill{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[21]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1660,7 +1878,7 @@ func (x *Fill) String() string {
 func (*Fill) ProtoMessage() {}
 
 func (x *Fill) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[21]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1673,7 +1891,7 @@ func (x *Fill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fill.ProtoReflect.Descriptor instead.
 func (*Fill) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{21}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Fill) GetId() int32 {
@@ -1714,7 +1932,7 @@ type Fills struct {
 
 func (x *Fills) Reset() {
 	*x = Fills{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[22]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1726,7 +1944,7 @@ func (x *Fills) String() string {
 func (*Fills) ProtoMessage() {}
 
 func (x *Fills) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[22]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1739,7 +1957,7 @@ func (x *Fills) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fills.ProtoReflect.Descriptor instead.
 func (*Fills) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{22}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Fills) GetFills() []*Fill {
@@ -1759,7 +1977,7 @@ type FilledText struct {
 
 func (x *FilledText) Reset() {
 	*x = FilledText{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[23]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +1989,7 @@ func (x *FilledText) String() string {
 func (*FilledText) ProtoMessage() {}
 
 func (x *FilledText) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[23]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +2002,7 @@ func (x *FilledText) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FilledText.ProtoReflect.Descriptor instead.
 func (*FilledText) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{23}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FilledText) GetMasks() []*Fills {
@@ -1806,7 +2024,7 @@ type FillMaskResponse struct {
 
 func (x *FillMaskResponse) Reset() {
 	*x = FillMaskResponse{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[24]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1818,7 +2036,7 @@ func (x *FillMaskResponse) String() string {
 func (*FillMaskResponse) ProtoMessage() {}
 
 func (x *FillMaskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[24]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1831,7 +2049,7 @@ func (x *FillMaskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillMaskResponse.ProtoReflect.Descriptor instead.
 func (*FillMaskResponse) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{24}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FillMaskResponse) GetResults() []*FilledText {
@@ -1878,7 +2096,7 @@ type AnswerRequest struct {
 
 func (x *AnswerRequest) Reset() {
 	*x = AnswerRequest{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[25]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1890,7 +2108,7 @@ func (x *AnswerRequest) String() string {
 func (*AnswerRequest) ProtoMessage() {}
 
 func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[25]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1903,7 +2121,7 @@ func (x *AnswerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerRequest.ProtoReflect.Descriptor instead.
 func (*AnswerRequest) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{25}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AnswerRequest) GetModel() string {
@@ -1983,7 +2201,7 @@ type FoundAnswer struct {
 
 func (x *FoundAnswer) Reset() {
 	*x = FoundAnswer{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[26]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1995,7 +2213,7 @@ func (x *FoundAnswer) String() string {
 func (*FoundAnswer) ProtoMessage() {}
 
 func (x *FoundAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[26]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2008,7 +2226,7 @@ func (x *FoundAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundAnswer.ProtoReflect.Descriptor instead.
 func (*FoundAnswer) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{26}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FoundAnswer) GetStart() int32 {
@@ -2053,7 +2271,7 @@ type AnswerResponse struct {
 
 func (x *AnswerResponse) Reset() {
 	*x = AnswerResponse{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[27]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2065,7 +2283,7 @@ func (x *AnswerResponse) String() string {
 func (*AnswerResponse) ProtoMessage() {}
 
 func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[27]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2078,7 +2296,7 @@ func (x *AnswerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnswerResponse.ProtoReflect.Descriptor instead.
 func (*AnswerResponse) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{27}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AnswerResponse) GetAnswers() []*FoundAnswer {
@@ -2125,7 +2343,7 @@ type RerankRequest struct {
 
 func (x *RerankRequest) Reset() {
 	*x = RerankRequest{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[28]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2137,7 +2355,7 @@ func (x *RerankRequest) String() string {
 func (*RerankRequest) ProtoMessage() {}
 
 func (x *RerankRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[28]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2150,7 +2368,7 @@ func (x *RerankRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerankRequest.ProtoReflect.Descriptor instead.
 func (*RerankRequest) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{28}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RerankRequest) GetModel() string {
@@ -2200,7 +2418,7 @@ type Ranking struct {
 
 func (x *Ranking) Reset() {
 	*x = Ranking{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[29]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2430,7 @@ func (x *Ranking) String() string {
 func (*Ranking) ProtoMessage() {}
 
 func (x *Ranking) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[29]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +2443,7 @@ func (x *Ranking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ranking.ProtoReflect.Descriptor instead.
 func (*Ranking) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{29}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Ranking) GetIndex() int32 {
@@ -2254,7 +2472,7 @@ type RerankResponse struct {
 
 func (x *RerankResponse) Reset() {
 	*x = RerankResponse{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[30]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2484,7 @@ func (x *RerankResponse) String() string {
 func (*RerankResponse) ProtoMessage() {}
 
 func (x *RerankResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[30]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2497,7 @@ func (x *RerankResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RerankResponse.ProtoReflect.Descriptor instead.
 func (*RerankResponse) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{30}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RerankResponse) GetResults() []*Ranking {
@@ -2314,7 +2532,7 @@ type ClassifyInput struct {
 
 func (x *ClassifyInput) Reset() {
 	*x = ClassifyInput{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[31]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2326,7 +2544,7 @@ func (x *ClassifyInput) String() string {
 func (*ClassifyInput) ProtoMessage() {}
 
 func (x *ClassifyInput) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[31]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2339,7 +2557,7 @@ func (x *ClassifyInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClassifyInput.ProtoReflect.Descriptor instead.
 func (*ClassifyInput) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{31}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ClassifyInput) GetText() string {
@@ -2367,7 +2585,7 @@ type ClassifyRequest struct {
 
 func (x *ClassifyRequest) Reset() {
 	*x = ClassifyRequest{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[32]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2379,7 +2597,7 @@ func (x *ClassifyRequest) String() string {
 func (*ClassifyRequest) ProtoMessage() {}
 
 func (x *ClassifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[32]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2392,7 +2610,7 @@ func (x *ClassifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClassifyRequest.ProtoReflect.Descriptor instead.
 func (*ClassifyRequest) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{32}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ClassifyRequest) GetModel() string {
@@ -2420,7 +2638,7 @@ type Label struct {
 
 func (x *Label) Reset() {
 	*x = Label{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[33]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2432,7 +2650,7 @@ func (x *Label) String() string {
 func (*Label) ProtoMessage() {}
 
 func (x *Label) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[33]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2445,7 +2663,7 @@ func (x *Label) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Label.ProtoReflect.Descriptor instead.
 func (*Label) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{33}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Label) GetName() string {
@@ -2472,7 +2690,7 @@ type Classification struct {
 
 func (x *Classification) Reset() {
 	*x = Classification{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[34]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2484,7 +2702,7 @@ func (x *Classification) String() string {
 func (*Classification) ProtoMessage() {}
 
 func (x *Classification) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[34]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2497,7 +2715,7 @@ func (x *Classification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Classification.ProtoReflect.Descriptor instead.
 func (*Classification) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{34}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Classification) GetLabels() []*Label {
@@ -2519,7 +2737,7 @@ type ClassifyResponse struct {
 
 func (x *ClassifyResponse) Reset() {
 	*x = ClassifyResponse{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[35]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2531,7 +2749,7 @@ func (x *ClassifyResponse) String() string {
 func (*ClassifyResponse) ProtoMessage() {}
 
 func (x *ClassifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[35]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2544,7 +2762,7 @@ func (x *ClassifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClassifyResponse.ProtoReflect.Descriptor instead.
 func (*ClassifyResponse) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{35}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ClassifyResponse) GetResults() []*Classification {
@@ -2583,7 +2801,7 @@ type Tensor struct {
 
 func (x *Tensor) Reset() {
 	*x = Tensor{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[36]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2595,7 +2813,7 @@ func (x *Tensor) String() string {
 func (*Tensor) ProtoMessage() {}
 
 func (x *Tensor) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[36]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2608,7 +2826,7 @@ func (x *Tensor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tensor.ProtoReflect.Descriptor instead.
 func (*Tensor) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{36}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Tensor) GetName() string {
@@ -2653,7 +2871,7 @@ type InferRequest struct {
 
 func (x *InferRequest) Reset() {
 	*x = InferRequest{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[37]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2665,7 +2883,7 @@ func (x *InferRequest) String() string {
 func (*InferRequest) ProtoMessage() {}
 
 func (x *InferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[37]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2678,7 +2896,7 @@ func (x *InferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InferRequest.ProtoReflect.Descriptor instead.
 func (*InferRequest) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{37}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *InferRequest) GetModel() string {
@@ -2713,7 +2931,7 @@ type InferResponse struct {
 
 func (x *InferResponse) Reset() {
 	*x = InferResponse{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[38]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2725,7 +2943,7 @@ func (x *InferResponse) String() string {
 func (*InferResponse) ProtoMessage() {}
 
 func (x *InferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[38]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2738,7 +2956,7 @@ func (x *InferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InferResponse.ProtoReflect.Descriptor instead.
 func (*InferResponse) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{38}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *InferResponse) GetOutputs() []*Tensor {
@@ -2764,7 +2982,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[39]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2776,7 +2994,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[39]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2789,7 +3007,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{39}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{41}
 }
 
 // Model is a name that can be called.
@@ -2809,7 +3027,7 @@ type Model struct {
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[40]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2821,7 +3039,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[40]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2834,7 +3052,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{40}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Model) GetName() string {
@@ -2882,7 +3100,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[41]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2894,7 +3112,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[41]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2907,7 +3125,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{41}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListModelsResponse) GetModels() []*Model {
@@ -2927,7 +3145,7 @@ type RouteRequest struct {
 
 func (x *RouteRequest) Reset() {
 	*x = RouteRequest{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[42]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2939,7 +3157,7 @@ func (x *RouteRequest) String() string {
 func (*RouteRequest) ProtoMessage() {}
 
 func (x *RouteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[42]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2952,7 +3170,7 @@ func (x *RouteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteRequest.ProtoReflect.Descriptor instead.
 func (*RouteRequest) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{42}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RouteRequest) GetModel() string {
@@ -2976,7 +3194,7 @@ type Gateway struct {
 
 func (x *Gateway) Reset() {
 	*x = Gateway{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[43]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2988,7 +3206,7 @@ func (x *Gateway) String() string {
 func (*Gateway) ProtoMessage() {}
 
 func (x *Gateway) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[43]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3001,7 +3219,7 @@ func (x *Gateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gateway.ProtoReflect.Descriptor instead.
 func (*Gateway) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{43}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Gateway) GetName() string {
@@ -3039,7 +3257,7 @@ type RouteResponse struct {
 
 func (x *RouteResponse) Reset() {
 	*x = RouteResponse{}
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[44]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3051,7 +3269,7 @@ func (x *RouteResponse) String() string {
 func (*RouteResponse) ProtoMessage() {}
 
 func (x *RouteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_skein_inference_v1_inference_proto_msgTypes[44]
+	mi := &file_skein_inference_v1_inference_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3064,7 +3282,7 @@ func (x *RouteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteResponse.ProtoReflect.Descriptor instead.
 func (*RouteResponse) Descriptor() ([]byte, []int) {
-	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{44}
+	return file_skein_inference_v1_inference_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RouteResponse) GetGateways() []*Gateway {
@@ -3092,7 +3310,7 @@ var File_skein_inference_v1_inference_proto protoreflect.FileDescriptor
 
 const file_skein_inference_v1_inference_proto_rawDesc = "" +
 	"\n" +
-	"\"skein/inference/v1/inference.proto\x12\x12skein.inference.v1\x1a\x1cskein/access/v1/access.proto\"\xb1\x02\n" +
+	"\"skein/inference/v1/inference.proto\x12\x12skein.inference.v1\x1a\x1cskein/access/v1/access.proto\"\xc2\x04\n" +
 	"\bSampling\x12%\n" +
 	"\vtemperature\x18\x01 \x01(\x01H\x00R\vtemperature\x88\x01\x01\x12\x18\n" +
 	"\x05top_k\x18\x02 \x01(\x05H\x01R\x04topK\x88\x01\x01\x12\x18\n" +
@@ -3102,27 +3320,53 @@ const file_skein_inference_v1_inference_proto_rawDesc = "" +
 	"\n" +
 	"max_tokens\x18\x06 \x01(\x05H\x04R\tmaxTokens\x88\x01\x01\x12\x1a\n" +
 	"\blogprobs\x18\a \x01(\bR\blogprobs\x12!\n" +
-	"\ftop_logprobs\x18\b \x01(\x05R\vtopLogprobsB\x0e\n" +
+	"\ftop_logprobs\x18\b \x01(\x05R\vtopLogprobs\x12+\n" +
+	"\x11frequency_penalty\x18\t \x01(\x01R\x10frequencyPenalty\x12)\n" +
+	"\x10presence_penalty\x18\n" +
+	" \x01(\x01R\x0fpresencePenalty\x12-\n" +
+	"\x12repetition_penalty\x18\v \x01(\x01R\x11repetitionPenalty\x12J\n" +
+	"\n" +
+	"logit_bias\x18\f \x03(\v2+.skein.inference.v1.Sampling.LogitBiasEntryR\tlogitBias\x1a<\n" +
+	"\x0eLogitBiasEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\x05R\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\x0e\n" +
 	"\f_temperatureB\b\n" +
 	"\x06_top_kB\b\n" +
 	"\x06_top_pB\a\n" +
 	"\x05_seedB\r\n" +
-	"\v_max_tokens\"\x1c\n" +
+	"\v_max_tokens\"\xa9\x01\n" +
+	"\n" +
+	"Constraint\x12!\n" +
+	"\vjson_object\x18\x01 \x01(\bH\x00R\n" +
+	"jsonObject\x12!\n" +
+	"\vjson_schema\x18\x02 \x01(\tH\x00R\n" +
+	"jsonSchema\x12\x16\n" +
+	"\x05regex\x18\x03 \x01(\tH\x00R\x05regex\x125\n" +
+	"\x06choice\x18\x04 \x01(\v2\x1b.skein.inference.v1.ChoicesH\x00R\x06choiceB\x06\n" +
+	"\x04kind\"\x1f\n" +
+	"\aChoices\x12\x14\n" +
+	"\x05texts\x18\x01 \x03(\tR\x05texts\"\x1c\n" +
 	"\bTokenIds\x12\x10\n" +
-	"\x03ids\x18\x01 \x03(\x05R\x03ids\"\xbc\x01\n" +
+	"\x03ids\x18\x01 \x03(\x05R\x03ids\"\xfc\x01\n" +
 	"\x0fGenerateRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x18\n" +
 	"\x06prompt\x18\x02 \x01(\tH\x00R\x06prompt\x126\n" +
 	"\x06tokens\x18\x03 \x01(\v2\x1c.skein.inference.v1.TokenIdsH\x00R\x06tokens\x128\n" +
-	"\bsampling\x18\x04 \x01(\v2\x1c.skein.inference.v1.SamplingR\bsamplingB\a\n" +
+	"\bsampling\x18\x04 \x01(\v2\x1c.skein.inference.v1.SamplingR\bsampling\x12>\n" +
+	"\n" +
+	"constraint\x18\x05 \x01(\v2\x1e.skein.inference.v1.ConstraintR\n" +
+	"constraintB\a\n" +
 	"\x05input\"7\n" +
 	"\aMessage\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x18\n" +
-	"\acontent\x18\x02 \x01(\tR\acontent\"\x96\x01\n" +
+	"\acontent\x18\x02 \x01(\tR\acontent\"\xd6\x01\n" +
 	"\vChatRequest\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x127\n" +
 	"\bmessages\x18\x02 \x03(\v2\x1b.skein.inference.v1.MessageR\bmessages\x128\n" +
-	"\bsampling\x18\x03 \x01(\v2\x1c.skein.inference.v1.SamplingR\bsampling\"L\n" +
+	"\bsampling\x18\x03 \x01(\v2\x1c.skein.inference.v1.SamplingR\bsampling\x12>\n" +
+	"\n" +
+	"constraint\x18\x04 \x01(\v2\x1e.skein.inference.v1.ConstraintR\n" +
+	"constraint\"L\n" +
 	"\fTokenLogprob\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x05R\x02id\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x18\n" +
@@ -3340,125 +3584,132 @@ func file_skein_inference_v1_inference_proto_rawDescGZIP() []byte {
 }
 
 var file_skein_inference_v1_inference_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_skein_inference_v1_inference_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_skein_inference_v1_inference_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_skein_inference_v1_inference_proto_goTypes = []any{
 	(FinishReason)(0),           // 0: skein.inference.v1.FinishReason
 	(Pooling)(0),                // 1: skein.inference.v1.Pooling
 	(OffsetUnit)(0),             // 2: skein.inference.v1.OffsetUnit
 	(Aggregation)(0),            // 3: skein.inference.v1.Aggregation
 	(*Sampling)(nil),            // 4: skein.inference.v1.Sampling
-	(*TokenIds)(nil),            // 5: skein.inference.v1.TokenIds
-	(*GenerateRequest)(nil),     // 6: skein.inference.v1.GenerateRequest
-	(*Message)(nil),             // 7: skein.inference.v1.Message
-	(*ChatRequest)(nil),         // 8: skein.inference.v1.ChatRequest
-	(*TokenLogprob)(nil),        // 9: skein.inference.v1.TokenLogprob
-	(*Token)(nil),               // 10: skein.inference.v1.Token
-	(*Usage)(nil),               // 11: skein.inference.v1.Usage
-	(*GenerateResponse)(nil),    // 12: skein.inference.v1.GenerateResponse
-	(*EmbedRequest)(nil),        // 13: skein.inference.v1.EmbedRequest
-	(*Vector)(nil),              // 14: skein.inference.v1.Vector
-	(*EmbedResponse)(nil),       // 15: skein.inference.v1.EmbedResponse
-	(*EmbedTokensRequest)(nil),  // 16: skein.inference.v1.EmbedTokensRequest
-	(*TokenVector)(nil),         // 17: skein.inference.v1.TokenVector
-	(*TokenVectors)(nil),        // 18: skein.inference.v1.TokenVectors
-	(*EmbedTokensResponse)(nil), // 19: skein.inference.v1.EmbedTokensResponse
-	(*LabelTokensRequest)(nil),  // 20: skein.inference.v1.LabelTokensRequest
-	(*Span)(nil),                // 21: skein.inference.v1.Span
-	(*LabeledText)(nil),         // 22: skein.inference.v1.LabeledText
-	(*LabelTokensResponse)(nil), // 23: skein.inference.v1.LabelTokensResponse
-	(*FillMaskRequest)(nil),     // 24: skein.inference.v1.FillMaskRequest
-	(*Fill)(nil),                // 25: skein.inference.v1.Fill
-	(*Fills)(nil),               // 26: skein.inference.v1.Fills
-	(*FilledText)(nil),          // 27: skein.inference.v1.FilledText
-	(*FillMaskResponse)(nil),    // 28: skein.inference.v1.FillMaskResponse
-	(*AnswerRequest)(nil),       // 29: skein.inference.v1.AnswerRequest
-	(*FoundAnswer)(nil),         // 30: skein.inference.v1.FoundAnswer
-	(*AnswerResponse)(nil),      // 31: skein.inference.v1.AnswerResponse
-	(*RerankRequest)(nil),       // 32: skein.inference.v1.RerankRequest
-	(*Ranking)(nil),             // 33: skein.inference.v1.Ranking
-	(*RerankResponse)(nil),      // 34: skein.inference.v1.RerankResponse
-	(*ClassifyInput)(nil),       // 35: skein.inference.v1.ClassifyInput
-	(*ClassifyRequest)(nil),     // 36: skein.inference.v1.ClassifyRequest
-	(*Label)(nil),               // 37: skein.inference.v1.Label
-	(*Classification)(nil),      // 38: skein.inference.v1.Classification
-	(*ClassifyResponse)(nil),    // 39: skein.inference.v1.ClassifyResponse
-	(*Tensor)(nil),              // 40: skein.inference.v1.Tensor
-	(*InferRequest)(nil),        // 41: skein.inference.v1.InferRequest
-	(*InferResponse)(nil),       // 42: skein.inference.v1.InferResponse
-	(*ListModelsRequest)(nil),   // 43: skein.inference.v1.ListModelsRequest
-	(*Model)(nil),               // 44: skein.inference.v1.Model
-	(*ListModelsResponse)(nil),  // 45: skein.inference.v1.ListModelsResponse
-	(*RouteRequest)(nil),        // 46: skein.inference.v1.RouteRequest
-	(*Gateway)(nil),             // 47: skein.inference.v1.Gateway
-	(*RouteResponse)(nil),       // 48: skein.inference.v1.RouteResponse
+	(*Constraint)(nil),          // 5: skein.inference.v1.Constraint
+	(*Choices)(nil),             // 6: skein.inference.v1.Choices
+	(*TokenIds)(nil),            // 7: skein.inference.v1.TokenIds
+	(*GenerateRequest)(nil),     // 8: skein.inference.v1.GenerateRequest
+	(*Message)(nil),             // 9: skein.inference.v1.Message
+	(*ChatRequest)(nil),         // 10: skein.inference.v1.ChatRequest
+	(*TokenLogprob)(nil),        // 11: skein.inference.v1.TokenLogprob
+	(*Token)(nil),               // 12: skein.inference.v1.Token
+	(*Usage)(nil),               // 13: skein.inference.v1.Usage
+	(*GenerateResponse)(nil),    // 14: skein.inference.v1.GenerateResponse
+	(*EmbedRequest)(nil),        // 15: skein.inference.v1.EmbedRequest
+	(*Vector)(nil),              // 16: skein.inference.v1.Vector
+	(*EmbedResponse)(nil),       // 17: skein.inference.v1.EmbedResponse
+	(*EmbedTokensRequest)(nil),  // 18: skein.inference.v1.EmbedTokensRequest
+	(*TokenVector)(nil),         // 19: skein.inference.v1.TokenVector
+	(*TokenVectors)(nil),        // 20: skein.inference.v1.TokenVectors
+	(*EmbedTokensResponse)(nil), // 21: skein.inference.v1.EmbedTokensResponse
+	(*LabelTokensRequest)(nil),  // 22: skein.inference.v1.LabelTokensRequest
+	(*Span)(nil),                // 23: skein.inference.v1.Span
+	(*LabeledText)(nil),         // 24: skein.inference.v1.LabeledText
+	(*LabelTokensResponse)(nil), // 25: skein.inference.v1.LabelTokensResponse
+	(*FillMaskRequest)(nil),     // 26: skein.inference.v1.FillMaskRequest
+	(*Fill)(nil),                // 27: skein.inference.v1.Fill
+	(*Fills)(nil),               // 28: skein.inference.v1.Fills
+	(*FilledText)(nil),          // 29: skein.inference.v1.FilledText
+	(*FillMaskResponse)(nil),    // 30: skein.inference.v1.FillMaskResponse
+	(*AnswerRequest)(nil),       // 31: skein.inference.v1.AnswerRequest
+	(*FoundAnswer)(nil),         // 32: skein.inference.v1.FoundAnswer
+	(*AnswerResponse)(nil),      // 33: skein.inference.v1.AnswerResponse
+	(*RerankRequest)(nil),       // 34: skein.inference.v1.RerankRequest
+	(*Ranking)(nil),             // 35: skein.inference.v1.Ranking
+	(*RerankResponse)(nil),      // 36: skein.inference.v1.RerankResponse
+	(*ClassifyInput)(nil),       // 37: skein.inference.v1.ClassifyInput
+	(*ClassifyRequest)(nil),     // 38: skein.inference.v1.ClassifyRequest
+	(*Label)(nil),               // 39: skein.inference.v1.Label
+	(*Classification)(nil),      // 40: skein.inference.v1.Classification
+	(*ClassifyResponse)(nil),    // 41: skein.inference.v1.ClassifyResponse
+	(*Tensor)(nil),              // 42: skein.inference.v1.Tensor
+	(*InferRequest)(nil),        // 43: skein.inference.v1.InferRequest
+	(*InferResponse)(nil),       // 44: skein.inference.v1.InferResponse
+	(*ListModelsRequest)(nil),   // 45: skein.inference.v1.ListModelsRequest
+	(*Model)(nil),               // 46: skein.inference.v1.Model
+	(*ListModelsResponse)(nil),  // 47: skein.inference.v1.ListModelsResponse
+	(*RouteRequest)(nil),        // 48: skein.inference.v1.RouteRequest
+	(*Gateway)(nil),             // 49: skein.inference.v1.Gateway
+	(*RouteResponse)(nil),       // 50: skein.inference.v1.RouteResponse
+	nil,                         // 51: skein.inference.v1.Sampling.LogitBiasEntry
 }
 var file_skein_inference_v1_inference_proto_depIdxs = []int32{
-	5,  // 0: skein.inference.v1.GenerateRequest.tokens:type_name -> skein.inference.v1.TokenIds
-	4,  // 1: skein.inference.v1.GenerateRequest.sampling:type_name -> skein.inference.v1.Sampling
-	7,  // 2: skein.inference.v1.ChatRequest.messages:type_name -> skein.inference.v1.Message
-	4,  // 3: skein.inference.v1.ChatRequest.sampling:type_name -> skein.inference.v1.Sampling
-	9,  // 4: skein.inference.v1.Token.top:type_name -> skein.inference.v1.TokenLogprob
-	10, // 5: skein.inference.v1.GenerateResponse.tokens:type_name -> skein.inference.v1.Token
-	0,  // 6: skein.inference.v1.GenerateResponse.finish_reason:type_name -> skein.inference.v1.FinishReason
-	11, // 7: skein.inference.v1.GenerateResponse.usage:type_name -> skein.inference.v1.Usage
-	1,  // 8: skein.inference.v1.EmbedRequest.pooling:type_name -> skein.inference.v1.Pooling
-	14, // 9: skein.inference.v1.EmbedResponse.vectors:type_name -> skein.inference.v1.Vector
-	11, // 10: skein.inference.v1.EmbedResponse.usage:type_name -> skein.inference.v1.Usage
-	2,  // 11: skein.inference.v1.EmbedTokensRequest.offsets:type_name -> skein.inference.v1.OffsetUnit
-	17, // 12: skein.inference.v1.TokenVectors.tokens:type_name -> skein.inference.v1.TokenVector
-	18, // 13: skein.inference.v1.EmbedTokensResponse.results:type_name -> skein.inference.v1.TokenVectors
-	11, // 14: skein.inference.v1.EmbedTokensResponse.usage:type_name -> skein.inference.v1.Usage
-	3,  // 15: skein.inference.v1.LabelTokensRequest.aggregation:type_name -> skein.inference.v1.Aggregation
-	2,  // 16: skein.inference.v1.LabelTokensRequest.offsets:type_name -> skein.inference.v1.OffsetUnit
-	21, // 17: skein.inference.v1.LabeledText.spans:type_name -> skein.inference.v1.Span
-	22, // 18: skein.inference.v1.LabelTokensResponse.results:type_name -> skein.inference.v1.LabeledText
-	11, // 19: skein.inference.v1.LabelTokensResponse.usage:type_name -> skein.inference.v1.Usage
-	25, // 20: skein.inference.v1.Fills.fills:type_name -> skein.inference.v1.Fill
-	26, // 21: skein.inference.v1.FilledText.masks:type_name -> skein.inference.v1.Fills
-	27, // 22: skein.inference.v1.FillMaskResponse.results:type_name -> skein.inference.v1.FilledText
-	11, // 23: skein.inference.v1.FillMaskResponse.usage:type_name -> skein.inference.v1.Usage
-	2,  // 24: skein.inference.v1.AnswerRequest.offsets:type_name -> skein.inference.v1.OffsetUnit
-	30, // 25: skein.inference.v1.AnswerResponse.answers:type_name -> skein.inference.v1.FoundAnswer
-	11, // 26: skein.inference.v1.AnswerResponse.usage:type_name -> skein.inference.v1.Usage
-	33, // 27: skein.inference.v1.RerankResponse.results:type_name -> skein.inference.v1.Ranking
-	11, // 28: skein.inference.v1.RerankResponse.usage:type_name -> skein.inference.v1.Usage
-	35, // 29: skein.inference.v1.ClassifyRequest.inputs:type_name -> skein.inference.v1.ClassifyInput
-	37, // 30: skein.inference.v1.Classification.labels:type_name -> skein.inference.v1.Label
-	38, // 31: skein.inference.v1.ClassifyResponse.results:type_name -> skein.inference.v1.Classification
-	11, // 32: skein.inference.v1.ClassifyResponse.usage:type_name -> skein.inference.v1.Usage
-	40, // 33: skein.inference.v1.InferRequest.inputs:type_name -> skein.inference.v1.Tensor
-	40, // 34: skein.inference.v1.InferResponse.outputs:type_name -> skein.inference.v1.Tensor
-	44, // 35: skein.inference.v1.ListModelsResponse.models:type_name -> skein.inference.v1.Model
-	47, // 36: skein.inference.v1.RouteResponse.gateways:type_name -> skein.inference.v1.Gateway
-	6,  // 37: skein.inference.v1.InferenceService.Generate:input_type -> skein.inference.v1.GenerateRequest
-	8,  // 38: skein.inference.v1.InferenceService.Chat:input_type -> skein.inference.v1.ChatRequest
-	13, // 39: skein.inference.v1.InferenceService.Embed:input_type -> skein.inference.v1.EmbedRequest
-	16, // 40: skein.inference.v1.InferenceService.EmbedTokens:input_type -> skein.inference.v1.EmbedTokensRequest
-	20, // 41: skein.inference.v1.InferenceService.LabelTokens:input_type -> skein.inference.v1.LabelTokensRequest
-	24, // 42: skein.inference.v1.InferenceService.FillMask:input_type -> skein.inference.v1.FillMaskRequest
-	29, // 43: skein.inference.v1.InferenceService.Answer:input_type -> skein.inference.v1.AnswerRequest
-	32, // 44: skein.inference.v1.InferenceService.Rerank:input_type -> skein.inference.v1.RerankRequest
-	36, // 45: skein.inference.v1.InferenceService.Classify:input_type -> skein.inference.v1.ClassifyRequest
-	41, // 46: skein.inference.v1.InferenceService.Infer:input_type -> skein.inference.v1.InferRequest
-	43, // 47: skein.inference.v1.InferenceService.ListModels:input_type -> skein.inference.v1.ListModelsRequest
-	46, // 48: skein.inference.v1.InferenceService.Route:input_type -> skein.inference.v1.RouteRequest
-	12, // 49: skein.inference.v1.InferenceService.Generate:output_type -> skein.inference.v1.GenerateResponse
-	12, // 50: skein.inference.v1.InferenceService.Chat:output_type -> skein.inference.v1.GenerateResponse
-	15, // 51: skein.inference.v1.InferenceService.Embed:output_type -> skein.inference.v1.EmbedResponse
-	19, // 52: skein.inference.v1.InferenceService.EmbedTokens:output_type -> skein.inference.v1.EmbedTokensResponse
-	23, // 53: skein.inference.v1.InferenceService.LabelTokens:output_type -> skein.inference.v1.LabelTokensResponse
-	28, // 54: skein.inference.v1.InferenceService.FillMask:output_type -> skein.inference.v1.FillMaskResponse
-	31, // 55: skein.inference.v1.InferenceService.Answer:output_type -> skein.inference.v1.AnswerResponse
-	34, // 56: skein.inference.v1.InferenceService.Rerank:output_type -> skein.inference.v1.RerankResponse
-	39, // 57: skein.inference.v1.InferenceService.Classify:output_type -> skein.inference.v1.ClassifyResponse
-	42, // 58: skein.inference.v1.InferenceService.Infer:output_type -> skein.inference.v1.InferResponse
-	45, // 59: skein.inference.v1.InferenceService.ListModels:output_type -> skein.inference.v1.ListModelsResponse
-	48, // 60: skein.inference.v1.InferenceService.Route:output_type -> skein.inference.v1.RouteResponse
-	49, // [49:61] is the sub-list for method output_type
-	37, // [37:49] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	51, // 0: skein.inference.v1.Sampling.logit_bias:type_name -> skein.inference.v1.Sampling.LogitBiasEntry
+	6,  // 1: skein.inference.v1.Constraint.choice:type_name -> skein.inference.v1.Choices
+	7,  // 2: skein.inference.v1.GenerateRequest.tokens:type_name -> skein.inference.v1.TokenIds
+	4,  // 3: skein.inference.v1.GenerateRequest.sampling:type_name -> skein.inference.v1.Sampling
+	5,  // 4: skein.inference.v1.GenerateRequest.constraint:type_name -> skein.inference.v1.Constraint
+	9,  // 5: skein.inference.v1.ChatRequest.messages:type_name -> skein.inference.v1.Message
+	4,  // 6: skein.inference.v1.ChatRequest.sampling:type_name -> skein.inference.v1.Sampling
+	5,  // 7: skein.inference.v1.ChatRequest.constraint:type_name -> skein.inference.v1.Constraint
+	11, // 8: skein.inference.v1.Token.top:type_name -> skein.inference.v1.TokenLogprob
+	12, // 9: skein.inference.v1.GenerateResponse.tokens:type_name -> skein.inference.v1.Token
+	0,  // 10: skein.inference.v1.GenerateResponse.finish_reason:type_name -> skein.inference.v1.FinishReason
+	13, // 11: skein.inference.v1.GenerateResponse.usage:type_name -> skein.inference.v1.Usage
+	1,  // 12: skein.inference.v1.EmbedRequest.pooling:type_name -> skein.inference.v1.Pooling
+	16, // 13: skein.inference.v1.EmbedResponse.vectors:type_name -> skein.inference.v1.Vector
+	13, // 14: skein.inference.v1.EmbedResponse.usage:type_name -> skein.inference.v1.Usage
+	2,  // 15: skein.inference.v1.EmbedTokensRequest.offsets:type_name -> skein.inference.v1.OffsetUnit
+	19, // 16: skein.inference.v1.TokenVectors.tokens:type_name -> skein.inference.v1.TokenVector
+	20, // 17: skein.inference.v1.EmbedTokensResponse.results:type_name -> skein.inference.v1.TokenVectors
+	13, // 18: skein.inference.v1.EmbedTokensResponse.usage:type_name -> skein.inference.v1.Usage
+	3,  // 19: skein.inference.v1.LabelTokensRequest.aggregation:type_name -> skein.inference.v1.Aggregation
+	2,  // 20: skein.inference.v1.LabelTokensRequest.offsets:type_name -> skein.inference.v1.OffsetUnit
+	23, // 21: skein.inference.v1.LabeledText.spans:type_name -> skein.inference.v1.Span
+	24, // 22: skein.inference.v1.LabelTokensResponse.results:type_name -> skein.inference.v1.LabeledText
+	13, // 23: skein.inference.v1.LabelTokensResponse.usage:type_name -> skein.inference.v1.Usage
+	27, // 24: skein.inference.v1.Fills.fills:type_name -> skein.inference.v1.Fill
+	28, // 25: skein.inference.v1.FilledText.masks:type_name -> skein.inference.v1.Fills
+	29, // 26: skein.inference.v1.FillMaskResponse.results:type_name -> skein.inference.v1.FilledText
+	13, // 27: skein.inference.v1.FillMaskResponse.usage:type_name -> skein.inference.v1.Usage
+	2,  // 28: skein.inference.v1.AnswerRequest.offsets:type_name -> skein.inference.v1.OffsetUnit
+	32, // 29: skein.inference.v1.AnswerResponse.answers:type_name -> skein.inference.v1.FoundAnswer
+	13, // 30: skein.inference.v1.AnswerResponse.usage:type_name -> skein.inference.v1.Usage
+	35, // 31: skein.inference.v1.RerankResponse.results:type_name -> skein.inference.v1.Ranking
+	13, // 32: skein.inference.v1.RerankResponse.usage:type_name -> skein.inference.v1.Usage
+	37, // 33: skein.inference.v1.ClassifyRequest.inputs:type_name -> skein.inference.v1.ClassifyInput
+	39, // 34: skein.inference.v1.Classification.labels:type_name -> skein.inference.v1.Label
+	40, // 35: skein.inference.v1.ClassifyResponse.results:type_name -> skein.inference.v1.Classification
+	13, // 36: skein.inference.v1.ClassifyResponse.usage:type_name -> skein.inference.v1.Usage
+	42, // 37: skein.inference.v1.InferRequest.inputs:type_name -> skein.inference.v1.Tensor
+	42, // 38: skein.inference.v1.InferResponse.outputs:type_name -> skein.inference.v1.Tensor
+	46, // 39: skein.inference.v1.ListModelsResponse.models:type_name -> skein.inference.v1.Model
+	49, // 40: skein.inference.v1.RouteResponse.gateways:type_name -> skein.inference.v1.Gateway
+	8,  // 41: skein.inference.v1.InferenceService.Generate:input_type -> skein.inference.v1.GenerateRequest
+	10, // 42: skein.inference.v1.InferenceService.Chat:input_type -> skein.inference.v1.ChatRequest
+	15, // 43: skein.inference.v1.InferenceService.Embed:input_type -> skein.inference.v1.EmbedRequest
+	18, // 44: skein.inference.v1.InferenceService.EmbedTokens:input_type -> skein.inference.v1.EmbedTokensRequest
+	22, // 45: skein.inference.v1.InferenceService.LabelTokens:input_type -> skein.inference.v1.LabelTokensRequest
+	26, // 46: skein.inference.v1.InferenceService.FillMask:input_type -> skein.inference.v1.FillMaskRequest
+	31, // 47: skein.inference.v1.InferenceService.Answer:input_type -> skein.inference.v1.AnswerRequest
+	34, // 48: skein.inference.v1.InferenceService.Rerank:input_type -> skein.inference.v1.RerankRequest
+	38, // 49: skein.inference.v1.InferenceService.Classify:input_type -> skein.inference.v1.ClassifyRequest
+	43, // 50: skein.inference.v1.InferenceService.Infer:input_type -> skein.inference.v1.InferRequest
+	45, // 51: skein.inference.v1.InferenceService.ListModels:input_type -> skein.inference.v1.ListModelsRequest
+	48, // 52: skein.inference.v1.InferenceService.Route:input_type -> skein.inference.v1.RouteRequest
+	14, // 53: skein.inference.v1.InferenceService.Generate:output_type -> skein.inference.v1.GenerateResponse
+	14, // 54: skein.inference.v1.InferenceService.Chat:output_type -> skein.inference.v1.GenerateResponse
+	17, // 55: skein.inference.v1.InferenceService.Embed:output_type -> skein.inference.v1.EmbedResponse
+	21, // 56: skein.inference.v1.InferenceService.EmbedTokens:output_type -> skein.inference.v1.EmbedTokensResponse
+	25, // 57: skein.inference.v1.InferenceService.LabelTokens:output_type -> skein.inference.v1.LabelTokensResponse
+	30, // 58: skein.inference.v1.InferenceService.FillMask:output_type -> skein.inference.v1.FillMaskResponse
+	33, // 59: skein.inference.v1.InferenceService.Answer:output_type -> skein.inference.v1.AnswerResponse
+	36, // 60: skein.inference.v1.InferenceService.Rerank:output_type -> skein.inference.v1.RerankResponse
+	41, // 61: skein.inference.v1.InferenceService.Classify:output_type -> skein.inference.v1.ClassifyResponse
+	44, // 62: skein.inference.v1.InferenceService.Infer:output_type -> skein.inference.v1.InferResponse
+	47, // 63: skein.inference.v1.InferenceService.ListModels:output_type -> skein.inference.v1.ListModelsResponse
+	50, // 64: skein.inference.v1.InferenceService.Route:output_type -> skein.inference.v1.RouteResponse
+	53, // [53:65] is the sub-list for method output_type
+	41, // [41:53] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_skein_inference_v1_inference_proto_init() }
@@ -3467,20 +3718,26 @@ func file_skein_inference_v1_inference_proto_init() {
 		return
 	}
 	file_skein_inference_v1_inference_proto_msgTypes[0].OneofWrappers = []any{}
-	file_skein_inference_v1_inference_proto_msgTypes[2].OneofWrappers = []any{
+	file_skein_inference_v1_inference_proto_msgTypes[1].OneofWrappers = []any{
+		(*Constraint_JsonObject)(nil),
+		(*Constraint_JsonSchema)(nil),
+		(*Constraint_Regex)(nil),
+		(*Constraint_Choice)(nil),
+	}
+	file_skein_inference_v1_inference_proto_msgTypes[4].OneofWrappers = []any{
 		(*GenerateRequest_Prompt)(nil),
 		(*GenerateRequest_Tokens)(nil),
 	}
-	file_skein_inference_v1_inference_proto_msgTypes[6].OneofWrappers = []any{}
-	file_skein_inference_v1_inference_proto_msgTypes[9].OneofWrappers = []any{}
-	file_skein_inference_v1_inference_proto_msgTypes[25].OneofWrappers = []any{}
+	file_skein_inference_v1_inference_proto_msgTypes[8].OneofWrappers = []any{}
+	file_skein_inference_v1_inference_proto_msgTypes[11].OneofWrappers = []any{}
+	file_skein_inference_v1_inference_proto_msgTypes[27].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_skein_inference_v1_inference_proto_rawDesc), len(file_skein_inference_v1_inference_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   45,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
