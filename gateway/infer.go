@@ -159,7 +159,7 @@ const maxPortsNamed = 16
 
 // inferEncoder runs an encoder that Skein has a builder of.
 func (s *Server) inferEncoder(ctx context.Context, t *text, in []tensor.Tensor, outputs []string) ([]tensor.Tensor, error) {
-	rows, length, err := encoderRows(in)
+	rows, length, err := encoderRows(in, s.cfg.MaxInputs)
 	if err != nil {
 		return nil, err
 	}
@@ -186,13 +186,20 @@ func (s *Server) inferEncoder(ctx context.Context, t *text, in []tensor.Tensor, 
 	return out, nil
 }
 
-// encoderRows takes the rows out of what an encoder is given. Padding is at the end of a row, where the mask is 0, and is not sent.
-func encoderRows(in []tensor.Tensor) (rows []wire.EncodeRow, length int64, err error) {
+// encoderRows takes the rows, at most so many, out of what an encoder is given. Padding is at the end of a row, where the mask is 0, and is not
+// sent. What has too many rows, or empty ones, is refused before anything is made of it.
+func encoderRows(in []tensor.Tensor, most int) (rows []wire.EncodeRow, length int64, err error) {
 	given := map[string][]int64{}
 	var shape []int64
 	for _, x := range in {
 		if shape == nil {
 			shape = x.Shape
+		}
+		switch {
+		case len(shape) != 2 || shape[1] < 1:
+			return nil, 0, invalid("inputs", "the input %.80q has the shape %v, want rows of at least one token", x.Name, shape)
+		case shape[0] < 1 || shape[0] > int64(most):
+			return nil, 0, invalid("inputs", "%d inputs, want 1 to %d", shape[0], most)
 		}
 		if !slices.Equal(shape, x.Shape) {
 			return nil, 0, invalid("inputs", "the inputs have the shapes %v and %v, want the same", shape, x.Shape)

@@ -145,8 +145,10 @@ func TestEncoderRows(t *testing.T) {
 		"want the same": {in(portIDs, two, 1, 2, 3, 4, 5, 6), in(portMask, []int64{3, 2}, 1, 1, 1, 1, 1, 0)},
 		"zeros where":   {in(portIDs, two, 1, 2, 3, 4, 5, 6), in(portMask, two, 0, 1, 1, 1, 1, 1)},
 		"too large":     {in(portIDs, two, 1, 2, 3, 4, 5, 1<<32)},
+		"want 1 to 2":   {in(portIDs, []int64{3, 1}, 1, 2, 3)},
+		"one token":     {in(portIDs, []int64{2, 0})},
 	} {
-		rows, _, err := encoderRows(given)
+		rows, _, err := encoderRows(given, 2)
 		got := ""
 		for i, r := range rows {
 			got += map[bool]string{true: "[", false: " "}[i == 0] + fmt.Sprintf("{%v %v }", r.IDs, r.Types)

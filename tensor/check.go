@@ -11,6 +11,10 @@ import (
 // prefix is the size in bytes of the length before each element of type Bytes.
 const prefix = 4
 
+// MaxEmpty bounds the product of the dimensions other than 0 of a tensor that has no elements: its data bound nothing, and somebody may go
+// over its rows.
+const MaxEmpty = 1 << 16
+
 // Check says whether name, type, shape and bytes fit together: as many bytes as the elements take and not one more. Errors are of type
 // Invalid.
 func (t Tensor) Check() error {
@@ -22,6 +26,8 @@ func (t Tensor) Check() error {
 		return Invalid{t.Name, fmt.Sprintf("%d dimensions are more than %d", len(t.Shape), model.MaxRank)}
 	case n < 0:
 		return Invalid{t.Name, fmt.Sprintf("the shape %v is none", t.Shape)}
+	case n == 0 && t.hollow() > MaxEmpty:
+		return Invalid{t.Name, fmt.Sprintf("the shape %v has no elements, and its other dimensions are more than %d together", t.Shape, MaxEmpty)}
 	case t.DType == model.Bytes:
 		return t.checkFrames(n)
 	}
@@ -42,6 +48,23 @@ func (t Tensor) Check() error {
 		}
 	}
 	return nil
+}
+
+// hollow is the product of the dimensions other than 0; what is above MaxEmpty is only that.
+func (t Tensor) hollow() int64 {
+	n := int64(1)
+	for _, d := range t.Shape {
+		switch {
+		case d == 0:
+		case d > MaxEmpty:
+			return d
+		default:
+			if n *= d; n > MaxEmpty {
+				return n
+			}
+		}
+	}
+	return n
 }
 
 // checkFrames says whether the data are n elements of type Bytes.

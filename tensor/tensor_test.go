@@ -60,6 +60,9 @@ func TestCheck(t *testing.T) {
 			t.Fatal("no name")
 		}
 	})
+	if err := (Tensor{Name: "x", DType: model.I64, Shape: []int64{0, MaxEmpty / 2, 2}}).Check(); err != nil {
+		t.Error(err)
+	}
 	for why, x := range map[string]Tensor{
 		"type":          {Name: "x", DType: "F8", Data: []byte{1}},
 		"no type":       {Name: "x", Data: nil, Shape: []int64{0}},
@@ -71,6 +74,9 @@ func TestCheck(t *testing.T) {
 		"bytes":         {Name: "x", DType: model.Bytes, Shape: []int64{1}, Data: []byte{5, 0, 0, 0, 'a'}},
 		"huge bytes":    {Name: "x", DType: model.Bytes, Shape: []int64{1}, Data: []byte{255, 255, 255, 255, 'a'}},
 		"many bytes":    {Name: "x", DType: model.Bytes, Shape: []int64{1 << 62}, Data: []byte{0, 0, 0, 0}},
+		"many empty":    {Name: "x", DType: model.I64, Shape: []int64{10_000_000, 0}},
+		"empty many":    {Name: "x", DType: model.Bytes, Shape: []int64{0, 1 << 40}},
+		"product":       {Name: "x", DType: model.I64, Shape: []int64{MaxEmpty / 2, 3, 0, 1}},
 		"UTF-8":         {Name: "\xff", DType: model.U8, Shape: []int64{1}, Data: []byte{1}},
 	} {
 		var invalid Invalid
