@@ -66,6 +66,7 @@ var givers = map[Permission][]Role{
 	accessv1.Permission_PERMISSION_VIEWS_WRITE:       {Publisher, Operator},
 	accessv1.Permission_PERMISSION_RESULTS_READ:      {Publisher}, // not those who keep the fleet running: it is what tenants asked
 	accessv1.Permission_PERMISSION_RESULTS_WRITE:     {Publisher},
+	accessv1.Permission_PERMISSION_HEALTH:            {Viewer, Caller, Publisher, Operator}, // and nobody is asked who they are
 }
 
 // gives says whether a role gives a permission.

@@ -14,6 +14,7 @@ import (
 
 	oipv2 "github.com/skein-project/skein/api/inference"
 	oipconnect "github.com/skein-project/skein/api/inference/inferenceconnect"
+	accessv1 "github.com/skein-project/skein/api/skein/access/v1"
 	"github.com/skein-project/skein/gateway/oip"
 	"github.com/skein-project/skein/tensor"
 )
@@ -27,8 +28,13 @@ func (s *Server) registerOIPRPC(mux *http.ServeMux) {
 	// Tensors are not compressed on the way out: that takes longer than to send them.
 	path, h := oipconnect.NewGRPCInferenceServiceHandler(oipRPC{s}, connect.WithReadMaxBytes(int(s.cfg.MaxTensors)),
 		connect.WithInterceptors(explainer{s}), connect.WithCompressMinBytes(math.MaxInt))
+	_, probes := oipconnect.NewGRPCInferenceServiceHandler(oipRPC{s}, connect.WithReadMaxBytes(maxProbe)) // is called by strangers
 	writer := connect.NewErrorWriter()
 	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		if need, _ := s.needs.Requires(r.URL.Path); need == accessv1.Permission_PERMISSION_HEALTH {
+			probes.ServeHTTP(w, r)
+			return
+		}
 		operation := opModels
 		switch r.URL.Path {
 		case oipconnect.GRPCInferenceServiceModelInferProcedure:

@@ -2875,8 +2875,8 @@ const file_inference_inference_proto_rawDesc = "" +
 	"\tTYPE_BF16\x10\x0e2\xe7\b\n" +
 	"\x14GRPCInferenceService\x12O\n" +
 	"\n" +
-	"ServerLive\x12\x1c.inference.ServerLiveRequest\x1a\x1d.inference.ServerLiveResponse\"\x04\x88\xb5\x18\x01\x12R\n" +
-	"\vServerReady\x12\x1d.inference.ServerReadyRequest\x1a\x1e.inference.ServerReadyResponse\"\x04\x88\xb5\x18\x01\x12O\n" +
+	"ServerLive\x12\x1c.inference.ServerLiveRequest\x1a\x1d.inference.ServerLiveResponse\"\x04\x88\xb5\x18\"\x12R\n" +
+	"\vServerReady\x12\x1d.inference.ServerReadyRequest\x1a\x1e.inference.ServerReadyResponse\"\x04\x88\xb5\x18\"\x12O\n" +
 	"\n" +
 	"ModelReady\x12\x1c.inference.ModelReadyRequest\x1a\x1d.inference.ModelReadyResponse\"\x04\x88\xb5\x18\x02\x12[\n" +
 	"\x0eServerMetadata\x12 .inference.ServerMetadataRequest\x1a!.inference.ServerMetadataResponse\"\x04\x88\xb5\x18\x02\x12X\n" +

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	oipv2 "github.com/skein-project/skein/api/inference"
 	"github.com/skein-project/skein/gateway/oip"
@@ -124,7 +125,14 @@ func (c oipClient) rpc(t *testing.T) {
 	if err := conn.Invoke(t.Context(), rpcService+"SystemSharedMemoryStatus", &oipv2.ServerLiveRequest{}, &live); status.Code(err) != codes.Unimplemented {
 		t.Error(err)
 	}
-	if err := c.dial(t, "").Invoke(t.Context(), rpcService+"ServerLive", &oipv2.ServerLiveRequest{}, &live); status.Code(err) != codes.Unauthenticated {
+	stranger := c.dial(t, "")
+	proto.Reset(&live)
+	proto.Reset(&ready)
+	if err := errors.Join(stranger.Invoke(t.Context(), rpcService+"ServerLive", &oipv2.ServerLiveRequest{}, &live),
+		stranger.Invoke(t.Context(), rpcService+"ServerReady", &oipv2.ServerReadyRequest{}, &ready)); err != nil || !live.Live || !ready.Ready {
+		t.Errorf("without a key: live %v, ready %v, %v", live.Live, ready.Ready, err)
+	}
+	if err := stranger.Invoke(t.Context(), rpcService+"ServerMetadata", &oipv2.ServerMetadataRequest{}, &server); status.Code(err) != codes.Unauthenticated {
 		t.Error(err)
 	}
 	c.stream(t, conn)

@@ -99,6 +99,8 @@ const (
 	Permission_PERMISSION_RESULTS_READ Permission = 32
 	// Say what is kept of requests and answers, delete it, and ask it again.
 	Permission_PERMISSION_RESULTS_WRITE Permission = 33
+	// Learn whether a gateway answers, and whether calls should come to it. Nobody is asked for a key: what watches a fleet has none.
+	Permission_PERMISSION_HEALTH Permission = 34
 )
 
 // Enum value maps for Permission.
@@ -138,6 +140,7 @@ var (
 		31: "PERMISSION_VIEWS_WRITE",
 		32: "PERMISSION_RESULTS_READ",
 		33: "PERMISSION_RESULTS_WRITE",
+		34: "PERMISSION_HEALTH",
 	}
 	Permission_value = map[string]int32{
 		"PERMISSION_UNSPECIFIED":       0,
@@ -174,6 +177,7 @@ var (
 		"PERMISSION_VIEWS_WRITE":       31,
 		"PERMISSION_RESULTS_READ":      32,
 		"PERMISSION_RESULTS_WRITE":     33,
+		"PERMISSION_HEALTH":            34,
 	}
 )
 
@@ -227,7 +231,7 @@ var File_skein_access_v1_access_proto protoreflect.FileDescriptor
 
 const file_skein_access_v1_access_proto_rawDesc = "" +
 	"\n" +
-	"\x1cskein/access/v1/access.proto\x12\x0fskein.access.v1\x1a google/protobuf/descriptor.proto*\xd5\a\n" +
+	"\x1cskein/access/v1/access.proto\x12\x0fskein.access.v1\x1a google/protobuf/descriptor.proto*\xec\a\n" +
 	"\n" +
 	"Permission\x12\x1a\n" +
 	"\x16PERMISSION_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -264,7 +268,8 @@ const file_skein_access_v1_access_proto_rawDesc = "" +
 	"\x15PERMISSION_VIEWS_READ\x10\x1e\x12\x1a\n" +
 	"\x16PERMISSION_VIEWS_WRITE\x10\x1f\x12\x1b\n" +
 	"\x17PERMISSION_RESULTS_READ\x10 \x12\x1c\n" +
-	"\x18PERMISSION_RESULTS_WRITE\x10!:Y\n" +
+	"\x18PERMISSION_RESULTS_WRITE\x10!\x12\x15\n" +
+	"\x11PERMISSION_HEALTH\x10\":Y\n" +
 	"\brequires\x12\x1e.google.protobuf.MethodOptions\x18ц\x03 \x01(\x0e2\x1b.skein.access.v1.PermissionR\brequiresB=Z;github.com/skein-project/skein/api/skein/access/v1;accessv1b\x06proto3"
 
 var (
