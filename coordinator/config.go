@@ -32,6 +32,7 @@ type Config struct {
 	Absent     time.Duration `yaml:"absent" help:"silence of a coordinator after which what it holds is copied to another (default 5m)"`                                                                                     // default 5 min
 	Bucket     string        `yaml:"bucket" help:"s3://BUCKET/PREFIX that keeps a copy of every version, at hub_s3_url with hub_s3_keys (default none)"`                                                                     // default none
 	Results    string        `yaml:"results" help:"where records of requests are kept: sqlite = a file in the data directory of this coordinator, or postgres://USER@HOST/DATABASE, which several may share (default none)"` // default none
+	Answers    int64         `yaml:"kept_answers" help:"bytes of responses that this coordinator keeps on its disk to be asked for again; where there is no room the oldest go of whoever has most (default 1073741824)"`    // default 1 GiB
 	Library    string        `yaml:"ort_lib" help:"path of libonnxruntime.so.1, with which versions are tried on publishing (default: the one installed beside this program)"`                                               // default: where ort.Find finds it; "" = versions are not tried
 	Prove      int64         `yaml:"prove_bytes" help:"bytes of weights up to which a version is tried on publishing, -1 = none is (default 1073741824)"`                                                                    // default 1 GiB
 	Hub        hub.Config    `yaml:",inline"`
@@ -66,6 +67,9 @@ func (c Config) Validate() error {
 	}
 	if c.Election < 0 {
 		errs = append(errs, fmt.Errorf("election timeout %s is negative", c.Election))
+	}
+	if c.Answers < 0 {
+		errs = append(errs, fmt.Errorf("kept_answers %d is negative", c.Answers))
 	}
 	if c.Keep < 0 || c.Absent < 0 || c.Hold < 0 || c.Idle < 0 {
 		errs = append(errs, errors.New("keep, absent, hold and idle are times, not negative"))

@@ -25,6 +25,7 @@ import (
 	"github.com/skein-project/skein/gossip"
 	"github.com/skein-project/skein/internal/live"
 	"github.com/skein-project/skein/raftstore"
+	"github.com/skein-project/skein/results/shelf"
 	"github.com/skein-project/skein/results/sqlstore"
 	"github.com/skein-project/skein/scheduler"
 	"github.com/skein-project/skein/wire"
@@ -68,6 +69,8 @@ type Server struct {
 	monitor   *monitor.Monitor
 	results   *sqlstore.Store // nil where there is none
 	holders   holders
+	shelf     *shelf.Shelf
+	boxes     chan struct{} // one for each box that is copied
 	stopping  chan struct{}
 
 	changesSeen int64 // of the leader, that the monitor was told
@@ -87,7 +90,7 @@ func Start(cfg Config, onFatal func(error), log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start coordinator: %w", err)
 	}
-	s := &Server{cfg: cfg, log: log, member: member, kept: member, live: live.New(), watch: newWatch(), fleet: newFleet(), questions: make(chan func(*scheduler.Loop)), pulls: make(chan struct{}, maxPulls), stopping: make(chan struct{}),
+	s := &Server{cfg: cfg, log: log, member: member, kept: member, live: live.New(), watch: newWatch(), fleet: newFleet(), questions: make(chan func(*scheduler.Loop)), pulls: make(chan struct{}, maxPulls), boxes: make(chan struct{}, boxCopies), stopping: make(chan struct{}),
 		settling: make(chan settlement)}
 	s.machine = &machine{live: s.live, took: s.watch.apply}
 	var b [8]byte
@@ -117,6 +120,7 @@ func Start(cfg Config, onFatal func(error), log *slog.Logger) (*Server, error) {
 	s.running.Go(func() { s.monitor.Run(ctx) })
 	s.running.Go(func() { s.purge(ctx) })
 	s.running.Go(func() { s.retire(ctx) })
+	s.running.Go(func() { s.sweep(ctx) })
 	s.running.Go(func() { s.callBack(ctx) })
 	s.running.Go(func() { s.spreadFiles(ctx) })
 	return s, nil
@@ -144,6 +148,9 @@ func (s *Server) open(onFatal func(error)) (err error) {
 		return err
 	}
 	if err = s.openResults(); err != nil {
+		return err
+	}
+	if err = s.openShelf(); err != nil {
 		return err
 	}
 	if s.monitor, err = monitor.New(s, alert.Config{Every: s.cfg.AlertEvery}, s.cfg.sender(s.log), s.log); err != nil {
@@ -180,6 +187,9 @@ func (s *Server) newMux() *wire.Mux {
 	wire.Handle(m, wire.Keep, s.keepRecords)
 	wire.Handle(m, wire.Deposit, s.deposit)
 	wire.Handle(m, wire.Commit, s.Commit)
+	wire.Handle(m, wire.PutBox, s.PutBox)
+	wire.Handle(m, wire.GetBox, s.GetBox)
+	wire.Handle(m, wire.DropBox, s.DropBox)
 	wire.Handle(m, wire.Hold, s.hold)
 	wire.Handle(m, wire.Lacking, s.lacking)
 	wire.HandleStream(m, wire.AuditLines, s.auditLines)

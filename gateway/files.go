@@ -31,8 +31,12 @@ const (
 	commitWait  = time.Minute
 )
 
-// Depot is where files and batches are kept: the coordinators, wherever they are.
+// Depot is where files, batches and responses are kept: the coordinators, wherever they are.
 type Depot interface {
+	// PutBox, GetBox and DropBox keep a sealed response, find it, and forget it.
+	PutBox(ctx context.Context, r *wire.PutBoxRequest) (*wire.Empty, error)
+	GetBox(ctx context.Context, r *wire.BoxRequest) (*wire.BoxResponse, error)
+	DropBox(ctx context.Context, r *wire.BoxRequest) (*wire.BoxResponse, error)
 	// Deposit keeps the bytes of a small blob, which goes again unless a document soon names it.
 	Deposit(ctx context.Context, data []byte) (blob.Digest, error)
 	// Commit changes documents of files and batches; the state that the gateway follows shows it then.

@@ -34,8 +34,6 @@ type Config struct {
 	MaxInputs  int           // texts of one embedding or classification request; default 256
 	MaxChoices int           // answers that one request may ask for (n); default 8
 	Shadows    int           // copies of requests that run on shadow versions at once; more are dropped; default 8
-	MaxKept    int64         // bytes of responses that are kept in memory to be asked for again; the oldest go; default 64 MiB
-	KeepFor    time.Duration // how long they are kept; default 24 h
 	MaxWaiting int           // requests that wait for their turn at the full replicas of one version; default 1024
 	MaxTensors int64         // bytes of a request of the Open Inference Protocol; default 80 MiB
 	LeaseWait  time.Duration // how long a request waits for its share of a limit that this gateway holds nothing of; default 2 s
@@ -47,6 +45,7 @@ type Config struct {
 	MaxJobs      int           `yaml:"batch_jobs" help:"batches that this gateway works at once (default 4)"`                                // default 4
 	BatchLines   int           `yaml:"batch_lines" help:"requests of one batch at once (default 4)"`                                         // default 4
 	BatchEvery   time.Duration `yaml:"batch_every" help:"time between two notes of how far a batch is (default 5s)"`                         // default 5 s
+	KeepFor      time.Duration `yaml:"responses_for" help:"time that responses are kept to be asked for again, at most 2160h (default 24h)"` // default 24 h
 	FilesFor     time.Duration `yaml:"files_for" help:"time that files and finished batches are kept, at most 2160h (default 720h)"`         // default 30 days
 
 	SpoolBytes int64 `yaml:"results_spool" help:"bytes of records of requests that wait on the disk for the results database; what is beyond is dropped (default 1073741824)"` // default 1 GiB
@@ -94,9 +93,6 @@ func (c Config) withDefaults() Config {
 	if c.MaxStaleness == 0 {
 		c.MaxStaleness = time.Minute
 	}
-	if c.MaxKept == 0 {
-		c.MaxKept = 64 << 20
-	}
 	if c.KeepFor == 0 {
 		c.KeepFor = 24 * time.Hour
 	}
@@ -138,7 +134,7 @@ func (c Config) withDefaults() Config {
 
 // Validate checks that no limit is negative and that networks are networks.
 func (c Config) Validate() error {
-	if c.MaxBody < 0 || c.MaxPrompt < 0 || c.Patience < 0 || c.Attempts < 0 || c.MaxStops < 0 || c.MaxInputs < 0 || c.MaxChoices < 0 || c.MaxStaleness < 0 || c.Shadows < 0 || c.SpoolBytes < 0 || c.QueueBytes < 0 || c.MaxTensors < 0 || c.MaxKept < 0 || c.KeepFor < 0 {
+	if c.MaxBody < 0 || c.MaxPrompt < 0 || c.Patience < 0 || c.Attempts < 0 || c.MaxStops < 0 || c.MaxInputs < 0 || c.MaxChoices < 0 || c.MaxStaleness < 0 || c.Shadows < 0 || c.SpoolBytes < 0 || c.QueueBytes < 0 || c.MaxTensors < 0 || c.KeepFor < 0 || c.KeepFor > job.MaxKept*time.Millisecond {
 		return fmt.Errorf("gateway config: a limit is negative: %+v", c)
 	}
 	if c.MaxFile < 0 || c.MaxFile > job.MaxFile*blob.ChunkSize || c.MaxFiles < 0 || c.MaxFileBytes < 0 || c.MaxBatches < 0 || c.MaxJobs < 0 || c.BatchLines < 0 || c.BatchEvery < 0 || c.FilesFor < 0 || c.FilesFor > job.MaxKept*time.Millisecond {
@@ -193,7 +189,6 @@ type Server struct {
 	batching atomic.Pointer[batching] // nil until RunBatches
 	uploads  chan struct{}            // holds one of each file that comes
 
-	shelf    *shelf
 	shadows  chan struct{} // holds one of each copy that runs
 	operator http.Handler  // of the operators' API; nil = it is not in this process
 }
@@ -208,7 +203,6 @@ func New(cfg Config, state *live.State, library Library, dialer *wire.Dialer, lo
 	s.uploads = make(chan struct{}, maxUploads)
 	s.records = newRecords(s.cfg.QueueBytes)
 	s.shadows = make(chan struct{}, s.cfg.Shadows)
-	s.shelf = newShelf(s.cfg.MaxKept, s.cfg.KeepFor)
 	s.gates.gates = map[cluster.VersionID]*gate{}
 	s.served.rows = map[flowKey]*oip.Tally{}
 	s.visitors.calls = map[*call]struct{}{}

@@ -200,11 +200,11 @@ func (s *Server) history(ctx context.Context, previous string, items []itemJSON)
 	if previous == "" {
 		return items, nil
 	}
-	kept, err := s.shelf.get(ownerOf(ctx), previous, time.Now())
+	kept, err := s.findResponse(ctx, "previous_response_id", previous)
 	if err != nil {
-		return nil, &httpError{http.StatusNotFound, &Error{Fault: FaultInvalid, Param: "previous_response_id", Why: err.Error()}}
+		return nil, err
 	}
-	all := slices.Concat(kept.items, kept.response.Output, items)
+	all := slices.Concat(kept.Items, kept.Response.Output, items)
 	if len(all) > maxItems {
 		return nil, invalid("previous_response_id", "the conversation has %d items, at most %d", len(all), maxItems)
 	}
@@ -219,7 +219,7 @@ func (s *Server) respond(ctx context.Context, t *text, a Ask, o *offer, made *re
 			return err
 		}
 		if made.response.Store {
-			made.response.Store = s.shelf.put(&keptResponse{owner: ownerOf(ctx), response: *made.response, items: items}, time.Now())
+			made.response.Store = s.keepResponse(ctx, &keptResponse{*made.response, items})
 		}
 		callOf(ctx).noteAnswer(made.response)
 		return nil

@@ -3,129 +3,132 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/skein-project/skein/results"
+	"github.com/skein-project/skein/wire"
 )
 
-// owner is whose a response is: nobody else finds it.
-type owner struct{ tenant, app string }
+// Waits of kept responses.
+const (
+	putWait = 2 * time.Second  // of an answer that is kept: beyond, it is not
+	getWait = 10 * time.Second // of whoever asks for one
+)
 
-func ownerOf(ctx context.Context) owner {
+func ownerOf(ctx context.Context) results.Owner {
 	who := callOf(ctx).principal()
-	return owner{who.Tenant, who.App}
+	return results.Owner{Tenant: who.Tenant, App: who.App}
 }
 
 // keptResponse is a response that can be asked for again, and gone on from.
 type keptResponse struct {
-	owner    owner
-	response responseJSON
-	items    []itemJSON // all that went in, from the beginning of the conversation
-	size     int64      // bytes, about
-	at       time.Time
+	Response responseJSON `json:"response"`
+	Items    []itemJSON   `json:"items"` // all that went in, from the beginning of the conversation
 }
 
-// shelf keeps the newest responses of this gateway in its memory, up to a number of bytes and for a time. Where there is no room, the oldest
-// response goes of whoever holds most, so that nobody pushes out another's.
-type shelf struct {
-	most int64 // bytes
-	keep time.Duration
-
-	mu     sync.Mutex
-	byID   map[string]*keptResponse
-	owners map[owner]*holding
-	bytes  int64
+// sealer is what follows from the id of a response: the name of the box that it is kept in, and the key that opens it. Whoever keeps the box
+// knows neither the id nor the key.
+func sealer(id string) (name string, box cipher.AEAD, err error) {
+	derive := func(use string, bytes int) (b []byte) {
+		if err == nil {
+			b, err = hkdf.Key(sha256.New, []byte(id), nil, "skein kept response: "+use, bytes)
+		}
+		return b
+	}
+	name, key := hex.EncodeToString(derive("name", results.BoxName/2)), derive("key", 32)
+	if err != nil {
+		return "", nil, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return "", nil, err
+	}
+	box, err = cipher.NewGCMWithRandomNonce(block)
+	return name, box, err
 }
 
-// holding is what one owner has on the shelf.
-type holding struct {
-	ids   []string // the oldest first
-	bytes int64
-}
+// bound is what a sealed response belongs to: in the box of another owner it cannot be opened.
+func bound(o results.Owner) []byte { return []byte(o.Tenant + "\x00" + o.App) }
 
-func newShelf(most int64, keep time.Duration) *shelf {
-	return &shelf{most: most, keep: keep, byID: map[string]*keptResponse{}, owners: map[owner]*holding{}}
-}
-
-// put keeps a response; false = it is larger than the shelf.
-func (s *shelf) put(k *keptResponse, now time.Time) bool {
-	b, err := json.Marshal(struct {
-		Response responseJSON
-		Items    []itemJSON
-	}{k.response, k.items})
-	k.size, k.at = int64(len(b)), now
-	if err != nil || k.size > s.most {
+// keepResponse has a response kept by coordinators; false = it is not.
+func (s *Server) keepResponse(ctx context.Context, k *keptResponse) bool {
+	b := s.batching.Load()
+	if b == nil {
 		return false
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.bytes+k.size > s.most {
-		s.evict()
+	plain, err := json.Marshal(k)
+	if err != nil || len(plain) > results.MaxBox-sealRoom {
+		return false
 	}
-	h := s.owners[k.owner]
-	if h == nil {
-		h = &holding{}
-		s.owners[k.owner] = h
+	name, box, err := sealer(k.Response.ID)
+	if err != nil {
+		return false
 	}
-	s.byID[k.response.ID] = k
-	h.ids = append(h.ids, k.response.ID)
-	h.bytes += k.size
-	s.bytes += k.size
-	return true
+	who := ownerOf(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putWait)
+	defer cancel()
+	_, err = b.Depot.PutBox(ctx, &wire.PutBoxRequest{Box: results.Box{Name: name, Owner: who, Expires: time.Now().Add(s.cfg.KeepFor).UnixMilli(), Sealed: box.Seal(nil, nil, plain, bound(who))}})
+	if err != nil {
+		s.log.Warn("a response is not kept", "err", err)
+	}
+	return err == nil
 }
 
-// evict removes the oldest response of the owner of most bytes. The caller holds the lock.
-func (s *shelf) evict() {
-	var most *holding
-	var whose owner
-	for o, h := range s.owners {
-		if most == nil || h.bytes > most.bytes || h.bytes == most.bytes && (o.tenant < whose.tenant || o.tenant == whose.tenant && o.app < whose.app) {
-			most, whose = h, o
-		}
-	}
-	s.drop(s.byID[most.ids[0]])
+// sealRoom is what sealing adds, at most, in bytes.
+const sealRoom = 64
+
+// absentResponse says that a response is not kept.
+func (s *Server) absentResponse(param, id string) error {
+	return &httpError{http.StatusNotFound, &Error{Fault: FaultInvalid, Param: param,
+		Why: fmt.Sprintf("response %.80q is not kept: responses are kept for %s at most, while there is room, and until they are deleted", id, s.cfg.KeepFor)}}
 }
 
-// drop removes a response. The caller holds the lock.
-func (s *shelf) drop(k *keptResponse) {
-	h := s.owners[k.owner]
-	h.ids = slices.DeleteFunc(h.ids, func(id string) bool { return id == k.response.ID })
-	h.bytes -= k.size
-	s.bytes -= k.size
-	delete(s.byID, k.response.ID)
-	if len(h.ids) == 0 {
-		delete(s.owners, k.owner)
-	}
+// silentShelf says that it is not known whether a response is kept.
+func silentShelf(id string) error {
+	return &Error{Fault: FaultUnavailable, Why: fmt.Sprintf("a coordinator that may keep response %.80q does not answer: try again", id)}
 }
 
-// get finds a response. What is somebody else's is not there.
-func (s *shelf) get(who owner, id string, now time.Time) (*keptResponse, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	k := s.byID[id]
-	if k != nil && now.Sub(k.at) > s.keep {
-		s.drop(k)
-		k = nil
+// findResponse finds a response of whoever asks.
+func (s *Server) findResponse(ctx context.Context, param, id string) (*keptResponse, error) {
+	b := s.batching.Load()
+	if b == nil {
+		return nil, &Error{Fault: FaultUnavailable, Why: "this gateway does not know where responses are kept"}
 	}
-	if k == nil || k.owner != who {
-		return nil, fmt.Errorf("response %.80q is not kept here: a response is kept by the gateway that made it, in memory, for %s at most and while there is room", id, s.keep)
+	name, box, err := sealer(id)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, getWait)
+	defer cancel()
+	who := ownerOf(ctx)
+	found, err := b.Depot.GetBox(ctx, &wire.BoxRequest{Name: name, Owner: who})
+	switch {
+	case err != nil:
+		return nil, unavailable(err)
+	case found.Box == nil && found.Silent > 0:
+		return nil, silentShelf(id)
+	case found.Box == nil || time.Now().UnixMilli() >= found.Box.Expires:
+		return nil, s.absentResponse(param, id)
+	}
+	k := &keptResponse{}
+	plain, err := box.Open(nil, nil, found.Box.Sealed, bound(who))
+	if err == nil {
+		err = json.Unmarshal(plain, k)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open a kept response: %w", err)
 	}
 	return k, nil
-}
-
-// remove forgets a response.
-func (s *shelf) remove(k *keptResponse) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.byID[k.response.ID] == k {
-		s.drop(k)
-	}
 }
 
 // mayStore says whether the response is kept: as the client wishes, unless a policy says that answers are not.
@@ -140,11 +143,7 @@ func (s *Server) mayStore(ctx context.Context, wish *bool) (bool, error) {
 
 // keptOf finds the response that a path names.
 func (s *Server) keptOf(r *http.Request) (*keptResponse, error) {
-	k, err := s.shelf.get(ownerOf(r.Context()), r.PathValue("response"), time.Now())
-	if err != nil {
-		return nil, &httpError{http.StatusNotFound, &Error{Fault: FaultInvalid, Param: "response_id", Why: err.Error()}}
-	}
-	return k, nil
+	return s.findResponse(r.Context(), "response_id", r.PathValue("response"))
 }
 
 // getResponse answers GET /v1/responses/{response}.
@@ -156,7 +155,7 @@ func (s *Server) getResponse(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	w.(*answer).json(http.StatusOK, k.response)
+	w.(*answer).json(http.StatusOK, k.Response)
 	return nil
 }
 
@@ -173,8 +172,20 @@ func (s *Server) deleteResponse(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s.shelf.remove(k)
-	w.(*answer).json(http.StatusOK, deletedJSON{ID: k.response.ID, Object: "response", Deleted: true})
+	id := k.Response.ID
+	name, _, err := sealer(id)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), getWait)
+	defer cancel()
+	switch res, err := s.batching.Load().Depot.DropBox(ctx, &wire.BoxRequest{Name: name, Owner: ownerOf(ctx)}); {
+	case err != nil:
+		return unavailable(err)
+	case res.Silent > 0:
+		return &Error{Fault: FaultUnavailable, Why: fmt.Sprintf("response %.80q is deleted where it could be, and a coordinator that may have a copy does not answer: delete it again later", id)}
+	}
+	w.(*answer).json(http.StatusOK, deletedJSON{ID: id, Object: "response", Deleted: true})
 	return nil
 }
 
@@ -212,7 +223,7 @@ func (s *Server) listItems(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || limit < 1 || limit > maxPageItems {
 		return invalid("limit", "limit %.20q, want 1 to %d", q.Get("limit"), maxPageItems)
 	}
-	items := slices.Clone(k.items)
+	items := slices.Clone(k.Items)
 	switch order := q.Get("order"); order {
 	case "", "desc":
 		slices.Reverse(items)

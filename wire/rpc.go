@@ -73,6 +73,9 @@ const (
 	Keep       Procedure = "/skein.fleet.v1.Results/Keep"
 	Deposit    Procedure = "/skein.fleet.v1.Depot/Deposit"
 	Commit     Procedure = "/skein.fleet.v1.Depot/Commit"
+	PutBox     Procedure = "/skein.fleet.v1.Shelf/Put"
+	GetBox     Procedure = "/skein.fleet.v1.Shelf/Get"
+	DropBox    Procedure = "/skein.fleet.v1.Shelf/Drop"
 	Hold       Procedure = "/skein.fleet.v1.Library/Hold"
 	Lacking    Procedure = "/skein.fleet.v1.Library/Lacking"
 	Observe    Procedure = "/skein.fleet.v1.Truth/Observe"
@@ -100,6 +103,9 @@ var allowed = map[Procedure][]cluster.Role{
 	Keep:       {cluster.RoleCoordinator, cluster.RoleGateway},
 	Deposit:    {cluster.RoleCoordinator, cluster.RoleGateway},
 	Commit:     {cluster.RoleCoordinator, cluster.RoleGateway},
+	PutBox:     {cluster.RoleCoordinator, cluster.RoleGateway},
+	GetBox:     {cluster.RoleCoordinator, cluster.RoleGateway},
+	DropBox:    {cluster.RoleCoordinator, cluster.RoleGateway},
 	Hold:       {cluster.RoleCoordinator},
 	Lacking:    {cluster.RoleCoordinator},
 	AuditLines: {cluster.RoleCoordinator},
