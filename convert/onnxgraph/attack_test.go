@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -215,13 +216,59 @@ func TestLyingTensors(t *testing.T) {
 			}
 			return append(list, node("Identity", []string{"c1"}, []string{"c"}))
 		}(), tensorOf("d", 7, []int64{1}, int64s(1<<27))), "together"},
+		"by Abs":         {demand("c", []pb{node("Abs", []string{"d"}, []string{"e"}), node("ConstantOfShape", []string{"e"}, []string{"c"})}, dims2), "constants demand"},
+		"by Max":         {demand("c", []pb{node("Max", []string{"d", "d"}, []string{"e"}), node("ConstantOfShape", []string{"e"}, []string{"c"})}, dims2), "constants demand"},
+		"by Pow":         {demand("c", []pb{node("Pow", []string{"a", "a"}, []string{"e"}), node("ConstantOfShape", []string{"e"}, []string{"c"})}, tensorOf("a", 7, []int64{1}, int64s(12))), "constants demand"},
+		"by Tile":        {demand("c", []pb{node("Tile", []string{"d", "one"}, []string{"e"}), node("ConstantOfShape", []string{"e"}, []string{"c"})}, dims2, tensorOf("one", 7, []int64{1}, int64s(1))), "nobody knows"},
+		"by Neg twice":   {demand("c", []pb{node("Neg", []string{"d"}, []string{"n"}), node("Neg", []string{"n"}, []string{"e"}), node("ConstantOfShape", []string{"e"}, []string{"c"})}, dims2), "constants demand"},
+		"by Sin":         {demand("c", []pb{node("Sin", []string{"f"}, []string{"g"}), node("Cast", []string{"g"}, []string{"s"}, pb{}.text(1, "to").varint(3, 7).varint(20, 2)), node("ConstantOfShape", []string{"s"}, []string{"c"})}, tensorOf("f", 1, []int64{1}, float32s(3))), "nobody knows"},
+		"Expand, hidden": {demand("c", []pb{node("Sign", []string{"d"}, []string{"e"}), node("Expand", []string{"x", "e"}, []string{"c"})}, dims2), "nobody knows"},
+		"a matrix of lengths": {demand("c", []pb{node("Mul", []string{"p", "q"}, []string{"m"}), node("Reshape", []string{"m", "open"}, []string{"s"}), node("ConstantOfShape", []string{"s"}, []string{"c"})},
+			tensorOf("p", 7, []int64{2, 1}, int64s(1, 1<<27)), tensorOf("q", 7, []int64{2}, int64s(1, 1)), tensorOf("open", 7, []int64{1}, int64s(-1))), "nobody knows"},
+		"half, twice": {demand("c", []pb{node("Div", []string{"one", "two"}, []string{"h"}), node("Mul", []string{"h", "far"}, []string{"to"}), node("Range", []string{"zero", "to", "one"}, []string{"c"})},
+			tensorOf("zero", 1, nil, float32s(0)), tensorOf("one", 1, nil, float32s(1)), tensorOf("two", 1, nil, float32s(2)), tensorOf("far", 1, nil, float32s(1<<40))), "constants demand"},
+		"a step of 1/2^30": {demand("c", []pb{node("Range", []string{"zero", "one", "step"}, []string{"c"})},
+			tensorOf("zero", 1, nil, float32s(0)), tensorOf("one", 1, nil, float32s(1)), tensorOf("step", 1, nil, float32s(1.0/(1<<30)))), "constants demand"},
+		"-1 as a positive number": {demand("c", []pb{node("Cast", []string{"m"}, []string{"u"}, pb{}.text(1, "to").varint(3, 12).varint(20, 2)), node("Cast", []string{"u"}, []string{"i"}, pb{}.text(1, "to").varint(3, 7).varint(20, 2)),
+			node("Range", []string{"zero", "i", "one"}, []string{"c"})}, tensorOf("m", 7, nil, int64s(-1)), tensorOf("zero", 7, nil, int64s(0)), tensorOf("one", 7, nil, int64s(1))), "nobody knows"},
+		"Einsum": {demand("c", []pb{node("ConstantOfShape", []string{"d"}, []string{"r"}), node("Einsum", []string{"r", "r"}, []string{"c"}, pb{}.text(1, "equation").text(4, "a,b->ab").varint(20, 3))},
+			tensorOf("d", 7, []int64{1}, int64s(1<<17))), "constants demand"},
+		"an empty product": {demand("c", []pb{node("ReduceSum", []string{"w"}, []string{"c"})}, tensorOf("w", 1, []int64{1 << 40, 0}, []byte{})), "constants demand"},
+		"Concat of itself": {demand("c", func() (list []pb) {
+			list = append(list, node("ConstantOfShape", []string{"d"}, []string{"c0"}))
+			for i := range 3 {
+				list = append(list, node("Concat", slices.Repeat([]string{fmt.Sprint("c", i)}, 8), []string{fmt.Sprint("c", i+1)}, pb{}.text(1, "axis").varint(3, 0).varint(20, 2)))
+			}
+			return append(list, node("Identity", []string{"c3"}, []string{"c"}))
+		}(), tensorOf("d", 7, []int64{1}, int64s(1<<22))), "constants demand"},
+		"60 sums": {demand("c", func() (list []pb) {
+			list = append(list, node("ConstantOfShape", []string{"d"}, []string{"c0"}))
+			for i := range 60 {
+				list = append(list, node("Add", []string{fmt.Sprint("c", i), "one"}, []string{fmt.Sprint("c", i+1)}))
+			}
+			return append(list, node("Identity", []string{"c60"}, []string{"c"}))
+		}(), tensorOf("d", 7, []int64{1}, int64s(1<<28)), tensorOf("one", 1, []int64{1}, float32s(1))), "together"},
+		"100000 dimensions": {demand("c", func() (list []pb) {
+			list = append(list, node("Unsqueeze", []string{"one", "zero"}, []string{"c0"}))
+			for i := range 100_000 {
+				list = append(list, node("Unsqueeze", []string{fmt.Sprint("c", i), "zero"}, []string{fmt.Sprint("c", i+1)}))
+			}
+			return append(list, node("ConstantOfShape", []string{"c100000"}, []string{"c"}))
+		}(), tensorOf("zero", 7, []int64{1}, int64s(0)), tensorOf("one", 7, []int64{2}, int64s(1<<40, 1<<40))), "nobody knows"},
+		"Resize":       {demand("c", []pb{node("Resize", []string{"x", "", "scales"}, []string{"c"})}, tensorOf("scales", 1, []int64{2}, float32s(1<<20, 1<<20))), "constants demand"},
+		"Pad":          {demand("c", []pb{node("Pad", []string{"x", "pads"}, []string{"c"})}, tensorOf("pads", 7, []int64{4}, int64s(1<<20, 1<<20, 0, 0))), "constants demand"},
+		"a padded sum": {demand("c", []pb{node("MaxPool", []string{"x"}, []string{"c"}, pb{}.text(1, "pads").bytes(8, []byte{0x80, 0x80, 0x80, 1, 0x80, 0x80, 0x80, 1, 0, 0}).varint(20, 7))}), "constants demand"},
 	} {
 		refuses(t, what, c.b, none, c.why)
 	}
 	for what, b := range map[string][]byte{
-		"dim 0":         file(graph(withInit(tensorOf("w", 1, []int64{0, 4}, []byte{})), withNode(identity))),
-		"a scalar":      init(1, nil, float32s(1)),
-		"packed dims":   file(graph(withInit(pb{}.bytes(1, []byte{2, 2}).varint(2, 1).text(8, "w").bytes(9, float32s(1, 2, 3, 4))), withNode(identity))),
+		"dim 0":       file(graph(withInit(tensorOf("w", 1, []int64{0, 4}, []byte{})), withNode(identity))),
+		"a scalar":    init(1, nil, float32s(1)),
+		"packed dims": file(graph(withInit(pb{}.bytes(1, []byte{2, 2}).varint(2, 1).text(8, "w").bytes(9, float32s(1, 2, 3, 4))), withNode(identity))),
+		"a followed shape": demand("c", []pb{node("Shape", []string{"w"}, []string{"s"}), node("Abs", []string{"s"}, []string{"a"}), node("Slice", []string{"a", "zero", "one"}, []string{"b"}), node("Concat", []string{"b", "b"}, []string{"e"}, pb{}.text(1, "axis").varint(3, 0).varint(20, 2)),
+			node("ConstantOfShape", []string{"e"}, []string{"f"}), node("ReduceSum", []string{"f"}, []string{"c"})}, tensorOf("w", 1, []int64{4}, float32s(1, 2, 3, 4)), tensorOf("zero", 7, []int64{1}, int64s(0)), tensorOf("one", 7, []int64{1}, int64s(1))),
+		"a followed matrix": demand("c", []pb{node("Transpose", []string{"p"}, []string{"t"}), node("Split", []string{"t"}, []string{"a", "b"}), node("Squeeze", []string{"b"}, []string{"e"}),
+			node("ConstantOfShape", []string{"e"}, []string{"f"}), node("ReduceSum", []string{"f"}, []string{"c"})}, tensorOf("p", 7, []int64{2, 2}, int64s(1<<40, 1, 1<<40, 1))),
 		"int32 varints": file(graph(withInit(pb{}.varint(1, 2).varint(2, 10).text(8, "w").bytes(5, []byte{1, 0x80, 0x78})), withNode(identity))),
 		"float_data":    file(graph(withInit(pb{}.varint(1, 2).varint(2, 1).text(8, "w").bytes(4, float32s(1, 2))), add)),
 	} {

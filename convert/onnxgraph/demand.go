@@ -1,42 +1,63 @@
 package onnxgraph
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
 
+	"github.com/skein-project/skein/engine/onnx"
 	"github.com/skein-project/skein/model"
 )
 
-// maxKnown is the number of elements up to which whole numbers are followed through the graph.
-const maxKnown = 256
+// maxKnown is the number of elements up to which numbers are followed through the graph.
+const maxKnown = 64
 
-// maxTogether is the number of elements of all tensors that generators make of constants.
+// maxTogether is the number of elements of all tensors that constants alone demand, beside four times those that were uploaded: weights may be
+// transposed, or unpacked to another type, when the graph is loaded.
 const maxTogether = 2 * MaxElements
 
-// generators make a large tensor of a small one.
-var generators = []string{"ConstantOfShape", "EyeLike", "Expand", "OneHot", "Range", "Tile"}
-
-// demand follows what constants alone decide: small tensors of whole numbers, and the shapes that come of them. The runtime computes such
-// nodes when it loads the graph, before any request, so an Expand to 65537² would take the worker's memory at once.
-type demand struct {
-	numbers map[string][]int64 // of one dimension, or a scalar
-	shapes  map[string][]int64
-	inputs  map[string]bool // values that depend on inputs of the graph
+// sizes lists operators that make a large tensor of a small one, and which inputs say how large.
+var sizes = map[string][]int{
+	"ConstantOfShape": {0}, "Expand": {1}, "OneHot": {1}, "Range": {0, 1, 2}, "Tile": {1}, "Pad": {1}, "Resize": {2, 3}, "Upsample": {1},
+	"CenterCropPad": {1}, "AffineGrid": {1}, "Col2Im": {1},
 }
 
-// checkDemand refuses tensors of more than MaxElements that constants demand, and what would train.
+// keeps lists operators none of whose outputs has more elements than the first input, microsoft's too.
+var keeps = set(
+	"Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BatchNormalization", "BitwiseNot", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Compress", "Cos",
+	"Cosh", "CumSum", "DepthToSpace", "DequantizeLinear", "Det", "Dropout", "DynamicQuantizeLinear", "Elu", "Erf", "Exp", "ExpandDims", "EyeLike", "FastGelu", "Flatten",
+	"Floor", "Gelu", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "GroupNormalization", "HardSigmoid", "HardSwish", "Hardmax", "Identity",
+	"InstanceNormalization", "Inverse", "IsInf", "IsNaN", "LRN", "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "LpNormalization",
+	"MeanVarianceNormalization", "Mish", "Neg", "Not", "QuantizeLinear", "QuickGelu", "RMSNormalization", "Reciprocal", "Relu", "Reshape", "ReverseSequence",
+	"RotaryEmbedding", "Round", "Scatter", "ScatterElements", "ScatterND", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Slice", "Softmax", "Softplus",
+	"Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Swish", "Tan", "Tanh", "TensorScatter", "ThresholdedRelu", "TopK", "Transpose", "Trilu", "Unique",
+	"Unsqueeze",
+	"ArgMax", "ArgMin", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare",
+)
+
+// multiplies lists operators whose output has at most the product of the elements of their inputs.
+var multiplies = set(
+	"Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Einsum", "Equal", "FusedMatMul", "Gather", "GatherElements", "GatherND", "Gemm", "Greater",
+	"GreaterOrEqual", "Less", "LessOrEqual", "MatMul", "MatMulInteger", "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Pow", "Sub", "Sum", "TransposeMatMul", "Where", "Xor",
+)
+
+// demand follows what constants alone decide: small tensors of numbers, and the shapes that come of them. The runtime computes such
+// nodes when it loads the graph, before any request, so an Expand to 65537² would take the worker's memory at once.
+type demand struct {
+	numbers  map[string]folded // scalars and lists
+	shapes   map[string][]int64
+	inputs   map[string]bool  // values that depend on inputs of the graph
+	most     map[string]int64 // of the others: no more elements than these
+	largest  int64            // elements of a tensor
+	together int64            // elements that may still be made of constants
+}
+
+// checkDemand refuses tensors of more elements than MaxElements and than the largest weight that constants demand, those of which nobody
+// knows how large they are, and what would train.
 func checkDemand(g *Graph) error {
-	d := demand{numbers: map[string][]int64{}, shapes: map[string][]int64{}, inputs: map[string]bool{}}
+	d := demand{numbers: map[string]folded{}, shapes: map[string][]int64{}, inputs: map[string]bool{}, most: map[string]int64{}, largest: MaxElements, together: maxTogether}
 	for i := range g.Initializers {
-		t := &g.Initializers[i]
-		d.shapes[t.Name] = t.Shape
-		if n := model.Elements(t.Shape); t.Raw != nil && n <= maxKnown {
-			if v, ok := whole(t); ok {
-				d.numbers[t.Name] = v
-			}
-		}
+		d.initializer(&g.Initializers[i])
 	}
 	for _, p := range g.Inputs {
 		d.inputs[p.Name] = true
@@ -44,40 +65,125 @@ func checkDemand(g *Graph) error {
 			d.shapes[p.Name] = p.Shape
 		}
 	}
-	var sum int64
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
-		for _, name := range n.Outputs {
-			d.inputs[name] = !d.folds(n)
-		}
-		if n.Op == "Dropout" && len(n.Inputs) > 2 && n.Inputs[2] != "" && !slices.Equal(d.numbers[n.Inputs[2]], []int64{0}) {
+		if n.Op == "Dropout" && in(n, 2) != "" && !slices.Equal(d.numbers[in(n, 2)].list, []float64{0}) {
 			return Refused{n.what(i), "its training mode is not a constant false: training is not supported"}
 		}
-		shape, ok := d.shape(n)
-		if !ok {
-			d.fold(n)
-			continue
+		if why := d.node(n); why != "" {
+			return Refused{n.what(i), why}
 		}
-		e := model.Elements(shape)
-		if e < 0 || e > MaxElements {
-			return Refused{n.what(i), fmt.Sprintf("constants demand a tensor of shape %.100s, more than %d elements", fmt.Sprint(shape), MaxElements)}
-		}
-		if d.folds(n) && slices.Contains(generators, n.Op) {
-			if sum += e; sum > maxTogether {
-				return Refused{n.what(i), fmt.Sprintf("constants demand more than %d elements together", maxTogether)}
-			}
-		}
-		if len(n.Outputs) > 0 {
-			d.shapes[n.Outputs[0]] = shape
-		}
-		d.fold(n)
 	}
 	return nil
 }
 
-// folds says whether a node depends on constants only: the runtime computes it when it loads the graph, and keeps what comes out.
-func (d *demand) folds(n *Node) bool {
-	return !slices.ContainsFunc(n.Inputs, func(name string) bool { return d.inputs[name] })
+func (d *demand) initializer(t *Initializer) {
+	d.shapes[t.Name] = t.Shape
+	d.most[t.Name] = volume(t.Shape)
+	n := max(model.Elements(t.Shape), 0)
+	d.largest = max(d.largest, n)
+	d.together = min(d.together+4*min(n, far), far)
+	if t.Raw != nil && n <= maxKnown {
+		if v, ok := numbersOf(t); ok {
+			d.numbers[t.Name] = v
+		}
+	}
+}
+
+// node follows one node, and says why it may not be, "" if it may.
+func (d *demand) node(n *Node) string {
+	constant := !slices.ContainsFunc(n.Inputs, func(name string) bool { return d.inputs[name] }) // the runtime computes it, and keeps what comes out
+	shape, exact, ok := d.shape(n)
+	if ok && volume(shape) > d.largest {
+		return fmt.Sprintf("constants demand a tensor of shape %.100s, more than %d elements", fmt.Sprint(shape), d.largest)
+	}
+	most := volume(shape)
+	if exact = exact && ok && len(shape) <= maxKnown; !exact {
+		bounded := false
+		if most, bounded = d.bound(n); constant && !bounded || !constant && d.hidden(n) {
+			return "constants demand a tensor of which nobody knows how large it is; compute its shape before the export"
+		}
+	}
+	if constant && most > d.largest {
+		return fmt.Sprintf("constants demand a tensor that may have more than %d elements", d.largest)
+	}
+	if constant {
+		if d.together -= most; d.together < 0 {
+			return fmt.Sprintf("constants demand too much together: more than %d elements, and four times those that are in the files", maxTogether)
+		}
+	}
+	for i, name := range n.Outputs {
+		if exact && i == 0 {
+			d.shapes[name] = shape
+		}
+		d.most[name] = most
+	}
+	d.fold(n)
+	for _, name := range n.Outputs {
+		_, known := d.numbers[name]
+		d.inputs[name] = !constant && !known
+	}
+	return ""
+}
+
+// hidden says that constants say how large a tensor a node makes, but by numbers that are not followed.
+func (d *demand) hidden(n *Node) bool {
+	places := sizes[n.Op]
+	if n.Op == "Resize" && len(n.Inputs) == 2 { // before opset 11
+		places = []int{1}
+	}
+	hidden := false
+	for _, i := range places {
+		name := in(n, i)
+		if _, ok := d.numbers[name]; name == "" || ok {
+			continue
+		}
+		if d.inputs[name] {
+			return false
+		}
+		hidden = true
+	}
+	return hidden
+}
+
+// bound is how many elements an output of a node has at most, by how many its inputs have at most.
+func (d *demand) bound(n *Node) (most int64, ok bool) {
+	switch {
+	case n.Op == "Constant" && n.Domain == "":
+		return MaxList, true
+	case n.Op == "Shape" || n.Op == "Size":
+		return model.MaxRank, n.Domain == ""
+	case n.Op == "NonZero":
+		return product(model.MaxRank, d.most[in(n, 0)]), n.Domain == ""
+	case keeps[n.Op] && (n.Domain == "" || n.Domain == onnx.Microsoft):
+		return d.most[in(n, 0)], true
+	case n.Op == "Concat":
+		for _, name := range n.Inputs {
+			most = sum(most, d.most[name])
+		}
+		return most, true
+	case multiplies[n.Op]:
+		most = 1
+		for _, name := range n.Inputs {
+			if name != "" {
+				most = product(most, max(d.most[name], 1))
+			}
+		}
+		return most, true
+	}
+	return far, false
+}
+
+// volume is the number of elements of a shape, where a length of 0 counts as 1: another operator may make elements of the other lengths.
+func volume(shape []int64) int64 {
+	n := int64(1)
+	for _, l := range shape {
+		if l < 0 {
+			return far
+		}
+		n = product(n, max(l, 1))
+	}
+	return n
 }
 
 // in is the name of an input, "" where it is left out.
@@ -88,207 +194,7 @@ func in(n *Node, i int) string {
 	return n.Inputs[i]
 }
 
-// shape is the shape of the node's output where constants decide it.
-func (d *demand) shape(n *Node) ([]int64, bool) {
-	first, known := d.shapes[in(n, 0)]
-	second, ok := d.numbers[in(n, 1)]
-	switch n.Op {
-	case "ConstantOfShape":
-		v, ok := d.numbers[in(n, 0)]
-		return v, ok
-	case "EyeLike":
-		return first, known
-	case "Expand":
-		if !ok {
-			return nil, false
-		}
-		return broadcast(first, second), true // an unknown first input can only make more
-	case "Tile":
-		if !ok || !known || len(second) != len(first) {
-			return nil, false
-		}
-		out := make([]int64, len(first))
-		for i := range out {
-			out[i] = product(first[i], second[i])
-		}
-		return out, true
-	case "Range":
-		from, a := d.numbers[in(n, 0)]
-		to, b := d.numbers[in(n, 1)]
-		step, c := d.numbers[in(n, 2)]
-		if !a || !b || !c || len(from) != 1 || len(to) != 1 || len(step) != 1 || step[0] == 0 {
-			return nil, false
-		}
-		return []int64{int64(max(0, math.Ceil((float64(to[0])-float64(from[0]))/float64(step[0]))))}, true
-	case "OneHot":
-		depth, ok := d.numbers[in(n, 1)]
-		if !ok || !known || len(depth) != 1 {
-			return nil, false
-		}
-		return append(slices.Clone(first), depth[0]), true
-	case "Pad", "Resize", "Upsample":
-		return d.grown(n, first, known)
-	case "Add", "Sub", "Mul", "Div", "Where", "Equal", "Less", "Greater", "And", "Or", "Pow", "Max", "Min", "MatMul":
-		return d.spread(n)
-	case "Cast", "Identity", "Neg", "Sqrt", "Exp", "Relu", "Not", "Trilu", "Erf", "Tanh":
-		return first, known
-	}
-	return nil, false
-}
-
-// spread is the shape that several inputs broadcast to; a matrix product has the rows of one and the columns of the other.
-func (d *demand) spread(n *Node) ([]int64, bool) {
-	var out []int64
-	for i := range n.Inputs {
-		s, ok := d.shapes[n.Inputs[i]]
-		if !ok {
-			return nil, false
-		}
-		if n.Op == "MatMul" {
-			if len(s) < 2 {
-				return nil, false
-			}
-			if s = slices.Clone(s); i == 0 {
-				s[len(s)-1] = 1
-			} else {
-				s[len(s)-2] = 1
-			}
-		}
-		out = broadcast(out, s)
-	}
-	return out, true
-}
-
-// grown is the shape after padding or resizing to constant sizes.
-func (d *demand) grown(n *Node, first []int64, known bool) ([]int64, bool) {
-	if n.Op == "Pad" {
-		pads, ok := d.numbers[in(n, 1)]
-		if a, attr := n.Attr("pads"); attr {
-			pads, ok = a.Ints, true
-		}
-		if !ok || !known || len(pads) != 2*len(first) {
-			return nil, false
-		}
-		out := make([]int64, len(first))
-		for i := range out {
-			out[i] = sum(first[i], sum(pads[i], pads[i+len(first)]))
-		}
-		return out, true
-	}
-	v, ok := d.numbers[in(n, 3)] // Resize: sizes
-	return v, ok
-}
-
-// broadcast is the shape of two shapes together (ONNX, Broadcasting).
-func broadcast(a, b []int64) []int64 {
-	out := make([]int64, max(len(a), len(b)))
-	at := func(s []int64, i int) int64 {
-		if i += len(s) - len(out); i >= 0 {
-			return s[i]
-		}
-		return 1
-	}
-	for i := range out {
-		out[i] = max(at(a, i), at(b, i))
-	}
-	return out
-}
-
-// fold computes the node's output where it is a small tensor of whole numbers that constants decide.
-func (d *demand) fold(n *Node) {
-	if len(n.Outputs) != 1 || n.Outputs[0] == "" {
-		return
-	}
-	if n.Op == "Shape" {
-		if s, ok := d.shapes[in(n, 0)]; ok && len(n.Attrs) == 0 {
-			d.numbers[n.Outputs[0]] = s
-		}
-		return
-	}
-	var args [][]int64
-	for i, name := range n.Inputs {
-		v, ok := d.numbers[name]
-		if !ok && (i == 0 || n.Op != "Unsqueeze" && n.Op != "Squeeze" && n.Op != "Reshape") {
-			return
-		}
-		args = append(args, v)
-	}
-	if v, ok := compute(n, args); ok && len(v) <= maxKnown {
-		d.numbers[n.Outputs[0]] = v
-	}
-}
-
-// compute is the value of an operator of whole numbers.
-func compute(n *Node, args [][]int64) ([]int64, bool) {
-	if len(args) == 0 {
-		return nil, false
-	}
-	switch n.Op {
-	case "Identity", "Cast", "Unsqueeze", "Squeeze", "Reshape":
-		return args[0], true
-	case "Concat":
-		return slices.Concat(args...), true
-	case "Gather":
-		return gather(args)
-	case "ConstantOfShape":
-		var v int64
-		if a, ok := n.Attr("value"); ok {
-			if x, ok := whole(a.Tensor); ok && len(x) == 1 {
-				v = x[0]
-			}
-		}
-		if e := model.Elements(args[0]); e >= 0 && e <= maxKnown {
-			return slices.Repeat([]int64{v}, int(e)), true
-		}
-	case "Add", "Sub", "Mul", "Div":
-		if len(args) == 2 {
-			return pairwise(n.Op, args[0], args[1])
-		}
-	}
-	return nil, false
-}
-
-func gather(args [][]int64) ([]int64, bool) {
-	if len(args) != 2 {
-		return nil, false
-	}
-	out := make([]int64, len(args[1]))
-	for i, at := range args[1] {
-		if at < 0 {
-			at += int64(len(args[0]))
-		}
-		if at < 0 || at >= int64(len(args[0])) {
-			return nil, false
-		}
-		out[i] = args[0][at]
-	}
-	return out, true
-}
-
-func pairwise(op string, a, b []int64) ([]int64, bool) {
-	if len(a) != len(b) && len(a) != 1 && len(b) != 1 || len(a) == 0 || len(b) == 0 {
-		return nil, false
-	}
-	out := make([]int64, max(len(a), len(b)))
-	for i := range out {
-		x, y := a[i%len(a)], b[i%len(b)]
-		switch {
-		case op == "Add":
-			out[i] = sum(x, y)
-		case op == "Sub":
-			out[i] = sum(x, -y)
-		case op == "Mul":
-			out[i] = product(x, y)
-		case y == 0:
-			return nil, false
-		default:
-			out[i] = x / y
-		}
-	}
-	return out, true
-}
-
-// far is where followed numbers saturate: far above every limit of a shape.
+// far is where lengths saturate: far above every limit of a shape.
 const far = math.MaxInt64 / 4
 
 func sum(a, b int64) int64 { return min(max(min(max(a, -far), far)+min(max(b, -far), far), -far), far) }
@@ -298,38 +204,4 @@ func product(a, b int64) int64 {
 		return int64(math.Copysign(far, p))
 	}
 	return a * b
-}
-
-// whole reads a small tensor of whole numbers, or of floats that are whole.
-func whole(t *Initializer) ([]int64, bool) {
-	size := int(t.DType.Size())
-	if size == 0 || len(t.Raw)/size > maxKnown || len(t.Raw)%size != 0 {
-		return nil, false
-	}
-	out := make([]int64, 0, len(t.Raw)/size)
-	for at := 0; at < len(t.Raw); at += size {
-		b := t.Raw[at:]
-		var v int64
-		switch t.DType {
-		case model.I64, model.U64:
-			v = int64(binary.LittleEndian.Uint64(b))
-		case model.I32, model.U32:
-			v = int64(int32(binary.LittleEndian.Uint32(b)))
-		case model.Bool, model.U8:
-			v = int64(b[0])
-		case model.F32:
-			f := float64(math.Float32frombits(binary.LittleEndian.Uint32(b)))
-			if math.IsNaN(f) || math.Abs(f) >= far {
-				return nil, false
-			}
-			v = int64(math.Ceil(math.Abs(f)))
-			if f < 0 {
-				v = int64(math.Floor(f))
-			}
-		default:
-			return nil, false
-		}
-		out = append(out, v)
-	}
-	return out, true
 }
