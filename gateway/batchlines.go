@@ -81,8 +81,11 @@ func (w *worker) lay(ctx context.Context, b job.Batch, l *laid) (job.Batch, erro
 	}
 	p := l.Progress
 	next, err := w.change(ctx, fresh, func(b job.Batch) (job.Batch, error) { return b.Advance(w.owner, p, millis()) })
+	if err != nil { // what was answered may yet be laid down
+		return b, err
+	}
 	*l = laid{Progress: job.Progress{From: next.Offset, To: next.Offset}}
-	return next, err
+	return next, nil
 }
 
 // append puts bytes behind a file's. fresh gets the blobs that are new.
@@ -224,11 +227,13 @@ func (a *answering) take(ctx context.Context) error {
 				err = a.lay(ctx)
 			}
 		case <-every.C:
-			if a.l.To > a.l.From || time.Since(a.said) > job.RenewEvery*time.Millisecond {
+			if a.l.To > a.l.From {
 				err = a.lay(ctx)
 			}
 		case <-look.C:
-			err = a.wanted()
+			if err = a.wanted(); err == nil && time.Since(a.said) > job.RenewEvery*time.Millisecond {
+				err = a.lay(ctx)
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/gateway"
 	"github.com/skein-project/skein/internal/fleettest"
 	"github.com/skein-project/skein/job"
 	"github.com/skein-project/skein/notify"
@@ -73,12 +75,26 @@ func owner(t testing.TB, f *fleettest.Fleet, tenant, id string, of ...*fleettest
 	return at
 }
 
+// halfway makes a model answer 20 requests and hold the others until open is called. asked counts them all.
+func halfway(t testing.TB, m *fleettest.Machine) (asked *atomic.Int64, open func()) {
+	asked = &atomic.Int64{}
+	gate := make(chan struct{})
+	m.Work(fleettest.Work{Seen: func(*wire.GenerateRequest) func() {
+		if asked.Add(1) > 20 {
+			<-gate
+		}
+		return func() {}
+	}})
+	open = sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(open)
+	return asked, open
+}
+
 // While a batch runs, the leader stops and the gateway that works it dies without a word: another goes on, and every line is answered once.
 func TestBatchSurvives(t *testing.T) {
 	t.Parallel()
 	f, m, _ := served(t, 3)
-	var asked atomic.Int64
-	m.Work(fleettest.Work{Pace: 10 * time.Millisecond, Seen: func(*wire.GenerateRequest) func() { asked.Add(1); return func() {} }})
+	asked, open := halfway(t, m)
 	key := tenant(f, "acme", 1, "*")
 	gateways := []*fleettest.Gateway{f.Gateway("g0", fast), f.Gateway("g1", fast)}
 	const lines = 300
@@ -90,6 +106,7 @@ func TestBatchSurvives(t *testing.T) {
 	f.Leader()
 	under(t, other, key, b.ID)
 	gateways[worker].Crash()
+	open()
 	b = over(t, other, key, b.ID)
 	if b.Status != "completed" {
 		t.Errorf("%+v", b)
@@ -103,11 +120,26 @@ func TestBatchSurvives(t *testing.T) {
 	}
 }
 
+// However seldom a gateway notes how far a batch is, its lease is renewed, and what was answered goes with that.
+func TestBatchNotedSeldom(t *testing.T) {
+	t.Parallel()
+	f, m, _ := served(t, 1)
+	asked, open := halfway(t, m)
+	key := tenant(f, "acme", 1, "*")
+	g := f.Gateway("g", gateway.Config{BatchEvery: time.Hour})
+	b := started(t, g, key, 40, "")
+	under(t, g, key, b.ID)
+	open()
+	if b = over(t, g, key, b.ID); b.Counts.Completed != 40 || asked.Load() != 40 {
+		t.Errorf("%+v, computed %d times", b, asked.Load())
+	}
+}
+
 // A gateway that stops gives its batches back: nobody waits for the end of a lease.
 func TestBatchIsGivenBack(t *testing.T) {
 	t.Parallel()
 	f, m, _ := served(t, 1)
-	m.Work(fleettest.Work{Pace: 10 * time.Millisecond})
+	_, open := halfway(t, m)
 	key := tenant(f, "acme", 1, "*")
 	gateways := []*fleettest.Gateway{f.Gateway("g0", fast), f.Gateway("g1", fast)}
 	b := started(t, gateways[0], key, 200, "")
@@ -120,6 +152,7 @@ func TestBatchIsGivenBack(t *testing.T) {
 	if took := time.Since(began); took > job.LeaseFor*time.Millisecond {
 		t.Errorf("it took %s", took)
 	}
+	open()
 	b = over(t, other, key, b.ID)
 	if out, _ := once(t, other, key, b, 200); len(out) != 200 {
 		t.Errorf("%d lines in the output", len(out))

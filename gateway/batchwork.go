@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -126,6 +127,7 @@ func (w *worker) change(ctx context.Context, blobs []blob.Digest, do func(job.Ba
 	ctx, cancel := context.WithTimeout(ctx, changeWait)
 	defer cancel()
 	for {
+		_, changed := w.s.live.Load()
 		b, d, err := w.now()
 		if err == nil {
 			b, err = do(b)
@@ -145,13 +147,15 @@ func (w *worker) change(ctx context.Context, blobs []blob.Digest, do func(job.Ba
 			return b, nil
 		case err == nil && res.Rejected.Reason != cluster.ReasonStale && res.Rejected.Reason != cluster.ReasonExists:
 			return b, res.Rejected
-		case err == nil:
-			continue
+		case err == nil: // this process has not heard of the last change yet
+		default:
+			changed = nil
 		}
 		select {
+		case <-changed:
 		case <-time.After(changeRest):
 		case <-ctx.Done():
-			return b, fmt.Errorf("change of a batch: %w", err)
+			return b, fmt.Errorf("change of a batch: %w", cmp.Or(err, ctx.Err()))
 		}
 	}
 }
