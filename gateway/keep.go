@@ -176,10 +176,10 @@ func (k *keeping) append(batch []ended) {
 	for _, e := range batch {
 		r := e.whole()
 		r.Gateway = string(k.Gateway)
-		b, err := json.Marshal(r)
+		b, err := r.Written()
 		k.r.queued.Add(-e.size())
-		if err != nil || len(b) > results.MaxRecord {
-			k.s.log.Error("a record cannot be written", "id", r.ID, "bytes", len(b), "err", err)
+		if err != nil {
+			k.s.log.Error("a record cannot be written", "id", r.ID, "err", err)
 			k.r.refused.Add(1)
 			continue
 		}

@@ -174,7 +174,7 @@ func body(v any) (b json.RawMessage, lost bool) {
 	case proto.Message:
 		b, err = protojson.MarshalOptions{UseProtoNames: true}.Marshal(v)
 	default:
-		b, err = json.Marshal(v)
+		b, err = results.Encode(v)
 	}
 	if err != nil {
 		return nil, true

@@ -143,6 +143,39 @@ func TestRecords(t *testing.T) {
 	all(t, f, 4*len(gateways))
 }
 
+// What a client wrote is found again, however it wrote it, and a request full of what HTML escapes is kept up to its limit.
+func TestRecordsAreFound(t *testing.T) {
+	t.Parallel()
+	f, _ := recorded(t, 1, "sqlite")
+	key := tenant(f, "acme", 100, "*")
+	g := f.Gateway("alone", gateway.Config{})
+	policy(t, f, g, results.Policy{Tenant: "acme", Model: "*", Keep: results.All, Days: 3})
+	large := strings.Repeat("<", results.MaxBody-1000)
+	for i, user := range []string{`<b>&\u6f22`, `\u003cb\u003e&漢`, large, large, large, large} {
+		fleettest.Within(t, "an answer", func() bool {
+			r, err := post(t.Context(), g.URL+"/v1/completions", key, `{"model": "calc", "prompt": [1], "max_tokens": 1, "user": "`+user+`"}`)
+			return err == nil && r.status == http.StatusOK
+		})
+		fleettest.Within(t, "it is written", func() bool { st := g.Records(); return st.Waiting+st.Kept == i+1 })
+	}
+	for _, r := range all(t, f, 6) {
+		if r.Cut || r.Request == nil {
+			t.Errorf("%+v", r)
+		}
+	}
+	store := f.Coordinators[0].Results()
+	filter, err := results.ParseFilter([]string{"text~<b>&漢"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := store.Query(t.Context(), filter, results.Cursor{}, 10); len(list) != 2 || err != nil {
+		t.Errorf("%d are found: %v", len(list), err)
+	}
+	if n, err := store.Forget(t.Context(), filter); n != 2 || err != nil {
+		t.Errorf("%d are forgotten: %v", n, err)
+	}
+}
+
 // However the database fails, requests are answered as before, what was acknowledged stays, what waits is on the disk, and when the database
 // is well again everything is there, once.
 func TestDatabaseFails(t *testing.T) {

@@ -21,7 +21,7 @@ type Filter struct {
 	Labels                                                []string // of any input
 	Versions                                              []int
 	AtLeast, AtMost                                       int64  // of Latency, microseconds
-	Text                                                  string // somewhere in the request or the answer, as it is written
+	Text                                                  string // somewhere in the request or the answer, within one JSON string
 	Asked                                                 bool   // records that hold their request
 }
 
@@ -163,8 +163,8 @@ func (f Filter) Meets(r Record) bool {
 		(f.Text == "" || strings.Contains(string(r.Request), Quoted(f.Text)) || strings.Contains(string(r.Answer), Quoted(f.Text)))
 }
 
-// Quoted is a text as it stands within a JSON string.
+// Quoted is a text as it stands within a JSON string that is written in the plain way.
 func Quoted(text string) string {
-	q := string(quote(text))
-	return q[1 : len(q)-1]
+	q := Plain(quote(text))
+	return string(q[1 : len(q)-1])
 }

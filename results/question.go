@@ -1,22 +1,17 @@
 package results
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// quote writes a text as a JSON string, with no more escapes than JSON asks for.
+// quote writes a text as a JSON string.
 func quote(text string) []byte {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(text) // a text is always written
-	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'})
+	b, _ := Encode(text) // a text is always written
+	return b
 }
 
 // Limits of answers to questions.

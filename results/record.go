@@ -77,6 +77,11 @@ func Decode(b []byte) (Record, error) {
 	if err := json.Unmarshal(b, &r); err != nil {
 		return r, fmt.Errorf("%w: %w", ErrRecord, err)
 	}
+	for _, body := range []*json.RawMessage{&r.Request, &r.Answer} {
+		if *body = Plain(*body); len(*body) > MaxBody {
+			*body, r.Cut = nil, true
+		}
+	}
 	return r, r.Validate()
 }
 
@@ -126,11 +131,32 @@ func (r Record) Fit() Record {
 		*t = fit(*t)
 	}
 	for _, body := range []*json.RawMessage{&r.Request, &r.Answer} {
-		if *body != nil && (len(*body) > MaxBody || !utf8.Valid(*body) || !json.Valid(*body)) {
+		if *body == nil {
+			continue
+		}
+		valid := utf8.Valid(*body) && json.Valid(*body)
+		if valid {
+			*body = Plain(*body)
+		}
+		if !valid || len(*body) > MaxBody {
 			*body, r.Cut = nil, true
 		}
 	}
 	return r
+}
+
+// Written is a record as it is sent and kept, of at most MaxRecord bytes: bodies, and then labels, that find no room are left out.
+func (r Record) Written() ([]byte, error) {
+	b, err := Encode(r)
+	if err == nil && len(b) > MaxRecord {
+		r.Request, r.Answer, r.Cut = nil, nil, true
+		b, err = Encode(r)
+	}
+	if err == nil && len(b) > MaxRecord {
+		r.Labels = nil
+		b, err = Encode(r)
+	}
+	return b, err
 }
 
 func fit(s string) string {

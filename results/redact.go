@@ -50,11 +50,12 @@ func (r Rule) redact(name string, body []byte) (out json.RawMessage, changed, ok
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	var v any
+	ok = true
 	if err := dec.Decode(&v); err != nil {
 		return nil, false, false
 	}
-	before, ok := encode(v)
-	if !ok {
+	before, err := Encode(v)
+	if err != nil {
 		return nil, false, false
 	}
 	for _, d := range r.redactions {
@@ -70,18 +71,10 @@ func (r Rule) redact(name string, body []byte) (out json.RawMessage, changed, ok
 			return nil, false, false
 		}
 	}
-	if out, ok = encode(v); !ok {
+	if out, err = Encode(v); err != nil {
 		return nil, false, false
 	}
-	return out, !bytes.Equal(before, out), true
-}
-
-func encode(v any) ([]byte, bool) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	err := enc.Encode(v)
-	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), err == nil
+	return Plain(out), !bytes.Equal(before, out), true
 }
 
 // at redacts what a path leads to.
