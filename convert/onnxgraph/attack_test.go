@@ -114,10 +114,15 @@ func TestLyingProtobuf(t *testing.T) {
 	for range maxFields {
 		fields = append(fields, 0x10|2, 0) // name = ""
 	}
+	packed := graph(withNode(identity))
+	for i := range 200 { // each takes 64 KiB of the file, and eight times that when it is read
+		packed = packed.bytes(1, node("Identity", []string{"x"}, []string{fmt.Sprint("o", i)}, pb{}.text(1, "axes").bytes(8, make([]byte, MaxList)).varint(20, 7)))
+	}
 	for what, c := range map[string]struct {
 		b   []byte
 		why string
 	}{
+		"packed numbers":     {file(packed), "names, texts, numbers"},
 		"nothing":            {nil, "holds 0 graphs"},
 		"groups":             {deep, "wire type 3"},
 		"nested models":      {nested, ""},

@@ -354,6 +354,7 @@ func kind(declared, found Kind) Kind {
 
 // floats appends a float, or a packed list of them.
 func (f *field) floats(what string, list []float32) []float32 {
+	before := len(list)
 	switch f.typ {
 	case protowire.Fixed32Type:
 		list = append(list, math.Float32frombits(uint32(f.value)))
@@ -366,10 +367,10 @@ func (f *field) floats(what string, list []float32) []float32 {
 	default:
 		f.s.fail(at(f.start), "field %d is of wire type %d", f.num, f.typ)
 	}
-	f.s.text += 4
 	if len(list) > MaxList {
 		f.s.fail(what, "has more than %d numbers", MaxList)
 	}
+	f.s.keep(what, 4*int64(len(list)-before))
 	return list
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -14,7 +15,7 @@ const (
 	window      = 64 << 10 // bytes read at once
 	maxFields   = 1 << 22  // protobuf fields of a file
 	maxUnknown  = 1 << 12  // fields of a file that onnx.proto does not have
-	maxKeptText = 64 << 20 // bytes of all texts of a file that are kept
+	maxKeptText = 64 << 20 // bytes of all names, texts, numbers and small tensors of a file
 )
 
 // scanner walks protobuf messages within a file without reading what lies between. Every length is checked against the message around it
@@ -139,14 +140,19 @@ func (m *message) take(n int64) []byte {
 
 func (m *message) len() int64 { return m.end - m.pos }
 
+// keep counts bytes of what is copied.
+func (s *scanner) keep(what string, n int64) {
+	if s.text += n; s.text > maxKeptText {
+		s.fail(what, "names, texts, numbers and small tensors have more than %d bytes", maxKeptText)
+	}
+}
+
 // raw copies the message's bytes, which may be at most limit many.
 func (m *message) raw(what string, limit int64) []byte {
 	if m.len() > limit {
 		m.s.fail(what, "%d bytes are more than %d", m.len(), limit)
 	}
-	if m.s.text += m.len(); m.s.text > maxKeptText {
-		m.s.fail(what, "names, texts and small tensors have more than %d bytes", maxKeptText)
-	}
+	m.s.keep(what, m.len())
 	if m.s.wrong != nil {
 		return nil
 	}
@@ -196,13 +202,21 @@ func (f *field) message() message {
 // numbers appends a varint, or a packed list of them, to a list of at most limit.
 func (f *field) numbers(what string, list []int64, limit int) []int64 {
 	if f.typ != protowire.BytesType {
+		f.s.keep(what, 8)
 		list = append(list, f.number())
 	} else {
+		n := 0
+		for m := f.body; m.pos < m.end && f.s.wrong == nil && len(list)+n <= limit; n++ {
+			m.varint()
+		}
+		if f.s.keep(what, 8*int64(n)); f.s.wrong != nil {
+			return list
+		}
+		list = slices.Grow(list, n)
 		for m := f.body; m.pos < m.end && f.s.wrong == nil && len(list) <= limit; {
 			list = append(list, int64(m.varint()))
 		}
 	}
-	f.s.text += 8
 	if len(list) > limit {
 		f.s.fail(what, "has more than %d numbers", limit)
 	}

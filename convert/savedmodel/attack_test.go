@@ -76,6 +76,13 @@ func TestProtobufLies(t *testing.T) {
 	inner := append(proto(nil).text(4, "serve"), 0x2a, 100) // a field that says it has 100 bytes, of which there are none
 	beyond := proto(nil).msg(1, inner).msg(2, proto(nil).msg(1, placeholder(repeated(200))))
 	refusedFor(t, "a length beyond its message", map[string][]byte{File: proto(nil).msg(2, beyond)}, "", "do not fit a message of which 0 are left")
+	// Numbers take eight times the bytes that they take in the file.
+	many := crafted{output: "x:0"}
+	numbers := proto(nil).msg(1, proto(nil).msg(3, make([]byte, maxList)))
+	for i := range 10_000 {
+		many.nodes = append(many.nodes, nodeDef(fmt.Sprint("n", i), "Neg", "x").with("list", numbers))
+	}
+	refusedFor(t, "packed numbers", many.files(), "", "names, texts, numbers")
 	// Messages within each other are passed over without a stack.
 	deep := proto{}
 	for range 10_000 {

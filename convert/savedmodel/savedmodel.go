@@ -33,7 +33,7 @@ const (
 	maxList       = 1 << 12             // elements of an attribute
 	maxText       = 1 << 16             // bytes of an attribute
 	maxFields     = 1 << 23             // protobuf fields that are looked at
-	maxKept       = 256 << 20           // bytes of names, texts and small tensors
+	maxKept       = 256 << 20           // bytes of names, texts, numbers and small tensors
 	maxGraphs     = 64                  // graphs of a file, tags of a graph
 	maxSignatures = 1 << 10             // signatures of a graph
 	maxInline     = onnxgraph.MaxInline // bytes: constants below this are copied into the graph

@@ -23,7 +23,7 @@ type scanner struct {
 	at     int64  // offset of the window
 	fields int
 	nodes  int
-	kept   int64 // bytes of names, texts and small tensors that were copied
+	kept   int64 // bytes of names, texts, numbers and small tensors that were copied
 	wrong  error
 }
 
@@ -134,16 +134,20 @@ func (m *message) fixed(n int64) []byte {
 
 func (m *message) len() int64 { return m.end - m.pos }
 
+// keep counts bytes of what is copied.
+func (s *scanner) keep(n int64) {
+	if s.kept += n; s.kept > maxKept {
+		s.fail("", "names, texts, numbers and small tensors have more than %d bytes", maxKept)
+	}
+}
+
 // bytes copies the message, of at most limit bytes.
 func (m *message) bytes(what string, limit int64) []byte {
 	s := m.s
 	if m.len() > limit {
 		s.fail(what, "%d bytes are more than %d", m.len(), limit)
 	}
-	if s.kept += m.len(); s.kept > maxKept {
-		s.fail("", "names, texts and small tensors have more than %d bytes", maxKept)
-	}
-	if s.wrong != nil {
+	if s.keep(m.len()); s.wrong != nil {
 		return nil
 	}
 	if m.len() <= window {
@@ -194,6 +198,7 @@ func (f *field) number() int64 {
 
 // numbers appends the numbers of a repeated field of varints, which may be packed.
 func (f *field) numbers(to []int64, limit int) []int64 {
+	before := len(to)
 	if f.typ != protowire.BytesType {
 		to = append(to, f.number())
 	} else {
@@ -204,11 +209,13 @@ func (f *field) numbers(to []int64, limit int) []int64 {
 	if len(to) > limit {
 		f.body.s.fail(place(f.body.pos), "has more than %d numbers", limit)
 	}
+	f.body.s.keep(8 * int64(len(to)-before))
 	return to
 }
 
 // reals appends the numbers of a repeated field of floats, which may be packed.
 func (f *field) reals(to []float32, limit int) []float32 {
+	before := len(to)
 	if f.typ != protowire.BytesType {
 		if f.is(protowire.Fixed32Type) {
 			to = append(to, math.Float32frombits(uint32(f.value)))
@@ -223,5 +230,6 @@ func (f *field) reals(to []float32, limit int) []float32 {
 	if len(to) > limit {
 		f.body.s.fail(place(f.body.pos), "has more than %d numbers", limit)
 	}
+	f.body.s.keep(4 * int64(len(to)-before))
 	return to
 }
