@@ -55,6 +55,9 @@ func (r *reading) graph(file string, g *onnxgraph.Graph) error {
 // text finds out whether the graph is asked with text, and what it then answers. Where something declares it and something is missing, the folder
 // is refused; where nothing does, the version takes tensors.
 func (r *reading) text() (err error) {
+	if err := r.code(); err != nil {
+		return err
+	}
 	s, err := r.side()
 	if err != nil {
 		return err
@@ -62,9 +65,6 @@ func (r *reading) text() (err error) {
 	if _, ok := r.files["config.json"]; ok {
 		if r.config, err = r.settings("config.json", MaxConfig); err != nil {
 			return err
-		}
-		if r.config.refuseCode(); r.config.err() != nil {
-			return r.config.err()
 		}
 	}
 	task, err := r.taskOf(s)

@@ -15,18 +15,9 @@ const (
 	templateName  = "chat_template.jinja"
 )
 
-// tokenizer refuses a model whose tokenizer is missing, broken, of an unknown kind, a program, or one of another model. A gateway then
+// tokenizer refuses a model whose tokenizer is missing, broken, of an unknown kind, or one of another model. A gateway then
 // loads it as it was loaded here.
 func (r *reading) tokenizer() error {
-	if _, ok := r.files[settingsName]; ok {
-		s, err := r.settings(settingsName, MaxConfig)
-		if err != nil {
-			return err
-		}
-		if s.refuseCode(); s.err() != nil {
-			return s.err()
-		}
-	}
 	files, err := r.tokenFiles()
 	if err != nil {
 		return err

@@ -5,6 +5,9 @@ import "github.com/skein-project/skein/model"
 // tokens reads the special token ids and the defaults of sampling: those of generation_config.json, else of config.json, else of
 // the family.
 func (r *reading) tokens() (err error) {
+	if err := r.code(); err != nil {
+		return err
+	}
 	config, m, fam := r.config, r.m, r.family
 	gen := &settings{file: "generation_config.json"}
 	if _, ok := r.files[gen.file]; ok {
