@@ -143,15 +143,13 @@ func (r *reading) asText(s side, task model.Task, ports *model.Text) error {
 
 // labels fills in what a graph that labels texts or tokens calls its labels. A text that has one label is scored, so it can be ranked.
 func (r *reading) labels(s side, task model.Task) {
-	m := r.m
+	m, config := r.m, cmp.Or(r.config, &settings{file: "config.json"})
 	if m.Labels = s.texts("labels"); m.Labels == nil && r.config != nil {
-		readLabels(r.config, m)
+		readLabels(config, m)
+	} else {
+		m.Problem = problem(config, len(m.Labels))
 	}
-	fallback := model.SingleLabel
-	if len(m.Labels) == 1 {
-		fallback = model.MultiLabel
-	}
-	m.Problem = model.Problem(s.text("problem", string(cmp.Or(m.Problem, fallback))))
+	m.Problem = model.Problem(s.text("problem", string(m.Problem)))
 	switch {
 	case task == model.ClassifyTokens:
 		m.Problem = model.SingleLabel

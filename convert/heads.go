@@ -96,11 +96,16 @@ func readLabels(s *settings, m *model.Manifest) {
 		}
 		m.Labels = append(m.Labels, label)
 	}
+	m.Problem = problem(s, n)
+}
+
+// problem says how the scores of a number of labels are projected: as problem_type says, else one by a sigmoid and several by a softmax.
+func problem(s *settings, labels int) model.Problem {
 	fallback := model.SingleLabel
-	if n == 1 {
+	if labels == 1 {
 		fallback = crossEncoder(s)
 	}
-	m.Problem = model.Problem(s.text("problem_type", string(fallback)))
+	return model.Problem(s.text("problem_type", string(fallback)))
 }
 
 // crossEncoder says how the one score of a model is projected that does not name its problem: by a sigmoid, as the libraries do that such
