@@ -23,17 +23,23 @@ type presented struct {
 // keyHeader is where clients of Anthropic's API put the key.
 const keyHeader = "X-Api-Key"
 
-// present reads the key of a request: "Authorization: Bearer KEY", or where there is none of that, "X-Api-Key: KEY".
-func (s *Server) present(r *http.Request) (presented, error) {
-	authorization := r.Header.Get("Authorization")
-	if key := r.Header.Get(keyHeader); authorization == "" && key != "" {
-		authorization = "Bearer " + key
+// secretOf is the secret that a request presents: "Authorization: Bearer KEY", or where there is no such header, "X-Api-Key: KEY".
+func secretOf(h http.Header) (secret string, ok bool) {
+	authorization := h.Get("Authorization")
+	if key := h.Get(keyHeader); authorization == "" && key != "" {
+		return strings.TrimSpace(key), true
 	}
 	scheme, secret, ok := strings.Cut(authorization, " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") || len(secret) > maxKey {
+	return strings.TrimSpace(secret), ok && strings.EqualFold(scheme, "Bearer")
+}
+
+// present reads the key of a request.
+func (s *Server) present(r *http.Request) (presented, error) {
+	secret, ok := secretOf(r.Header)
+	if !ok || len(secret) > maxKey {
 		return presented{}, &Error{Fault: FaultKey, Why: "an API key is needed: Authorization: Bearer KEY"}
 	}
-	return presented{wire.SecretHash(strings.TrimSpace(secret)), s.from(r)}, nil
+	return presented{wire.SecretHash(secret), s.from(r)}, nil
 }
 
 // from is the address of whoever makes a request: of the connection or, where that is of a proxy that is trusted, the nearest address

@@ -93,6 +93,17 @@ func TestOIPKeepsTenantsApart(t *testing.T) {
 	}
 }
 
+// The health of models is told to keys in either header, and to nobody without one.
+func TestModelHealth(t *testing.T) {
+	_, mux := watched(t, slog.New(slog.DiscardHandler))
+	for header, want := range map[string]int{"Authorization: Bearer " + userKey: http.StatusOK, "X-Api-Key: " + userKey: http.StatusOK, "X-Other: x": http.StatusUnauthorized, "X-Api-Key: x": http.StatusUnauthorized} {
+		name, value, _ := strings.Cut(header, ": ")
+		if w := ask(mux, http.MethodPost, "/grpc.health.v1.Health/Check", "", `{"service": "models/sums"}`, name, value); w.Code != want {
+			t.Errorf("%s: %d %s, want %d", header, w.Code, w.Body, want)
+		}
+	}
+}
+
 // Contents over gRPC say the same as the bytes, for every type that has contents; those of another type, and numbers that do not fit, are
 // refused.
 func TestContents(t *testing.T) {

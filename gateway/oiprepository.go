@@ -156,7 +156,8 @@ func (s *Server) deployments(ctx context.Context, header http.Header) (adminv1co
 	if s.operator == nil {
 		return nil, &Error{Fault: FaultUnsupported, Why: "unsupported: this gateway is no coordinator's; load and unload models at one, or with skein serve"}
 	}
-	carry := within{s.operator, header.Get("Authorization"), callOf(ctx)}
+	secret, _ := secretOf(header) // it was let in by it
+	carry := within{s.operator, secret, callOf(ctx)}
 	return adminv1connect.NewDeploymentServiceClient(&http.Client{Transport: carry}, "http://operator"), nil
 }
 
@@ -203,12 +204,13 @@ func (s *Server) unloadModel(ctx context.Context, header http.Header, name strin
 	if err != nil {
 		return err
 	}
-	v, err := cluster.Resolve(s.live.Now(), name)
-	if err != nil {
-		return &Error{Fault: FaultModel, Param: "model", Why: fmt.Sprintf("the model %.128q does not exist", name)}
-	}
-	if _, err := operator.Unserve(ctx, connect.NewRequest(&adminv1.UnserveRequest{Model: v.String()})); err != nil {
+	v, unknown := cluster.Resolve(s.live.Now(), name)
+	// By the name that was asked for, also where there is none: what is said of a model that is another's is said in the same words.
+	if _, err := operator.Unserve(ctx, connect.NewRequest(&adminv1.UnserveRequest{Model: name})); err != nil {
 		return operatorError(err)
+	}
+	if unknown != nil {
+		return nil // it came meanwhile
 	}
 	return s.settled(ctx, v, false)
 }
@@ -243,16 +245,16 @@ func operatorError(err error) error {
 
 // within calls a handler of this process as if over the network.
 type within struct {
-	h    http.Handler
-	auth string
-	c    *call
+	h      http.Handler
+	secret string // that the call presents
+	c      *call
 }
 
 // RoundTrip implements http.RoundTripper.
 func (i within) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.RequestURI, r.RemoteAddr = r.URL.RequestURI(), netip.AddrPortFrom(i.c.shown.from, 0).String()
-	r.Header.Set("Authorization", i.auth)
+	r.Header.Set("Authorization", "Bearer "+i.secret)
 	r.Header.Set(requestIDHeader, i.c.id)
 	w := &kept{header: http.Header{}, status: http.StatusOK}
 	i.h.ServeHTTP(w, r)

@@ -24,7 +24,7 @@ func (s *Server) registerReflection(mux *http.ServeMux) {
 	path, health := grpchealth.NewHandler(checker{s, services}, connect.WithReadMaxBytes(maxProbe))
 	reflector := grpcreflect.NewStaticReflector(append(services, grpchealth.HealthV1ServiceName)...)
 	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") == "" {
+		if r.Header.Get("Authorization") == "" && r.Header.Get(keyHeader) == "" {
 			health.ServeHTTP(w, r)
 			return
 		}
