@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/cluster"
@@ -115,15 +116,13 @@ func (s Subject) against(p cluster.Proof, out []tensor.Tensor) (cluster.Proof, e
 	return p, nil
 }
 
-var errNothing = errors.New("none of them is an output of the model")
-
 // compare measures how far tensors are from those of the same names that are wanted.
 func compare(got, want []tensor.Tensor) (*cluster.Deviation, error) {
 	d := &cluster.Deviation{}
 	for _, w := range want {
 		i := slices.IndexFunc(got, func(g tensor.Tensor) bool { return g.Name == w.Name })
 		if i < 0 {
-			continue
+			return nil, fmt.Errorf("%.80q is no output of the model, which are %.400s", w.Name, named(got))
 		}
 		if !slices.Equal(got[i].Shape, w.Shape) {
 			return nil, fmt.Errorf("%.80q has the shape %v, the model gives %v", w.Name, w.Shape, got[i].Shape)
@@ -149,10 +148,16 @@ func compare(got, want []tensor.Tensor) (*cluster.Deviation, error) {
 		d.Outputs++
 		d.Absolute, d.Relative = max(d.Absolute, nanos(far)), max(d.Relative, nanos(relative))
 	}
-	if d.Outputs == 0 {
-		return nil, errNothing
-	}
 	return d, nil
+}
+
+// named lists the names of tensors.
+func named(list []tensor.Tensor) string {
+	names := make([]string, len(list))
+	for i, x := range list {
+		names[i] = x.Name
+	}
+	return strings.Join(names, ", ")
 }
 
 // nanos rounds up, so that a difference is never none; it saturates.

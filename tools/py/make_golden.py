@@ -7,7 +7,8 @@
 The file holds inputs as in.NAME and outputs as out.NAME, under the names of the model's ports. Inputs are drawn from a
 seed; free dimensions have --length elements, the first one --rows. Of a Hugging Face folder, `transformers` may be asked
 with the ports of another format of the same model: its names are input_ids, attention_mask, token_type_ids and
-last_hidden_state, logits, pooler_output.
+last_hidden_state, logits, pooler_output. An output that the published model does not have is refused there: --outputs says
+which are written.
 """
 
 import argparse
@@ -81,8 +82,10 @@ def main():
     p.add_argument("--high", type=int, default=100, help="whole numbers are below this")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--signature", default="serving_default")
+    p.add_argument("--outputs", nargs="+", help="write only these; otherwise all that there are")
     args = p.parse_args()
     ins, outs = {"onnx": by_onnx, "transformers": by_transformers, "tensorflow": by_tensorflow}[args.framework](args.folder, args)
+    outs = {k: outs[k] for k in args.outputs or outs}
     tensors = {f"in.{k}": np.ascontiguousarray(v) for k, v in ins.items()} | {f"out.{k}": np.ascontiguousarray(v) for k, v in outs.items()}
     save_file(tensors, args.folder / "golden.safetensors")
 

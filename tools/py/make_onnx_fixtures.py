@@ -130,7 +130,7 @@ def by_hand(name, hidden, raw):
 def exported(name, outputs, finish=settings, stacked=None):
     folder, to = encoder(name, outputs, stacked)
     finish(folder, to)
-    golden("transformers", folder)
+    golden("transformers", folder, "--outputs", *outputs)
     found = load_file(folder / "golden.safetensors")
     (folder / "golden.safetensors").unlink()
     ports = {f"in.{i.name}" for i in onnx.load(to / "model.onnx").graph.input}
