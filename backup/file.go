@@ -7,8 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
+	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/job"
 )
 
 // maxPassphrase bounds a passphrase in bytes.
@@ -50,11 +53,31 @@ type Checked struct {
 	Header
 	Whole   []cluster.VersionID `json:"whole,omitempty"`   // versions with all their blobs
 	Lacking []cluster.VersionID `json:"lacking,omitempty"` // versions without
+	Files   Files               `json:"files"`
+}
+
+// Files says of how many files of tenants, and batches that are under way, all came that is in them.
+type Files struct {
+	Whole   int `json:"whole"`
+	Lacking int `json:"lacking,omitempty"` // the list of parts is there, and not all of the parts
+}
+
+// FilesOf counts the files of a state by the blobs that came with it.
+func FilesOf(s cluster.State, came map[blob.Digest]bool, at int64) (f Files) {
+	for _, parts := range job.Kept(s, cluster.Millis(at)) {
+		if slices.ContainsFunc(parts, func(p job.Part) bool { return !came[p.Digest] }) {
+			f.Lacking++
+		} else {
+			f.Whole++
+		}
+	}
+	return f
 }
 
 // CheckFile reads a sealed file to its end, and tells what is in it.
 func CheckFile(path string, passphrase []byte) (c Checked, err error) {
 	var state cluster.State
+	came := map[blob.Digest]bool{}
 	c.Header, err = ReadFile(path, passphrase, Into{
 		State: func(s cluster.State) error {
 			state = s
@@ -64,11 +87,15 @@ func CheckFile(path string, passphrase []byte) (c Checked, err error) {
 			c.Whole = append(c.Whole, id)
 			return nil
 		},
+		Blob: func(x blob.Index) error {
+			came[x.Digest()] = true
+			return nil
+		},
 	})
 	if err != nil {
 		return c, err
 	}
-	c.Lacking = Lacking(state, c.Whole)
+	c.Lacking, c.Files = Lacking(state, c.Whole), FilesOf(state, came, c.Created)
 	return c, nil
 }
 

@@ -23,7 +23,7 @@ type Header struct {
 	Created  int64         `json:"created"` // Unix time in milliseconds
 	Software string        `json:"software"`
 	Audit    audit.Head    `json:"audit"` // that the records lead to
-	Blobs    bool          `json:"blobs"` // of models came along
+	Blobs    bool          `json:"blobs"` // of models and files came along
 }
 
 // kind is that of a record. Records come in the order of their kinds; indexes, chunks and versions take turns.
@@ -46,7 +46,8 @@ const (
 	pieceSize = 256 << 10                          // bytes of a piece of the state
 )
 
-// Writer writes a backup: the state, the audit log, then blobs, each with all its chunks, and the versions that are complete by then.
+// Writer writes a backup: the state, the audit log, then blobs, each with all its chunks, and the versions that are complete by then. Blobs of
+// files, which the state names, are among them.
 type Writer struct {
 	to   io.Writer
 	open blob.Index // the blob whose chunks come

@@ -12,12 +12,13 @@ import (
 	"github.com/skein-project/skein/backup"
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/job"
 	"github.com/skein-project/skein/wire"
 )
 
 // Backup writes all that the cluster knows, as package backup reads it and unsealed: the state as it is now, the audit log that led
-// there, and, if blobs is set, the blobs of every version. A version whose blobs nobody has goes without them. That it was made is noted in
-// the state, and who asked for it.
+// there, and, if blobs is set, the blobs of every version, of files that have not expired, and of what came out of batches so far. A version or
+// a file whose blobs nobody has goes without them. That it was made is noted in the state, and who asked for it.
 //
 // Neither the cluster's secret nor anything sealed with it that could be opened is in a backup: a restored cluster has an authority of
 // its own (see Restore), so whoever gets hold of a backup and its passphrase still cannot certify members of this one.
@@ -34,7 +35,11 @@ func (s *Server) Backup(ctx context.Context, asker cluster.Asker, blobs bool, to
 		return err
 	}
 	if blobs {
-		if err := s.backUpBlobs(ctx, w, state); err != nil {
+		done := map[blob.Digest]bool{}
+		if err := s.backUpBlobs(ctx, w, state, done); err != nil {
+			return err
+		}
+		if err := s.backUpFiles(ctx, w, state, done); err != nil {
 			return err
 		}
 	}
@@ -66,8 +71,7 @@ func (s *Server) backUpRecords(ctx context.Context, w *backup.Writer, head audit
 }
 
 // backUpBlobs writes every blob that versions name, once.
-func (s *Server) backUpBlobs(ctx context.Context, w *backup.Writer, state cluster.State) error {
-	done := map[blob.Digest]bool{}
+func (s *Server) backUpBlobs(ctx context.Context, w *backup.Writer, state cluster.State, done map[blob.Digest]bool) error {
 	for v := range state.Versions() {
 		all, err := s.versionBlobs(ctx, v)
 		if err != nil {
@@ -90,9 +94,39 @@ func (s *Server) backUpBlobs(ctx context.Context, w *backup.Writer, state cluste
 }
 
 // errLacking says that a blob is nowhere.
-var errLacking = errors.New("coordinator: nobody has a blob of the version")
+var errLacking = errors.New("coordinator: nobody has a blob of it")
+
+// backUpFiles writes every blob that files and batches consist of, once. What was deleted meanwhile, and what nobody has, is left out.
+func (s *Server) backUpFiles(ctx context.Context, w *backup.Writer, state cluster.State, done map[blob.Digest]bool) error {
+	for id, parts := range job.Kept(state, s.now()) {
+		all := make([]blob.Digest, len(parts))
+		for i, p := range parts {
+			all[i] = p.Digest
+		}
+		s.pins.hold(all...) // also of a file that is deleted meanwhile
+		err := s.backUpAll(ctx, w, all, done)
+		s.pins.release(all...)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, errLacking):
+			s.log.Warn("a file goes into the backup without what is in it", "document", id, "err", err)
+		case err != nil:
+			return fmt.Errorf("back up %s: %w", id, err)
+		}
+	}
+	return nil
+}
 
 func (s *Server) backUpVersion(ctx context.Context, w *backup.Writer, id cluster.VersionID, all []blob.Digest, done map[blob.Digest]bool) error {
+	if err := s.backUpAll(ctx, w, all, done); err != nil {
+		return err
+	}
+	return w.Version(id)
+}
+
+// backUpAll writes those blobs of a list that are not done.
+func (s *Server) backUpAll(ctx context.Context, w *backup.Writer, all []blob.Digest, done map[blob.Digest]bool) error {
 	indexes := make([]blob.Index, len(all))
 	for i, d := range all {
 		if done[d] {
@@ -121,7 +155,7 @@ func (s *Server) backUpVersion(ctx context.Context, w *backup.Writer, id cluster
 		}
 		done[d] = true
 	}
-	return w.Version(id)
+	return nil
 }
 
 // chunk reads a chunk of a blob, wherever it is, and keeps nothing of it.

@@ -16,11 +16,11 @@ import (
 
 // Backups says where the leader puts backups, and when.
 type Backups struct {
-	BackupDir        string        `yaml:"backup_dir" help:"folder that the leader puts encrypted backups into; better on another machine (default none)"` // default none
-	BackupPassphrase string        `yaml:"backup_passphrase" help:"file with the passphrase of these backups"`                                             // no default
-	BackupEvery      time.Duration `yaml:"backup_every" help:"time between two backups (default 24h)"`                                                     // default 24 h
-	BackupKeep       int           `yaml:"backup_keep" help:"backups of this cluster that are kept in the folder (default 7)"`                             // default 7
-	BackupNoBlobs    bool          `yaml:"backup_no_blobs" help:"leave the models' blobs out: the same files have to be pushed again after a restore"`     // default: they are in
+	BackupDir        string        `yaml:"backup_dir" help:"folder that the leader puts encrypted backups into; better on another machine (default none)"`                   // default none
+	BackupPassphrase string        `yaml:"backup_passphrase" help:"file with the passphrase of these backups"`                                                               // no default
+	BackupEvery      time.Duration `yaml:"backup_every" help:"time between two backups (default 24h)"`                                                                       // default 24 h
+	BackupKeep       int           `yaml:"backup_keep" help:"backups of this cluster that are kept in the folder (default 7)"`                                               // default 7
+	BackupNoBlobs    bool          `yaml:"backup_no_blobs" help:"leave out the models' blobs, which have to be pushed again after a restore, and what is in tenants' files"` // default: they are in
 }
 
 // Times and numbers that hold unless a Backups says otherwise.

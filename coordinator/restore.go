@@ -43,6 +43,7 @@ type Restored struct {
 	Repeated  int                 `json:"repeated"`          // changes to keys, tenants and people that were made after the backup
 	Held      []cluster.VersionID `json:"held,omitempty"`    // versions whose blobs came along
 	Lacking   []cluster.VersionID `json:"lacking,omitempty"` // versions that need the same files pushed again
+	Files     backup.Files        `json:"files"`             // of tenants, and batches under way
 }
 
 // ErrOccupied says that a directory is not for a restore.
@@ -128,6 +129,7 @@ func (t *restoration) run(log *slog.Logger) (err error) {
 // read reads the backup into the directory.
 func (t *restoration) read() error {
 	var open blob.Index // the blob that comes
+	came := map[blob.Digest]bool{}
 	done := func() error {
 		if open.Size == 0 && len(open.Chunks) == 0 {
 			return nil
@@ -145,7 +147,7 @@ func (t *restoration) read() error {
 			if err := done(); err != nil {
 				return err
 			}
-			open = x
+			open, came[x.Digest()] = x, true
 			_, err := t.blobs.Begin(x)
 			return err
 		},
@@ -158,7 +160,7 @@ func (t *restoration) read() error {
 	if err = errors.Join(err, done()); err != nil {
 		return err
 	}
-	t.out.Lacking = backup.Lacking(t.state, t.out.Held)
+	t.out.Lacking, t.out.Files = backup.Lacking(t.state, t.out.Held), backup.FilesOf(t.state, came, t.out.Backup.Created)
 	return nil
 }
 

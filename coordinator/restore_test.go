@@ -23,6 +23,7 @@ import (
 	"github.com/skein-project/skein/coordinator"
 	"github.com/skein-project/skein/gpu"
 	"github.com/skein-project/skein/internal/fleettest"
+	"github.com/skein-project/skein/job"
 	"github.com/skein-project/skein/shard"
 	"github.com/skein-project/skein/wire"
 )
@@ -207,6 +208,59 @@ func TestRestoreWithoutBlobs(t *testing.T) {
 		return len(v.Holders) == 1
 	})
 	fleettest.Within(t, "it is served", func() bool { return len(slices.Collect(g.Leader().Live().Now().ReplicasOf(id))) == 1 })
+}
+
+// What is in tenants' files, and what open batches gave, is restored with the rest; what has expired or is left out is not there, which is said.
+func TestRestoreFiles(t *testing.T) {
+	t.Parallel()
+	f := fleettest.New(t, 2, "")
+	f.Do(f.Leader(), cluster.PutTenant{Tenant: cluster.Tenant{ID: "acme", Weight: 1}})
+	now := cluster.Millis(time.Now().UnixMilli())
+	part := func(text string) job.Part {
+		d, err := f.Leader().Deposit(t.Context(), []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return job.Part{Digest: d, Bytes: int64(len(text))}
+	}
+	put := func(k cluster.Kind, id string, v any, parts ...job.Part) {
+		body, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &wire.CommitRequest{Put: []cluster.PutDocument{{Document: cluster.Document{DocumentID: cluster.DocumentID{Kind: k, ID: "acme/" + id}, Body: body}}}}
+		for _, p := range parts {
+			r.Blobs = append(r.Blobs, p.Digest)
+		}
+		if res, err := f.Leader().Commit(t.Context(), r); err != nil || res.Rejected != nil {
+			t.Fatalf("%s: %+v %v", id, res, err)
+		}
+	}
+	fleettest.Within(t, "files are known", func() bool { return f.Leader().Live().Now().Cluster().Feature >= 3 })
+	own, shared, out, old, needed := part("own"), part("shared"), part("given so far"), part("old"), part("needed")
+	put(cluster.File, "f1", job.File{ID: "f1", Expires: now + 1e9, Parts: []job.Part{own, shared}}, own, shared)
+	put(cluster.File, "f2", job.File{ID: "f2", Expires: now + 1e9, Parts: []job.Part{shared}}, shared)
+	put(cluster.Batch, "b1", job.Batch{ID: "b1", Status: job.InProgress, Input: "f4", Owner: "g", Lease: now + 1e9, Due: now + 1e9, Output: []job.Part{out}}, out)
+	put(cluster.File, "f4", job.File{ID: "f4", Expires: now - 1, Parts: []job.Part{needed}}, needed)
+	put(cluster.File, "f3", job.File{ID: "f3", Expires: now - 1, Parts: []job.Part{old}}, old)
+	for _, blobs := range []bool{true, false} {
+		file := backUp(t, f, blobs)
+		checked, err := backup.CheckFile(file, phrase)
+		g, out2 := restored(t, "", coordinator.Restoring{File: file, KeepKeys: true})
+		want := backup.Files{Whole: 4}
+		if !blobs {
+			want = backup.Files{Lacking: 4}
+		}
+		if err != nil || checked.Files != want || out2.Files != want {
+			t.Errorf("blobs %v: files %+v in the backup, %+v restored, want %+v (%v)", blobs, checked.Files, out2.Files, want, err)
+		}
+		for p, there := range map[job.Part]bool{own: blobs, shared: blobs, out: blobs, needed: blobs, old: false} {
+			b, err := g.Leader().ReadBlob(t.Context(), blob.Ref{Digest: p.Digest, Len: p.Bytes})
+			if (err == nil && len(b) == int(p.Bytes)) != there {
+				t.Errorf("blobs %v: %q %v", blobs, b, err)
+			}
+		}
+	}
 }
 
 // What was revoked stays revoked, whatever backup is restored (attack case 43).

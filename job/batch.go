@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -193,6 +194,34 @@ func Blobs(state cluster.State, add func(blob.Digest)) (sure bool) {
 	return sure
 }
 
+// Kept yields, by kind and id, what batches that are not over gave, and what files consist of that have not expired, or that such a batch needs.
+func Kept(state cluster.State, now Millis) iter.Seq2[cluster.DocumentID, []Part] {
+	return func(yield func(cluster.DocumentID, []Part) bool) {
+		wanted := map[string]bool{}
+		for d := range state.Documents(cluster.Batch) {
+			b, err := DecodeBatch(d)
+			if err != nil || b.Status.Over() {
+				continue
+			}
+			wanted[inputOf(d, b)] = true
+			if parts := slices.Concat(b.Output, b.Errors); len(parts) > 0 && !yield(d.DocumentID, parts) {
+				return
+			}
+		}
+		for d := range state.Documents(cluster.File) {
+			if f, err := DecodeFile(d); err == nil && (now < f.Expires || wanted[d.ID]) && !yield(d.DocumentID, f.Parts) {
+				return
+			}
+		}
+	}
+}
+
+// inputOf is the id of the document that a batch's input is.
+func inputOf(d cluster.Document, b Batch) string {
+	tenant, _, _ := strings.Cut(d.ID, "/")
+	return tenant + "/" + b.Input
+}
+
 // Outdated are the commands that delete what is over: files and finished batches whose time is over. An input stays while a batch needs it.
 func Outdated(state cluster.State, now Millis) (list []cluster.DeleteDocument) {
 	wanted := map[string]bool{}
@@ -203,8 +232,7 @@ func Outdated(state cluster.State, now Millis) (list []cluster.DeleteDocument) {
 		case b.Status.Over() && now >= b.Gone:
 			list = append(list, cluster.DeleteDocument{ID: d.DocumentID, Was: d.Rev})
 		case !b.Status.Over():
-			tenant, _, _ := strings.Cut(d.ID, "/")
-			wanted[tenant+"/"+b.Input] = true
+			wanted[inputOf(d, b)] = true
 		}
 	}
 	for d := range state.Documents(cluster.File) {

@@ -55,7 +55,7 @@ func (a *app) backup() *cobra.Command {
 		return a.describeBackup(cmd, args[0], phrase)
 	})}
 	c.Flags().StringVar(&file, "passphrase-file", "", passphraseHelp)
-	c.Flags().BoolVar(&noBlobs, "no-blobs", false, "leave the models' blobs out: after a restore the same files have to be pushed again")
+	c.Flags().BoolVar(&noBlobs, "no-blobs", false, "leave out the models' blobs, which have to be pushed again after a restore, and what is in tenants' files")
 	c.AddCommand(a.backupCheck())
 	return c
 }
@@ -109,6 +109,9 @@ func (a *app) describeBackup(cmd *cobra.Command, file string, phrase []byte) err
 			file, c.Cluster, c.Index, time.UnixMilli(c.Created).UTC().Format(time.RFC3339), c.Audit.Seq, len(c.Whole), size(st.Size())))
 		for _, v := range c.Lacking {
 			row(fmt.Sprintf("%s is in it without its blobs.", v))
+		}
+		if c.Files != (backup.Files{}) {
+			row(fmt.Sprintf("%d files and open batches of tenants are in it whole, %d without what is in them.", c.Files.Whole, c.Files.Lacking))
 		}
 	})
 }
@@ -168,6 +171,9 @@ func describeRestored(r coordinator.Restoring, out coordinator.Restored, row fun
 	row(fmt.Sprintf("%d model versions came with their blobs.", len(out.Held)))
 	for _, v := range out.Lacking {
 		row(fmt.Sprintf("%s has no blobs: push the same files again.", v))
+	}
+	if out.Files != (backup.Files{}) {
+		row(fmt.Sprintf("%d files and open batches of tenants are whole, %d are without what was in them.", out.Files.Whole, out.Files.Lacking))
 	}
 	switch {
 	case r.Revocations != "":
