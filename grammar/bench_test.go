@@ -92,6 +92,7 @@ var benchmarks = map[string]struct {
 		"required":["label","children"],"additionalProperties":false}},"$ref":"#/$defs/node"}`)},
 		`{"label":"root","children":[{"label":"left side","children":[{"label":"leaf of the left","children":[]}]},{"label":"right side","children":[{"label":"another leaf","children":[]},{"label":"last one","children":[]}]}]}`},
 	"regex": {Source{Regex: `[A-Z][a-z]+ [A-Z][a-z]+, (19|20)[0-9]{2}: .{10,200}`}, "Alan Turing, 1950: Computing machinery and intelligence, in Mind, volume 59."},
+	"times": {Source{Free: &Free{Marker: "<<", Then: Source{Regex: "[a-z ]*"}, Times: 2}}, "Some text <<and more of it here <<with two of them."},
 	"free": {Source{Free: &Free{Marker: "<tool_call>", Then: Source{Seq: []Source{{Literal: "\n{\"name\": \"add\", \"arguments\": "}, {Object: true}, {Literal: "}\n</tool_call>"}}}}},
 		"Let me think about that for a moment.\n<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 1, \"b\": [2, 3]}}\n</tool_call>\nDone."},
 }

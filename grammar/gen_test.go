@@ -207,20 +207,24 @@ func anySchema(t *rapid.T, depth int) sampled {
 
 // validator is a library's reading of a schema.
 func validator(t interface{ Fatal(...any) }, schema string) *jsonschema.Schema {
-	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(schema))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := jsonschema.NewCompiler()
-	c.AssertFormat()
-	if err := c.AddResource("mem:schema", doc); err != nil {
-		t.Fatal(err)
-	}
-	s, err := c.Compile("mem:schema")
+	s, err := validatorOf(schema)
 	if err != nil {
 		t.Fatal(schema, err)
 	}
 	return s
+}
+
+func validatorOf(schema string) (*jsonschema.Schema, error) {
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(schema))
+	if err != nil {
+		return nil, err
+	}
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource("mem:schema", doc); err != nil {
+		return nil, err
+	}
+	return c.Compile("mem:schema")
 }
 
 // judge says what encoding/json and the library think of a text.

@@ -70,7 +70,8 @@ func TestSources(t *testing.T) {
 		src            Source
 		takes, refuses []string
 	}{
-		"object":        {Source{Object: true}, []string{"{}", `{"a": [1, {"b": "ü"}]}`}, []string{"[]", "1", "{} "}},
+		"object": {Source{Object: true}, []string{"{}", `{"a": [1, {"b": "ü"}]}`}, []string{"[]", "1", "{} ", "{\"a\":\"\xed\xa0\x80\"}",
+			"{\"a\":\"\xf4\x90\x80\x80\"}", "{\"a\":\"\xe0\x80\x80\"}", "{\"a\":\"\xf0\x80\x80\x80\"}", "{\"a\":\"\xc0\x80\"}", "{\"a\":\"\xc3\"}"}},
 		"choice":        {Source{Choice: []string{"yes", "yesterday", "no", ""}}, []string{"yes", "yesterday", "no", ""}, []string{"y", "yesterda", "nox"}},
 		"literal":       {Source{Literal: "é\n"}, []string{"é\n"}, []string{"", "é"}},
 		"regex":         {Source{Regex: `(?i:ab)|c.\pL{2}`}, []string{"aB", "cxéß", "c漢ab"}, []string{"ab ", "c\nab", "cx1a", "c\xffab"}},
@@ -245,6 +246,30 @@ func TestDepth(t *testing.T) {
 			if !took {
 				t.Fatal("stuck")
 			}
+		}
+	}
+}
+
+// TestDeepDemand opens objects of which each must have a member that needs more depth than to open another: room for it is kept.
+func TestDeepDemand(t *testing.T) {
+	words := []string{"}", "]", "1", "[", `,"k":`, `{"k":`, `{"n":`}
+	v := bytesVocabulary(words...)
+	m := mustCompile(t, Source{Schema: []byte(`{"type":"object","properties":{"n":{"$ref":"#"},"k":{"type":"array","minItems":1,"items":{"type":"array","minItems":1,
+		"items":{"type":"array","minItems":1,"items":{"type":"integer"}}}}},"required":["k"]}`)}).Start(v)
+	opened := 0
+	for m.Take(int32(255+len(words))) == nil {
+		opened++
+	}
+	if opened < 100 || opened > maxDepth {
+		t.Errorf("%d objects within each other", opened)
+	}
+	for !m.Complete() {
+		took := false
+		for i := 0; i < len(words)-1 && !took; i++ {
+			took = m.Take(int32(256+i)) == nil
+		}
+		if !took {
+			t.Fatal("stuck")
 		}
 	}
 }

@@ -26,9 +26,9 @@ const (
 
 // Limits of the cache of a grammar with a vocabulary. When it is full it is emptied.
 const (
-	maxSets      = 1 << 14  // states
+	maxSets      = 1 << 13  // states
 	maxFrames    = 1 << 17  // frames of stacks
-	maxMaskBytes = 48 << 20 // bytes of masks and what belongs to them
+	maxMaskBytes = 16 << 20 // bytes of masks and what belongs to them
 	maxExits     = 1 << 14  // places of a vocabulary where a part of a grammar ends
 	maxToken     = 1 << 12  // bytes of a token; longer ones are never admitted
 )

@@ -112,7 +112,7 @@ func (b *builder) rule(name string, make func() int32) int32 {
 	return at
 }
 
-// loop goes through the part that begins at sub between least and most times (most < 0: without bound), then to next.
+// loop goes through the part that begins at sub, which is never empty, between least and most times (most < 0: without bound), then to next.
 func (b *builder) loop(sub int32, least, most int, next int32) int32 {
 	if least > maxCount || most > maxCount {
 		b.fail(&TooLarge{"repetitions", maxCount})

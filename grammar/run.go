@@ -112,7 +112,10 @@ func (c *cache) lookRun(s *set) *run {
 	for i := int32(0); i < int32(len(trie)); {
 		p := &trie[i]
 		at, n := c.path[p.depth], chars[p.depth]
-		next := c.step(at, p.label)
+		next := at.next[c.g.class[p.label]]
+		if next == nil {
+			next = c.step(at, p.label)
+		}
 		if next == c.none {
 			if p.label == '"' && at == fresh {
 				r.closes = append(r.closes, closing{i, n})

@@ -10,6 +10,7 @@ type Vocabulary struct {
 	tokens  [][]byte
 	trie    []place
 	twin    map[int32][]int32 // tokens of the same bytes as the key, which is in the trie
+	twins   []uint64          // the keys of twin, as a mask
 	order   []int32           // the tokens of the trie, in its order
 	longest int               // bytes
 	words   int               // of a mask
@@ -29,6 +30,7 @@ type place struct {
 // longer than 4096 bytes. The slices are kept.
 func NewVocabulary(tokens [][]byte) *Vocabulary {
 	v := &Vocabulary{tokens: tokens, twin: map[int32][]int32{}, words: (len(tokens) + 63) / 64}
+	v.twins = make([]uint64, v.words)
 	order := make([]int32, 0, len(tokens))
 	for id, t := range tokens {
 		if len(t) > 0 && len(t) <= maxToken {
@@ -63,6 +65,7 @@ func NewVocabulary(tokens [][]byte) *Vocabulary {
 		if shared == len(t) { // only of a token of the same bytes, since shorter ones come first
 			first := v.trie[open[shared-1]].token
 			v.twin[first] = append(v.twin[first], id)
+			v.twins[first>>6] |= 1 << (first & 63)
 			continue
 		}
 		for d := shared; d < len(t); d++ {
@@ -91,7 +94,7 @@ func (v *Vocabulary) bytes(token int32) []byte {
 // admit sets the bits of the tokens that end at a place.
 func (v *Vocabulary) admit(dst []uint64, token int32) {
 	dst[token>>6] |= 1 << (token & 63)
-	if len(v.twin) > 0 {
+	if v.twins[token>>6]>>(token&63)&1 == 1 {
 		for _, t := range v.twin[token] {
 			dst[t>>6] |= 1 << (t & 63)
 		}
@@ -108,13 +111,7 @@ func (v *Vocabulary) admitBelow(dst []uint64, at int32) {
 	if int(p.over) < len(v.trie) {
 		to = v.trie[p.over].rank
 	}
-	if len(v.twin) > 0 {
-		for _, t := range v.order[from:to] {
-			v.admit(dst, t)
-		}
-		return
-	}
 	for _, t := range v.order[from:to] {
-		dst[t>>6] |= 1 << (t & 63)
+		v.admit(dst, t)
 	}
 }
