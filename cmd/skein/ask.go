@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -21,6 +22,7 @@ func sampling(c *cobra.Command) func() *inferencev1.Sampling {
 	var topK, most int32
 	var seed uint64
 	var stop []string
+	var frequency, presence, repetition float64
 	f := c.Flags()
 	f.Float64Var(&temperature, "temperature", 0, "0 = the most likely token (default: the model's)")
 	f.Float64Var(&topP, "top-p", 0, "only the most likely tokens with this sum of probabilities")
@@ -28,8 +30,11 @@ func sampling(c *cobra.Command) func() *inferencev1.Sampling {
 	f.Int32Var(&most, "max-tokens", 0, "tokens of the answer")
 	f.Uint64Var(&seed, "seed", 0, "equal seeds give equal answers")
 	f.StringArrayVar(&stop, "stop", nil, "end before this text (repeatable)")
+	f.Float64Var(&frequency, "frequency-penalty", 0, "taken from the logit of a token for each time that it was said, -2 to 2")
+	f.Float64Var(&presence, "presence-penalty", 0, "taken from the logit of a token that was said, -2 to 2")
+	f.Float64Var(&repetition, "repetition-penalty", 0, "divides what speaks for a token that was said or asked, above 0 to 2")
 	return func() *inferencev1.Sampling {
-		s := &inferencev1.Sampling{Stop: stop}
+		s := &inferencev1.Sampling{Stop: stop, FrequencyPenalty: frequency, PresencePenalty: presence, RepetitionPenalty: repetition}
 		for name, set := range map[string]func(){
 			"temperature": func() { s.Temperature = &temperature }, "top-p": func() { s.TopP = &topP }, "top-k": func() { s.TopK = &topK },
 			"max-tokens": func() { s.MaxTokens = &most }, "seed": func() { s.Seed = &seed },
@@ -42,15 +47,56 @@ func sampling(c *cobra.Command) func() *inferencev1.Sampling {
 	}
 }
 
+// maxSchema bounds a file that holds a JSON Schema, in bytes.
+const maxSchema = 1 << 20
+
+// constraint adds the flags that say what the answer looks like; nil = like anything.
+func constraint(c *cobra.Command) func() (*inferencev1.Constraint, error) {
+	var schema, regex string
+	var choice []string
+	var object bool
+	f := c.Flags()
+	f.StringVar(&schema, "json-schema", "", "the answer is JSON that follows the JSON Schema in this file")
+	f.BoolVar(&object, "json", false, "the answer is a JSON object")
+	f.StringVar(&regex, "regex", "", "the answer matches this regular expression")
+	f.StringArrayVar(&choice, "choice", nil, "the answer is this text, or another --choice")
+	c.MarkFlagsMutuallyExclusive("json-schema", "json", "regex", "choice")
+	return func() (*inferencev1.Constraint, error) {
+		switch {
+		case schema != "":
+			file, err := os.Open(schema)
+			if err != nil {
+				return nil, err
+			}
+			defer file.Close()
+			raw, err := io.ReadAll(io.LimitReader(file, maxSchema+1))
+			if err == nil && len(raw) > maxSchema {
+				err = fmt.Errorf("%s has more than %d bytes", schema, maxSchema)
+			}
+			return &inferencev1.Constraint{Kind: &inferencev1.Constraint_JsonSchema{JsonSchema: string(raw)}}, err
+		case object:
+			return &inferencev1.Constraint{Kind: &inferencev1.Constraint_JsonObject{JsonObject: true}}, nil
+		case regex != "":
+			return &inferencev1.Constraint{Kind: &inferencev1.Constraint_Regex{Regex: regex}}, nil
+		case len(choice) > 0:
+			return &inferencev1.Constraint{Kind: &inferencev1.Constraint_Choice{Choice: &inferencev1.Choices{Texts: choice}}}, nil
+		}
+		return nil, nil
+	}
+}
+
 func (a *app) chat() *cobra.Command {
 	c := &cobra.Command{Use: "chat MODEL [MESSAGE]", Short: "Talk to a model", Args: cobra.RangeArgs(1, 2)}
-	choose := sampling(c)
+	choose, form := sampling(c), constraint(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := a.client()
 		if err != nil {
 			return err
 		}
 		talk := &conversation{client: c, model: args[0], sampling: choose()}
+		if talk.constraint, err = form(); err != nil {
+			return err
+		}
 		if len(args) == 2 {
 			return talk.say(cmd.Context(), cmd, args[1])
 		}
@@ -64,6 +110,9 @@ type conversation struct {
 	client   *client.Client
 	model    string
 	sampling *inferencev1.Sampling
+
+	constraint *inferencev1.Constraint
+
 	messages []*inferencev1.Message
 }
 
@@ -111,7 +160,7 @@ func (t *conversation) run(ctx context.Context, cmd *cobra.Command) error {
 // say asks and streams the answer.
 func (t *conversation) say(ctx context.Context, cmd *cobra.Command, text string) error {
 	asked := append(t.messages, &inferencev1.Message{Role: "user", Content: text})
-	stream, err := t.client.Inference.Chat(ctx, connect.NewRequest(&inferencev1.ChatRequest{Model: t.model, Messages: asked, Sampling: t.sampling}))
+	stream, err := t.client.Inference.Chat(ctx, connect.NewRequest(&inferencev1.ChatRequest{Model: t.model, Messages: asked, Sampling: t.sampling, Constraint: t.constraint}))
 	if err != nil {
 		return err
 	}
@@ -141,13 +190,17 @@ func printStream(cmd *cobra.Command, stream *connect.ServerStreamForClient[infer
 
 func (a *app) generate() *cobra.Command {
 	c := &cobra.Command{Use: "generate MODEL PROMPT", Short: "Continue a text", Args: cobra.ExactArgs(2)}
-	choose := sampling(c)
+	choose, form := sampling(c), constraint(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := a.client()
 		if err != nil {
 			return err
 		}
-		stream, err := c.Inference.Generate(cmd.Context(), connect.NewRequest(&inferencev1.GenerateRequest{Model: args[0], Input: &inferencev1.GenerateRequest_Prompt{Prompt: args[1]}, Sampling: choose()}))
+		looks, err := form()
+		if err != nil {
+			return err
+		}
+		stream, err := c.Inference.Generate(cmd.Context(), connect.NewRequest(&inferencev1.GenerateRequest{Model: args[0], Input: &inferencev1.GenerateRequest_Prompt{Prompt: args[1]}, Sampling: choose(), Constraint: looks}))
 		if err != nil {
 			return err
 		}

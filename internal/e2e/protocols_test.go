@@ -608,42 +608,42 @@ func messagesStreamed(t *testing.T, s *stage) {
 
 // protocolRefusals checks that what is not done is refused by name, in the form of the protocol.
 func protocolRefusals(t *testing.T, s *stage) {
+	unenforced := object{"type": "object", "properties": object{"a": object{"not": object{"type": "null"}}}}
 	strict := chatTools()
 	strict[0]["function"].(object)["strict"] = true
+	strict[0]["function"].(object)["parameters"] = unenforced
 	for _, c := range []struct {
 		path   string
 		more   object
 		param  string
 		status int
 	}{
-		{"/v1/chat/completions", object{"tools": strict}, "tools[0].function.strict", 400},
-		{"/v1/chat/completions", object{"tools": chatTools(), "tool_choice": "required"}, "tool_choice", 400},
+		{"/v1/chat/completions", object{"tools": strict}, "tools", 400},
 		{"/v1/chat/completions", object{"tools": chatTools(), "tool_choice": "maybe"}, "tool_choice", 400},
 		{"/v1/chat/completions", object{"tools": []object{{"type": "web_search"}}}, "tools", 400},
 		{"/v1/chat/completions", object{"tools": append(chatTools(), chatTools()...)}, "tools", 400},
-		{"/v1/chat/completions", object{"response_format": object{"type": "json_object"}}, "response_format", 400},
-		{"/v1/chat/completions", object{"response_format": object{"type": "json_schema", "json_schema": object{"name": "x", "strict": true, "schema": weather}}}, "response_format", 400},
+		{"/v1/chat/completions", object{"response_format": object{"type": "json_schema", "json_schema": object{"name": "x", "strict": true, "schema": unenforced}}}, "response_format", 400},
 		{"/v1/chat/completions", object{"store": true}, "store", 400},
 		{"/v1/chat/completions", object{"reasoning_effort": "high"}, "reasoning_effort", 400},
-		{"/v1/chat/completions", object{"logit_bias": object{"5": 1}}, "logit_bias", 400},
+		{"/v1/chat/completions", object{"logit_bias": object{"5": 1000}}, "logit_bias", 400},
 		{"/v1/chat/completions", object{"messages": []object{{"role": "user", "content": []object{{"type": "image_url"}}}}}, "messages", 400},
 		{"/v1/chat/completions", object{"messages": []object{{"role": "assistant", "tool_calls": []object{{"id": "1", "function": object{"name": "f", "arguments": "[]"}}}}}}, "messages[0].tool_calls", 400},
 		{"/v1/chat/completions", object{"messages": []object{{"role": "tool", "content": "x"}}}, "messages", 400},
 		{"/v1/responses", object{"background": true}, "background", 400},
 		{"/v1/responses", object{"input": []object{{"type": "item_reference", "id": "x"}}}, "input", 400},
 		{"/v1/responses", object{"input": []object{}}, "input", 400},
-		{"/v1/responses", object{"text": object{"format": object{"type": "json_schema", "name": "x", "schema": weather}}}, "text.format", 400},
+		{"/v1/responses", object{"text": object{"format": object{"type": "json_schema", "name": "x", "schema": unenforced}}}, "text.format", 400},
 		{"/v1/responses", object{"truncation": "auto"}, "truncation", 400},
 		{"/v1/responses", object{"reasoning": object{"effort": "low"}}, "reasoning", 400},
 		{"/v1/responses", object{"include": []string{"message.output_text.logprobs"}}, "include", 400},
 		{"/v1/responses", object{"conversation": "conv_1"}, "conversation", 400},
 		{"/v1/responses", object{"tools": []object{{"type": "file_search"}}}, "tools", 400},
-		{"/v1/responses", object{"tools": []object{{"type": "function", "name": "f", "strict": true}}}, "tools[0].strict", 400},
+		{"/v1/responses", object{"tools": []object{{"type": "function", "name": "f", "strict": true, "parameters": unenforced}}}, "tools", 400},
 		{"/v1/responses", object{"model": "nobody"}, "model", 404},
 		{"/v1/messages", object{"max_tokens": nil}, "max_tokens", 400},
 		{"/v1/messages", object{"thinking": object{"type": "enabled", "budget_tokens": 1024}}, "thinking", 400},
 		{"/v1/messages", object{"tools": []object{{"type": "web_search_20250305", "name": "web_search"}}}, "tools", 400},
-		{"/v1/messages", object{"tools": messageTools(), "tool_choice": object{"type": "any"}}, "tool_choice", 400},
+		{"/v1/messages", object{"output_config": object{"effort": "low"}}, "output_config.effort", 400},
 		{"/v1/messages", object{"messages": []object{{"role": "system", "content": "x"}}}, "system", 400},
 		{"/v1/messages", object{"model": "nobody"}, "", 404},
 	} {

@@ -23,12 +23,12 @@ export class Client {
   // generate continues a text, or a sequence of token ids, piece by piece.
   async *generate(model: string, prompt: string | number[], sampling: t.Sampling = {}, signal?: AbortSignal): AsyncGenerator<t.Piece, void> {
     const input = typeof prompt === "string" ? { prompt } : { tokens: { ids: prompt } };
-    for await (const v of this.transport.stream("Generate", { model, ...input, sampling: asked(sampling) }, signal)) yield piece(v);
+    for await (const v of this.transport.stream("Generate", { model, ...input, ...asked(sampling) }, signal)) yield piece(v);
   }
 
   // chat continues a conversation, piece by piece.
   async *chat(model: string, messages: t.Message[], sampling: t.Sampling = {}, signal?: AbortSignal): AsyncGenerator<t.Piece, void> {
-    for await (const v of this.transport.stream("Chat", { model, messages, sampling: asked(sampling) }, signal)) yield piece(v);
+    for await (const v of this.transport.stream("Chat", { model, messages, ...asked(sampling) }, signal)) yield piece(v);
   }
 
   // embed makes a vector per text; without a pooling as the model declares.
@@ -105,8 +105,15 @@ const end = (v: Json): t.End => ({ usage: usage(v.usage), modelVersion: v.modelV
 const found = (a: Json): t.FoundAnswer => ({ start: a.start ?? 0, end: a.end ?? 0, text: a.text ?? "", score: Number(a.score ?? 0) });
 
 function asked(s: t.Sampling): Json {
-  const { seed, ...rest } = s;
-  return seed === undefined ? rest : { ...rest, seed: String(seed) }; // 64 bits do not fit into a number of JSON
+  const { seed, constraint, ...rest } = s;
+  const sampling = seed === undefined ? rest : { ...rest, seed: String(seed) }; // 64 bits do not fit into a number of JSON
+  return constraint === undefined ? { sampling } : { sampling, constraint: form(constraint) };
+}
+
+function form(c: t.Constraint): Json {
+  if ("choice" in c) return { choice: { texts: c.choice } };
+  if ("jsonSchema" in c) return { jsonSchema: typeof c.jsonSchema === "string" ? c.jsonSchema : JSON.stringify(c.jsonSchema) };
+  return c;
 }
 
 function token(v: Json): t.Token {

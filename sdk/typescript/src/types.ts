@@ -10,7 +10,15 @@ export interface Sampling {
   maxTokens?: number;
   logprobs?: boolean;
   topLogprobs?: number;
+  frequencyPenalty?: number;
+  presencePenalty?: number;
+  repetitionPenalty?: number;
+  logitBias?: Record<number, number>; // by token id
+  constraint?: Constraint; // what the answer must look like
 }
+
+// Constraint says what the text of an answer looks like; one of it.
+export type Constraint = { jsonObject: true } | { jsonSchema: object | string } | { regex: string } | { choice: string[] };
 
 export interface Message {
   role: string;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
@@ -42,9 +43,11 @@ class Client:
     def generate(self, model: str, prompt: Union[str, Sequence[int]], **sampling: Any) -> Iterator[Piece]:
         """Continues a text, or a sequence of token ids, piece by piece.
 
-        sampling: temperature, top_k, top_p, seed, stop (strings), max_tokens, logprobs (bool), top_logprobs.
+        sampling: temperature, top_k, top_p, seed, stop (strings), max_tokens, logprobs (bool), top_logprobs, frequency_penalty, presence_penalty,
+        repetition_penalty, logit_bias ({token id: number}). What the answer must look like: json_object (True), json_schema (a dict or a text),
+        regex, or choice (texts).
         """
-        ask: Dict[str, Any] = {"model": model, "sampling": _sampling(sampling)}
+        ask: Dict[str, Any] = {"model": model, **_asked(sampling)}
         if isinstance(prompt, str):
             ask["prompt"] = prompt
         else:
@@ -53,7 +56,7 @@ class Client:
 
     def chat(self, model: str, messages: Sequence[Mapping[str, str]], **sampling: Any) -> Iterator[Piece]:
         """Continues a conversation, [{"role": "user", "content": "…"}, …], piece by piece. sampling is as in generate."""
-        ask = {"model": model, "messages": [dict(m) for m in messages], "sampling": _sampling(sampling)}
+        ask = {"model": model, "messages": [dict(m) for m in messages], **_asked(sampling)}
         return map(Piece.of, self._transport.stream("Chat", ask))
 
     def embed(self, model: str, texts: Sequence[str], *, pooling: str = "", normalize: Optional[bool] = None) -> Embeddings:
@@ -122,14 +125,35 @@ _SAMPLING = {
     "max_tokens": "maxTokens",
     "logprobs": "logprobs",
     "top_logprobs": "topLogprobs",
+    "frequency_penalty": "frequencyPenalty",
+    "presence_penalty": "presencePenalty",
+    "repetition_penalty": "repetitionPenalty",
+    "logit_bias": "logitBias",
 }
+
+_FORMS = {"json_object": "jsonObject", "json_schema": "jsonSchema", "regex": "regex", "choice": "choice"}
+
+
+def _asked(given: Mapping[str, Any]) -> Dict[str, Any]:
+    """How tokens are chosen, and what the answer must look like."""
+    rest, form = {}, {}
+    for name, value in given.items():
+        if name not in _FORMS:
+            rest[name] = value
+        elif value is not None:
+            if name == "json_schema" and not isinstance(value, str):
+                value = json.dumps(value)
+            form[_FORMS[name]] = {"texts": list(value)} if name == "choice" else value
+    if len(form) > 1:
+        raise TypeError("an answer has one form: " + " or ".join(_FORMS))
+    return {"sampling": _sampling(rest), **({"constraint": form} if form else {})}
 
 
 def _sampling(given: Mapping[str, Any]) -> Dict[str, Any]:
     out = {}
     for name, value in given.items():
         if name not in _SAMPLING:
-            raise TypeError(f"{name!r} says nothing about sampling: {', '.join(_SAMPLING)} do")
+            raise TypeError(f"{name!r} says nothing about sampling: {', '.join([*_SAMPLING, *_FORMS])} do")
         if value is not None:
             out[_SAMPLING[name]] = str(value) if name == "seed" else value  # 64 bits do not fit into a number of JSON
     return out
