@@ -310,7 +310,7 @@ func TestSpool(t *testing.T) {
 	}
 }
 
-// A file of the spool that somebody has damaged costs its rest, is counted, and is kept for people.
+// A record of the spool that somebody has damaged is lost alone and counted, and the file is kept for people.
 func TestDamagedSpool(t *testing.T) {
 	t.Parallel()
 	f, _ := recorded(t, 1, "")
@@ -335,7 +335,13 @@ func TestDamagedSpool(t *testing.T) {
 	f.Coordinators[0].Config.Results = "sqlite"
 	f.Start(f.Coordinators[0])
 	g.Start(gateway.Config{})
-	all(t, f, 1)
+	all(t, f, 2)
+	if st := g.Records(); st.Damaged != 1 {
+		t.Errorf("%+v", st)
+	}
+	if copied, err := os.ReadFile(name + ".broken"); !slices.Equal(copied, b) {
+		t.Errorf("the damaged file is not there as it was: %v", err)
+	}
 }
 
 // Asked again, a request is answered as it was: by the same seed, in the name of whoever asks, and its record goes nowhere else.
