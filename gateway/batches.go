@@ -13,6 +13,7 @@ import (
 
 	accessv1 "github.com/skein-project/skein/api/skein/access/v1"
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/internal/openapi"
 	"github.com/skein-project/skein/job"
 	"github.com/skein-project/skein/wire"
 )
@@ -330,12 +331,17 @@ func ofFiles(path string) bool {
 	return strings.HasPrefix(path, pathFiles) || strings.HasPrefix(path, pathBatches)
 }
 
+// uploadForm is what POST /v1/files reads.
+func uploadForm() openapi.Form {
+	return openapi.FormOf([]string{"purpose", "file"}, "purpose", openapi.Text(), "file", openapi.File(), fieldAnchor, openapi.Text(), fieldSeconds, openapi.Text())
+}
+
 // batchRoutes are the files and batches of the OpenAI HTTP API.
 func batchRoutes() []route {
 	infer := accessv1.Permission_PERMISSION_INFER
 	return []route{
 		{http.MethodPost, pathFiles, opFiles, infer, openAIForm, (*Server).uploadFile, func(c Config) int64 { return c.MaxFile + formRoom },
-			contract{"Upload the requests of a batch, as a form with the fields purpose and file", nil, fileJSON{}, nil}},
+			contract{"Upload the requests of a batch, as a form with the fields purpose and file", uploadForm(), fileJSON{}, nil}},
 		{http.MethodGet, pathFiles, opFiles, infer, openAIForm, (*Server).listFiles, nil,
 			contract{"List files", nil, filesJSON{}, nil}},
 		{http.MethodGet, pathFile, opFiles, infer, openAIForm, (*Server).getFile, nil,

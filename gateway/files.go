@@ -31,6 +31,12 @@ const (
 	commitWait  = time.Minute
 )
 
+// Fields of a form that say how long a file is kept.
+const (
+	fieldAnchor  = "expires_after[anchor]"
+	fieldSeconds = "expires_after[seconds]"
+)
+
 // Depot is where files, batches and responses are kept: the coordinators, wherever they are.
 type Depot interface {
 	// PutBox, GetBox and DropBox keep a sealed response, find it, and forget it.
@@ -267,11 +273,11 @@ func (u *upload) field(part *multipart.Part) error {
 		return invalid(name, "%.40s has more than %d bytes", name, maxField)
 	case name == "purpose":
 		u.purpose = string(b)
-	case name == "expires_after[seconds]":
+	case name == fieldSeconds:
 		if u.keep, err = strconv.ParseInt(string(b), 10, 64); err != nil || u.keep < 1 || u.keep > job.MaxKept/1000 {
 			return invalid(name, "%s is %.20q, want 1 to %d", name, b, job.MaxKept/1000)
 		}
-	case name == "expires_after[anchor]" && string(b) != "created_at":
+	case name == fieldAnchor && string(b) != "created_at":
 		return invalid(name, "%s is %.20q, want created_at", name, b)
 	}
 	return nil

@@ -24,7 +24,7 @@ type Operation struct {
 	Tag, Summary string
 	Query        []string // names of parameters that are strings, none of them needed
 	Public       bool     // no key is needed
-	Request      any      // value of the type of the body; nil = none
+	Request      any      // value of the type of the body, or a Form; nil = none
 	Answer       any      // of the answer of status 200
 	Event        any      // of the events of an answer that is streamed; nil = none is
 	Failure      any      // of errors; nil = not told
@@ -57,7 +57,10 @@ func (d *Document) Add(o Operation) {
 	if o.Public {
 		op["security"] = []any{}
 	}
-	if o.Request != nil {
+	switch form, ok := o.Request.(Form); {
+	case ok:
+		op["requestBody"] = map[string]any{"required": true, "content": content("multipart/form-data", Schema(form))}
+	case o.Request != nil:
 		op["requestBody"] = map[string]any{"required": true, "content": content("application/json", d.schema(reflect.TypeOf(o.Request), false))}
 	}
 	answers := map[string]any{}

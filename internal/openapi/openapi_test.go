@@ -35,6 +35,7 @@ func TestSchema(t *testing.T) {
 	d := New("t", "1", "", map[reflect.Type]Schema{reflect.TypeFor[either](): Either(Text(), List(Text()))})
 	d.Add(Operation{Method: "POST", Path: "/a/{id}", Tag: "x", Summary: "s", Query: []string{"q"}, Request: ask{}, Answer: leaf{}, Event: leaf{}, Failure: leaf{}})
 	d.Add(Operation{Method: "GET", Path: "/b", Public: true})
+	d.Add(Operation{Method: "POST", Path: "/c", Request: FormOf([]string{"file"}, "file", File(), "more", Text())})
 	b, err := d.JSON()
 	if err != nil {
 		t.Fatal(err)
@@ -44,6 +45,7 @@ func TestSchema(t *testing.T) {
 			OperationID string `json:"operationId"`
 			Parameters  []struct{ Name, In string }
 			Security    *[]any
+			RequestBody struct{ Content map[string]any }
 		}
 		Components struct{ Schemas map[string]any }
 	}
@@ -67,5 +69,10 @@ func TestSchema(t *testing.T) {
 	a, open := doc.Paths["/a/{id}"]["post"], doc.Paths["/b"]["get"]
 	if a.OperationID != "post_a_id" || len(a.Parameters) != 2 || a.Security != nil || open.Security == nil || len(*open.Security) != 0 {
 		t.Errorf("%+v, %+v", a, open)
+	}
+	form := map[string]any{"multipart/form-data": map[string]any{"schema": map[string]any{"type": "object", "required": []any{"file"},
+		"properties": map[string]any{"file": map[string]any{"type": "string", "contentMediaType": "application/octet-stream"}, "more": map[string]any{"type": "string"}}}}}
+	if got := doc.Paths["/c"]["post"].RequestBody.Content; !reflect.DeepEqual(got, form) {
+		t.Errorf("a form: %v", got)
 	}
 }

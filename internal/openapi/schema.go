@@ -14,6 +14,19 @@ type Schema map[string]any
 // Text is a string.
 func Text() Schema { return Schema{"type": "string"} }
 
+// File is the bytes of a file in a form.
+func File() Schema { return Schema{"type": "string", "contentMediaType": "application/octet-stream"} }
+
+// Form is the fields of a body that is multipart/form-data.
+type Form Schema
+
+// FormOf makes a form of the fields that it needs and of others, given as names and Schemas in turns.
+func FormOf(required []string, pairs ...any) Form {
+	s := Object(pairs...)
+	s["required"] = required
+	return Form(s)
+}
+
 // Anything is any value.
 func Anything() Schema { return Schema{} }
 
