@@ -181,7 +181,7 @@ func (c *cache) look(s *set) *part {
 			p.ends = max(p.ends, len(open))
 			p.exits = append(p.exits, i)
 		}
-		if at.below&^next.loops == 0 && !next.exit {
+		if at.below&^next.loops == 0 && !next.exit { // exits are counted
 			c.v.admitBelow(p.mask, i)
 			i = at.over
 			continue
