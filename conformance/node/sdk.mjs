@@ -1,6 +1,9 @@
 // Skein's own client, sdk/typescript, as tsc builds it.
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { KEY, URL_, refused, run } from "./checks.mjs";
 
 const built = new URL("../../build/conformance/typescript/index.js", import.meta.url);
@@ -71,6 +74,10 @@ await run("skein (TypeScript SDK)", version, {
     const e = await refused(SkeinError, () => new Client({ url: URL_, key: "sk-wrong" }).models());
     assert.ok(e.code === "unauthenticated" && e.status === 401 && e.requestId);
     await refused(Disconnected, () => new Client({ url: "http://127.0.0.1:9", key: "k" }).models());
+  },
+  "retries, and what fails": async () => {
+    const tests = fileURLToPath(new URL("../../sdk/typescript/tests/", import.meta.url));
+    await promisify(execFile)(process.execPath, ["--test", tests], { env: { ...process.env, SKEIN_SDK: fileURLToPath(built) } });
   },
   abort: async () => {
     for (let i = 0; i < 8; i++) { // more than there are places: each stream that is left gives its place back

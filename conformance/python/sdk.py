@@ -1,6 +1,8 @@
 """Skein's own client, sdk/python, with nothing but the standard library."""
 
+import os
 import pathlib
+import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -108,6 +110,12 @@ def abort():
         next(stream)
         del stream
     same(list(client.chat("tools", [{"role": "user", "content": "hello"}]))[-1].finish_reason, "stop")
+
+
+@check("retries, and what fails")
+def faults():
+    got = subprocess.run([sys.executable, "-m", "unittest", "discover", "tests"], cwd=ROOT / "sdk" / "python", env={**os.environ, "PYTHONPATH": "src"}, capture_output=True, text=True, timeout=120)
+    assert got.returncode == 0, got.stderr[-2000:]
 
 
 run("skein (Python SDK)", "0.1.0")

@@ -61,13 +61,14 @@ export class Transport {
     }
   }
 
-  // retried tries again what was refused for now (429, 503): never what may have been answered.
+  // retried tries again what was refused for now (429, 503), and what found nobody, where that is told (in Node; a browser does not say why it
+  // failed): never what may have been answered.
   private async retried(method: string, body: string | Uint8Array<ArrayBuffer>, kind: string, signal?: AbortSignal): Promise<Response> {
     for (let attempt = 0; ; attempt++) {
       try {
         return await this.once(method, body, kind, signal);
       } catch (e) {
-        if (!(e instanceof SkeinError) || (e.status !== 429 && e.status !== 503) || attempt >= this.retries) throw e;
+        if (!(e instanceof SkeinError) || (e.status !== 429 && e.status !== 503 && !unreached(e)) || attempt >= this.retries) throw e;
         const wait = e.retryAfter ?? Math.min(maxWait, 0.25 * 2 ** attempt) * (0.5 + Math.random() / 2);
         if (wait > maxWait) throw e;
         await pause(wait, signal);
@@ -114,6 +115,12 @@ function broken(e: unknown, signal?: AbortSignal): unknown {
   if (signal?.aborted) return e;
   const cause = e instanceof Error && e.cause instanceof Error ? `: ${e.cause.message}` : "";
   return new Disconnected(`${e instanceof Error ? e.message : e}${cause}`, e);
+}
+
+// unreached says that nothing was sent.
+function unreached(e: SkeinError): boolean {
+  const failed = e.cause instanceof Error ? e.cause.cause : undefined;
+  return failed instanceof Error && "code" in failed && failed.code === "ECONNREFUSED";
 }
 
 function pause(seconds: number, signal?: AbortSignal): Promise<void> {
