@@ -272,6 +272,8 @@ func TestLyingTensors(t *testing.T) {
 		"packed dims": file(graph(withInit(pb{}.bytes(1, []byte{2, 2}).varint(2, 1).text(8, "w").bytes(9, float32s(1, 2, 3, 4))), withNode(identity))),
 		"a followed shape": demand("c", []pb{node("Shape", []string{"w"}, []string{"s"}), node("Abs", []string{"s"}, []string{"a"}), node("Slice", []string{"a", "zero", "one"}, []string{"b"}), node("Concat", []string{"b", "b"}, []string{"e"}, pb{}.text(1, "axis").varint(3, 0).varint(20, 2)),
 			node("ConstantOfShape", []string{"e"}, []string{"f"}), node("ReduceSum", []string{"f"}, []string{"c"})}, tensorOf("w", 1, []int64{4}, float32s(1, 2, 3, 4)), tensorOf("zero", 7, []int64{1}, int64s(0)), tensorOf("one", 7, []int64{1}, int64s(1))),
+		"followed rows": demand("c", []pb{node("Concat", []string{"p", "p"}, []string{"q"}, pb{}.text(1, "axis").varint(3, 0).varint(20, 2)), node("Reshape", []string{"q", "open"}, []string{"e"}),
+			node("ConstantOfShape", []string{"e"}, []string{"f"}), node("ReduceSum", []string{"f"}, []string{"c"})}, tensorOf("p", 7, []int64{1, 2}, int64s(3, 4)), tensorOf("open", 7, []int64{1}, int64s(-1))),
 		"a followed matrix": demand("c", []pb{node("Transpose", []string{"p"}, []string{"t"}), node("Split", []string{"t"}, []string{"a", "b"}), node("Squeeze", []string{"b"}, []string{"e"}),
 			node("ConstantOfShape", []string{"e"}, []string{"f"}), node("ReduceSum", []string{"f"}, []string{"c"})}, tensorOf("p", 7, []int64{2, 2}, int64s(1<<40, 1, 1<<40, 1))),
 		"int32 varints": file(graph(withInit(pb{}.varint(1, 2).varint(2, 10).text(8, "w").bytes(5, []byte{1, 0x80, 0x78})), withNode(identity))),

@@ -63,7 +63,7 @@ func (d *demand) fold(n *Node) {
 				return
 			case known && !d.flat(name) && transposes(n) && len(d.shapes[name]) == 2:
 				a = turned(a, d.shapes[name])
-			case known && !d.flat(name) && !anyRank[n.Op]:
+			case known && !d.flat(name) && !anyRank[n.Op] && !stacks(n):
 				return
 			}
 			args = append(args, a)
@@ -178,6 +178,12 @@ func compute(n *Node, args []folded) (folded, bool) {
 func transposes(n *Node) bool {
 	perm, ok := n.Attr("perm")
 	return n.Op == "Transpose" && (!ok || slices.Equal(perm.Ints, []int64{1, 0}))
+}
+
+// stacks says that a node joins tensors along their first dimension.
+func stacks(n *Node) bool {
+	axis, ok := n.Attr("axis")
+	return n.Op == "Concat" && ok && axis.Int == 0
 }
 
 // turned is a matrix with its rows as columns.

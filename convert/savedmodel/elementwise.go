@@ -1,6 +1,8 @@
 package savedmodel
 
 import (
+	"slices"
+
 	"github.com/skein-project/skein/convert/onnxgraph"
 	"github.com/skein-project/skein/model"
 )
@@ -48,18 +50,32 @@ func castOp(c *call) {
 		return
 	}
 	out := &value{dtype: to, shape: v.shape, ranked: v.ranked}
-	if isWhole(v.dtype) && (to == model.I32 || to == model.I64) {
-		out.known = v.known
+	if isWhole(v.dtype) && (to == model.I32 || to == model.I64) && v.known != nil {
+		out.known = wrapped(to, v.known)
 		if v.wide != "" || v.dtype == model.I64 {
-			out.wide = c.wider(v) // numbers that are counted in the graph stay far below 2^31
+			out.wide = c.wider(v) // lengths that are counted in the graph stay far below 2^31; other numbers may wrap
 		}
 	}
 	if !out.whole() {
 		out.name = c.cast(c.name(0), to)
 	} else {
-		out = c.b.numbers(to, len(v.shape) == 0, v.known)
+		out = c.b.numbers(to, len(v.shape) == 0, out.known)
 	}
 	c.give(out)
+}
+
+// wrapped are numbers as a type holds them.
+func wrapped(t model.DType, list []int64) []int64 {
+	if t == model.I64 {
+		return list
+	}
+	out := slices.Clone(list)
+	for i, x := range out {
+		if x != unknown {
+			out[i] = int64(int32(x))
+		}
+	}
+	return out
 }
 
 func isWhole(t model.DType) bool {
@@ -75,16 +91,70 @@ func lastAxis(op string) func(*call) {
 func rsqrt(c *call)  { c.like(c.emit("Reciprocal", []string{c.emit("Sqrt", []string{c.name(0)})})) }
 func square(c *call) { c.like(c.emit("Mul", []string{c.name(0), c.name(0)})) }
 
+// single computes in float32 what the runtime has no kernel of other types for: F64 as well as F16.
+func single(op string) func(*call) {
+	return func(c *call) { c.like(c.back(c.emit(op, []string{c.floats(0)}))) }
+}
+
+// floats is the name of input i as F32.
+func (c *call) floats(i int) string {
+	if c.in[i].dtype == model.F32 {
+		return c.name(i)
+	}
+	return c.cast(c.name(i), model.F32)
+}
+
+// back is a value of F32 as the type of input 0.
+func (c *call) back(name string) string {
+	if t := c.in[0].dtype; t != model.F32 {
+		return c.cast(name, t)
+	}
+	return name
+}
+
+// round rounds halves to even. Of whole numbers TensorFlow's kernel makes zeros; its own tf.round never asks it.
+func round(c *call) {
+	if isWhole(c.in[0].dtype) {
+		c.refuse("rounds whole numbers, which is not mapped; leave it out")
+		return
+	}
+	unary("Round")(c)
+}
+
+// log1p is ln(1+x), exact near 0 too (W. Kahan): what adding 1 rounded off is brought back by a factor.
 func log1p(c *call) {
-	c.like(c.emit("Log", []string{c.emit("Add", []string{c.name(0), c.scalar(c.in[0].dtype, 1)})}))
+	x, one := c.name(0), c.scalar(c.in[0].dtype, 1)
+	sum := c.emit("Add", []string{x, one})
+	apart := c.emit("Sub", []string{sum, one})
+	factor := c.emit("Where", []string{c.emit("Equal", []string{apart, x}), one, c.emit("Div", []string{x, apart})}) // also where both are infinite
+	y := c.emit("Mul", []string{c.emit("Log", []string{sum}), factor})
+	c.like(c.emit("Where", []string{c.emit("Equal", []string{sum, one}), x, y}))
 }
 
+// expm1 is exp(x)-1 = tanh(x/2)·(exp(x)+1), which nothing cancels in.
 func expm1(c *call) {
-	c.like(c.emit("Sub", []string{c.emit("Exp", []string{c.name(0)}), c.scalar(c.in[0].dtype, 1)}))
+	t := c.in[0].dtype
+	half := c.emit("Tanh", []string{c.emit("Mul", []string{c.name(0), c.scalar(t, 0.5)})})
+	c.like(c.emit("Mul", []string{half, c.emit("Add", []string{c.emit("Exp", []string{c.name(0)}), c.scalar(t, 1)})}))
 }
 
+// chebyshev are the coefficients, the last first, with which erfc(x) = t·exp(−x²+p(t)), t = 1/(1+x/2), has a relative error below 1.2e-7 for
+// every x ≥ 0 (Press et al., Numerical Recipes, section 6.2).
+var chebyshev = []float64{0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807, -0.18628806, 0.09678418, 0.37409196, 1.00002368, -1.26551223}
+
+// erfc is 1−erf(x), of which float32 would have nothing left for x > 4.
 func erfc(c *call) {
-	c.like(c.emit("Sub", []string{c.scalar(c.in[0].dtype, 1), c.emit("Erf", []string{c.name(0)})}))
+	number := func(x float64) string { return c.scalar(model.F32, x) }
+	x := c.floats(0)
+	z := c.emit("Abs", []string{x})
+	t := c.emit("Reciprocal", []string{c.emit("Add", []string{number(1), c.emit("Mul", []string{z, number(0.5)})})})
+	sum := number(chebyshev[0])
+	for _, k := range chebyshev[1:] {
+		sum = c.emit("Add", []string{c.emit("Mul", []string{sum, t}), number(k)})
+	}
+	y := c.emit("Mul", []string{t, c.emit("Exp", []string{c.emit("Sub", []string{sum, c.emit("Mul", []string{z, z})})})})
+	negative := c.emit("Less", []string{x, number(0)})
+	c.like(c.back(c.emit("Where", []string{negative, c.emit("Sub", []string{number(2), y}), y})))
 }
 
 func relu6(c *call) {
@@ -218,8 +288,21 @@ func floorMod(c *call) {
 		c.result(c.emit("Mod", []string{x, y}), c.in[0].dtype, c.both())
 		return
 	}
-	whole := c.emit("Floor", []string{c.emit("Div", []string{x, y})})
-	c.result(c.emit("Sub", []string{x, c.emit("Mul", []string{whole, y})}), c.in[0].dtype, c.both())
+	t := c.in[0].dtype
+	rest, zero := c.emit("Mod", []string{x, y}, number("fmod", 1)), c.scalar(t, 0) // exact, with the sign of the dividend
+	opposite := c.emit("Xor", []string{c.emit("Less", []string{rest, zero}), c.emit("Less", []string{y, zero})})
+	opposite = c.emit("And", []string{opposite, c.emit("Not", []string{c.emit("Equal", []string{rest, zero})})})
+	c.result(c.emit("Where", []string{opposite, c.emit("Add", []string{rest, y}), rest}), t, c.both())
+}
+
+// truncateDiv cuts the fraction off.
+func truncateDiv(c *call) {
+	if isWhole(c.in[0].dtype) {
+		pairwise("Div")(c)
+		return
+	}
+	y := c.emit("Div", []string{c.name(0), c.name(1)})
+	c.result(c.emit("Mul", []string{c.emit("Sign", []string{y}), c.emit("Floor", []string{c.emit("Abs", []string{y})})}), c.in[0].dtype, c.both())
 }
 
 func truncateMod(c *call) {
@@ -273,12 +356,29 @@ func selectOp(c *call) {
 	t := c.in[1].dtype
 	shape := broadcast(cs, broadcast(c.in[1].dims(), c.in[2].dims()))
 	if t != model.Bool {
-		c.result(c.emit("Where", []string{condition, c.name(1), c.name(2)}), t, shape)
+		c.result(c.where(condition, c.name(1), c.name(2), t), t, shape)
 		return
 	}
 	yes := c.emit("And", []string{condition, c.name(1)})
 	no := c.emit("And", []string{c.emit("Not", []string{condition}), c.name(2)})
 	c.result(c.emit("Or", []string{yes, no}), t, shape)
+}
+
+// where chooses numbers of a type; the runtime has no kernel for some whole numbers, which another type holds exactly.
+func (c *call) where(condition, yes, no string, t model.DType) string {
+	wide := t
+	switch t {
+	case model.I8, model.I16, model.U16:
+		wide = model.I32
+	case model.U32:
+		wide = model.I64
+	case model.U64:
+		c.refuse("chooses of U64, which is not mapped")
+	}
+	if wide == t {
+		return c.emit("Where", []string{condition, yes, no})
+	}
+	return c.cast(c.emit("Where", []string{condition, c.cast(yes, wide), c.cast(no, wide)}), t)
 }
 
 func ones(n int) []int64 {
@@ -289,7 +389,7 @@ func ones(n int) []int64 {
 	return out
 }
 
-// like fills the shape of the input with one number.
+// fillLike fills the shape of the input with one number.
 func fillLike(x float64) func(*call) {
 	return func(c *call) {
 		v := c.in[0]

@@ -164,21 +164,32 @@ func batchNorm(c *call) {
 		c.refuse("its input has no channels")
 		return
 	}
-	scale, offset := c.name(1), c.name(2)
+	scale, offset, images := c.name(1), c.name(2), c.name(0)
+	t := c.in[1].dtype
+	half := c.in[0].dtype != t // images of F16, and what was measured of F32
+	if half {
+		images = c.cast(images, t)
+	}
+	give := func(y string) {
+		if half {
+			y = c.cast(y, c.in[0].dtype)
+		}
+		c.like(y)
+	}
 	channel := len(x) - 1
 	if c.first() {
 		channel = 1
 		rest := c.b.list(counted(len(x) - 1)[1:]...) // [channels] → [channels, 1, 1]
 		scale, offset = c.emit("Unsqueeze", []string{scale, rest}), c.emit("Unsqueeze", []string{offset, rest})
 	}
-	eps := c.scalar(c.in[1].dtype, float64(c.real("epsilon", 1e-4)))
+	eps := c.scalar(t, float64(c.real("epsilon", 1e-4)))
 	deviation := func(variance string) string { return c.emit("Sqrt", []string{c.emit("Add", []string{variance, eps})}) }
 	if c.number("is_training", 1) != 0 {
 		axes := c.b.list(slices.Delete(counted(len(x)), channel, channel+1)...)
-		apart := c.emit("Sub", []string{c.name(0), c.emit("ReduceMean", []string{c.name(0), axes})})
+		apart := c.emit("Sub", []string{images, c.emit("ReduceMean", []string{images, axes})})
 		variance := c.emit("ReduceMean", []string{c.emit("Mul", []string{apart, apart}), axes})
 		y := c.emit("Mul", []string{c.emit("Div", []string{apart, deviation(variance)}), scale})
-		c.like(c.emit("Add", []string{y, offset}))
+		give(c.emit("Add", []string{y, offset}))
 		return
 	}
 	mean, variance := c.name(3), c.name(4)
@@ -188,7 +199,7 @@ func batchNorm(c *call) {
 	}
 	scale = c.emit("Div", []string{scale, deviation(variance)})
 	shift := c.emit("Sub", []string{offset, c.emit("Mul", []string{mean, scale})})
-	c.like(c.emit("Add", []string{c.emit("Mul", []string{c.name(0), scale}), shift}))
+	give(c.emit("Add", []string{c.emit("Mul", []string{images, scale}), shift}))
 }
 
 // blocks moves blocks of pixels to channels, and back.
@@ -331,7 +342,11 @@ func resize(mode string) func(*call) {
 		case c.flag("align_corners"):
 			how = "align_corners"
 		}
-		rest := c.emit("Slice", []string{c.emit("Shape", []string{c.channelsFirst(0)}), c.b.list(0), c.b.list(2)})
+		images := c.channelsFirst(0)
+		if mode == "linear" && c.in[0].dtype != model.F32 {
+			images = c.cast(images, model.F32)
+		}
+		rest := c.emit("Slice", []string{c.emit("Shape", []string{images}), c.b.list(0), c.b.list(2)})
 		sizes := c.emit("Concat", []string{rest, c.wide(1)}, number("axis", 0))
 		attrs := []onnxgraph.Attr{text("mode", mode), text("coordinate_transformation_mode", how)}
 		if mode == "nearest" {
@@ -341,7 +356,7 @@ func resize(mode string) func(*call) {
 			}
 			attrs = append(attrs, text("nearest_mode", nearest))
 		}
-		y := c.emit("Resize", []string{c.channelsFirst(0), "", "", sizes}, attrs...)
+		y := c.emit("Resize", []string{images, "", "", sizes}, attrs...)
 		shape := []int64{x[0], model.Free, model.Free, x[3]}
 		if k := c.in[1].known; len(k) == 2 {
 			shape[1], shape[2] = lengths(k)[0], lengths(k)[1]

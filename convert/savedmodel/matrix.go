@@ -1,6 +1,7 @@
 package savedmodel
 
 import (
+	"math"
 	"slices"
 	"strings"
 
@@ -188,6 +189,29 @@ func reduce(op string) func(*call) {
 		}
 		c.give(v)
 	}
+}
+
+// mean of nothing is no number, where the runtime's is 0.
+func mean(c *call) {
+	reduce("ReduceMean")(c)
+	axes, x, t := c.in[1], c.in[0], c.in[0].dtype
+	if c.err != nil || isWhole(t) || !axes.whole() || !x.ranked {
+		return
+	}
+	var open []int64
+	for _, a := range axes.known {
+		if d := x.shape[c.axis(a, len(x.shape))]; d == model.Free || d == 0 {
+			open = append(open, a)
+		}
+	}
+	if len(open) == 0 {
+		return
+	}
+	length := c.emit("Gather", []string{c.emit("Shape", []string{c.name(0)}), c.b.list(open...)}, number("axis", 0))
+	empty := c.emit("Equal", []string{c.emit("ReduceMin", []string{length}, number("keepdims", 0)), c.scalar(model.I64, 0)})
+	y := c.out[0]
+	c.out = nil
+	c.result(c.emit("Where", []string{empty, c.scalar(t, math.NaN()), c.b.name(y)}), t, y.dims())
 }
 
 // product is the product of numbers that are known, as a list of one.

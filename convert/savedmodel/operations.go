@@ -31,10 +31,10 @@ var operations = map[string]operation{
 	"Neg": {1, 1, unary("Neg"), false}, "Abs": {1, 1, unary("Abs"), false}, "Sign": {1, 1, unary("Sign"), false}, "Exp": {1, 1, unary("Exp"), false}, "Log": {1, 1, unary("Log"), false},
 	"Sqrt": {1, 1, unary("Sqrt"), false}, "Tanh": {1, 1, unary("Tanh"), false}, "Sigmoid": {1, 1, unary("Sigmoid"), false}, "Relu": {1, 1, unary("Relu"), false},
 	"Selu": {1, 1, unary("Selu"), false}, "Elu": {1, 1, unary("Elu"), false}, "Softplus": {1, 1, unary("Softplus"), false}, "Softsign": {1, 1, unary("Softsign"), false},
-	"Erf": {1, 1, unary("Erf"), false}, "Floor": {1, 1, unary("Floor"), false}, "Ceil": {1, 1, unary("Ceil"), false}, "Round": {1, 1, unary("Round"), false}, "Rint": {1, 1, unary("Round"), false},
-	"Sin": {1, 1, unary("Sin"), false}, "Cos": {1, 1, unary("Cos"), false}, "Tan": {1, 1, unary("Tan"), false}, "Asin": {1, 1, unary("Asin"), false}, "Acos": {1, 1, unary("Acos"), false},
-	"Atan": {1, 1, unary("Atan"), false}, "Sinh": {1, 1, unary("Sinh"), false}, "Cosh": {1, 1, unary("Cosh"), false}, "Asinh": {1, 1, unary("Asinh"), false},
-	"Acosh": {1, 1, unary("Acosh"), false}, "Atanh": {1, 1, unary("Atanh"), false}, "Reciprocal": {1, 1, unary("Reciprocal"), false}, "Inv": {1, 1, unary("Reciprocal"), false},
+	"Erf": {1, 1, single("Erf"), false}, "Floor": {1, 1, unary("Floor"), false}, "Ceil": {1, 1, unary("Ceil"), false}, "Round": {1, 1, round, false}, "Rint": {1, 1, unary("Round"), false},
+	"Sin": {1, 1, unary("Sin"), false}, "Cos": {1, 1, unary("Cos"), false}, "Tan": {1, 1, single("Tan"), false}, "Asin": {1, 1, single("Asin"), false}, "Acos": {1, 1, single("Acos"), false},
+	"Atan": {1, 1, single("Atan"), false}, "Sinh": {1, 1, single("Sinh"), false}, "Cosh": {1, 1, single("Cosh"), false}, "Asinh": {1, 1, single("Asinh"), false},
+	"Acosh": {1, 1, single("Acosh"), false}, "Atanh": {1, 1, single("Atanh"), false}, "Reciprocal": {1, 1, unary("Reciprocal"), false}, "Inv": {1, 1, unary("Reciprocal"), false},
 	"LogicalNot": {1, 1, not, false},
 	"Rsqrt":      {1, 1, rsqrt, false}, "Square": {1, 1, square, false}, "Log1p": {1, 1, log1p, false}, "Expm1": {1, 1, expm1, false}, "Erfc": {1, 1, erfc, false},
 	"Relu6": {1, 1, relu6, false}, "LeakyRelu": {1, 1, leakyRelu, false}, "IsNan": {1, 1, test("IsNaN"), false}, "IsInf": {1, 1, test("IsInf"), false}, "IsFinite": {1, 1, isFinite, false},
@@ -42,7 +42,7 @@ var operations = map[string]operation{
 
 	// Elementwise, several inputs.
 	"Add": {2, 2, pairwise("Add"), false}, "AddV2": {2, 2, pairwise("Add"), false}, "Sub": {2, 2, pairwise("Sub"), false}, "Mul": {2, 2, pairwise("Mul"), false},
-	"RealDiv": {2, 2, pairwise("Div"), false}, "Div": {2, 2, pairwise("Div"), false}, "TruncateDiv": {2, 2, pairwise("Div"), false}, "Pow": {2, 2, pairwise("Pow"), false},
+	"RealDiv": {2, 2, pairwise("Div"), false}, "Div": {2, 2, pairwise("Div"), false}, "TruncateDiv": {2, 2, truncateDiv, false}, "Pow": {2, 2, pairwise("Pow"), false},
 	"Maximum": {2, 2, pairwise("Max"), false}, "Minimum": {2, 2, pairwise("Min"), false}, "SquaredDifference": {2, 2, squaredDifference, false},
 	"FloorDiv": {2, 2, floorDiv, false}, "FloorMod": {2, 2, floorMod, false}, "Mod": {2, 2, truncateMod, false}, "TruncateMod": {2, 2, truncateMod, false},
 	"DivNoNan": {2, 2, divNoNan, false}, "MulNoNan": {2, 2, mulNoNan, false}, "Xlogy": {2, 2, xlogy, false},
@@ -58,8 +58,8 @@ var operations = map[string]operation{
 	"Einsum": {1, many, einsum, false}, "BiasAdd": {2, 2, biasAdd, false}, "BiasAddV1": {2, 2, biasAdd, false}, "MatrixBandPart": {3, 3, matrixBandPart, false},
 
 	// Reductions.
-	"Sum": {2, 2, reduce("ReduceSum"), false}, "Mean": {2, 2, reduce("ReduceMean"), false}, "Max": {2, 2, reduce("ReduceMax"), false}, "Min": {2, 2, reduce("ReduceMin"), false},
-	"Prod": {2, 2, reduce("ReduceProd"), false}, "All": {2, 2, reduce("ReduceMin"), false}, "Any": {2, 2, reduce("ReduceMax"), false},
+	"Sum": {2, 2, reduce("ReduceSum"), false}, "Mean": {2, 2, mean, false}, "Max": {2, 2, reduce("ReduceMax"), false}, "Min": {2, 2, reduce("ReduceMin"), false},
+	"Prod": {2, 2, reduce("ReduceProd"), false}, "All": {2, 2, reduce("ReduceMin"), false}, "Any": {2, 2, reduce("ReduceSum"), false},
 	"EuclideanNorm": {2, 2, reduce("ReduceL2"), false},
 	"ArgMax":        {2, 2, argOp("ArgMax"), false}, "ArgMin": {2, 2, argOp("ArgMin"), false}, "Cumsum": {2, 2, cumsum, false}, "TopKV2": {2, 2, topK, false},
 

@@ -81,7 +81,15 @@ func gatherND(c *call) {
 	if c.number("batch_dims", 0) != 0 {
 		c.refuse("leading dimensions are not mapped")
 	}
+	c.strict()
 	c.result(c.emit("GatherND", []string{c.name(0), c.wide(1)}), v.dtype, shape)
+}
+
+// strict refuses an operation that passes over places that are not there: the runtime fails at them, as TensorFlow does if nothing is said.
+func (c *call) strict() {
+	if policy := c.text("bad_indices_policy", ""); policy != "" && policy != "DEFAULT" && policy != "ERROR" {
+		c.refuse("passes over places that are not there (%.20s), which is not mapped", policy)
+	}
 }
 
 // oneHot compares each number with all from 0 to the depth; ONNX's own OneHot takes negative numbers from the end, TensorFlow's none.
@@ -145,22 +153,30 @@ func diagonal(c *call) {
 	c.result(y, t, append(slices.Clone(x), x[len(x)-1]))
 }
 
-// bucketize counts for each number how many boundaries are not above it.
+// bucketize counts for each number how many boundaries are not above it; nothing is above what is no number. TensorFlow compares whole numbers
+// as float32 too.
 func bucketize(c *call) {
-	v := c.in[0]
-	boundaries := c.n.def.attrs["boundaries"].reals
-	k := &constant{dtype: model.F32, shape: []int64{int64(len(boundaries))}, raw: []byte{}}
-	for _, x := range boundaries {
-		k.raw = append(k.raw, element(model.F32, float64(x), 0)...)
+	v, t := c.in[0], model.F32
+	if v.dtype == model.F64 {
+		t = v.dtype
 	}
-	x := c.cast(c.name(0), model.F32)
-	above := c.emit("GreaterOrEqual", []string{c.emit("Unsqueeze", []string{x, c.b.list(-1)}), c.b.name(c.b.constant(k))})
-	sum := c.emit("ReduceSum", []string{c.cast(above, model.I32), c.b.list(-1)}, number("keepdims", 0))
+	boundaries := c.n.def.attrs["boundaries"].reals
+	k := &constant{dtype: t, shape: []int64{int64(len(boundaries))}, raw: []byte{}}
+	for _, x := range boundaries {
+		k.raw = append(k.raw, element(t, float64(x), 0)...)
+	}
+	x := c.name(0)
+	if v.dtype != t {
+		x = c.cast(x, t)
+	}
+	above := c.emit("Less", []string{c.emit("Unsqueeze", []string{x, c.b.list(-1)}), c.b.name(c.b.constant(k))})
+	sum := c.emit("ReduceSum", []string{c.cast(c.emit("Not", []string{above}), model.I32), c.b.list(-1)}, number("keepdims", 0))
 	c.result(sum, model.I32, v.dims())
 }
 
 // scatterND writes rows at places of a tensor, or adds them there; ScatterNd begins with zeros.
 func scatterND(c *call) {
+	c.strict()
 	places, rows, into := 0, 1, 2
 	if c.n.def.op != "ScatterNd" {
 		into, places, rows = 0, 1, 2

@@ -29,6 +29,7 @@ What the folders are
     bert_spans, bert_fill, bert_answer   the models of testdata/models of these names, by transformers' TensorFlow classes, with their settings,
                       and the tokenizer among the assets: what they answer stands in testdata/models
     ops_1 … ops_3     one signature for each operation of a table
+    ops_4             rarer operations, and inputs at which a simple mapping would differ
     bert_saved, encoders   only when they are named: what transformers itself saves, and other families of it
     refused           signatures with what is refused: a loop, a table, a string operation, an assignment
 """
@@ -408,9 +409,9 @@ def large(folder):
     served(folder, [("serving_default", {"x": np.ones((1, 1024), np.float32)})])
 
 
-from savedmodel_ops import ops_1, ops_2, ops_3, refused
+from savedmodel_ops import ops_1, ops_2, ops_3, ops_4, refused
 
-models = {f.__name__: f for f in (half_plus_two, half_plus_two_v1, resource_v1, frozen_v1, training_v1, keras_text, keras_conv, keras_image, keras_recurrent, bert, gpt2, ops_1, ops_2, ops_3, refused)}
+models = {f.__name__: f for f in (half_plus_two, half_plus_two_v1, resource_v1, frozen_v1, training_v1, keras_text, keras_conv, keras_image, keras_recurrent, bert, gpt2, ops_1, ops_2, ops_3, ops_4, refused)}
 models |= {"bert_spans": bert_spans, "bert_fill": bert_fill, "bert_answer": bert_answer}
 asked = {f.__name__: f for f in (bert_saved, large)} | {n: functools.partial(encoder, name=n) for n in encoders}
 

@@ -192,6 +192,67 @@ def table():
     return t
 
 
+def floats(*v, dtype=np.float32):
+    return np.array(v, dtype)
+
+
+def corners(m):
+    """What table() leaves out: rarer operations, and inputs at which a simple mapping would differ. Outputs of names that end in _relative are
+    compared number by number. The module m keeps the variables."""
+    x, img = real(2, 3, 4), real(2, 3, 3, 4)
+    m.w = tf.Variable(real(5, 4), name="w")
+    signs, bools, yes = floats(-7.5, 7.5, 1e4, -2), np.array([[True, False], [False, False]]), np.array([False, True, True])
+    t = {"serving_default": (lambda v: -v, [x])}
+    for name in ("Acos", "Asin", "Asinh", "Atanh", "Sinh", "Cosh", "Tan", "Acosh", "Atan", "Erf"):
+        for dtype in (np.float32, np.float64):
+            v = floats(0.1, 0.5, 0.9, dtype=dtype) + dtype(name == "Acosh")
+            t[f"{name}_{np.dtype(dtype).name}"] = (lambda v, name=name: getattr(raw, name)(x=v), [v])
+    t["BatchMatMul"] = (lambda v, w: raw.BatchMatMul(x=v, y=w, adj_y=True), [real(2, 3, 4), real(2, 5, 4)])
+    t["BatchMatMulV3"] = (lambda v, w: raw.BatchMatMulV3(x=v, y=w, Tout=F32), [real(2, 3, 4), real(1, 4, 5)])
+    t["BiasAddV1"] = (lambda v: raw.BiasAddV1(value=v, bias=real(4)), [x])
+    t["EmptyTensorList"] = (pushed, [x])
+    for name in ("FusedBatchNorm", "FusedBatchNormV2"):
+        t[name] = (lambda v, name=name: getattr(raw, name)(x=v, scale=positive(4), offset=real(4), mean=real(4), variance=positive(4), is_training=False)[0], [img])
+    for name in ("FusedBatchNormV2", "FusedBatchNormV3"):
+        t[name + "_half"] = (lambda v, name=name: tf.cast(getattr(raw, name)(x=tf.cast(v, tf.float16), scale=positive(4), offset=real(4), mean=real(4), variance=positive(4),
+                                                                             is_training=False)[0], F32), [np.round(img)])
+    t["InvertPermutation"] = (lambda v: tf.transpose(v, raw.InvertPermutation(x=tf.constant([2, 0, 1]))), [x])
+    t["MatrixDiag"] = (lambda v: raw.MatrixDiag(diagonal=v), [x])
+    t["MatrixDiagV2"] = (lambda v: raw.MatrixDiagV2(diagonal=v, k=0, num_rows=-1, num_cols=-1, padding_value=7.0), [x])
+    t["ResourceGatherNd"] = (lambda k: raw.ResourceGatherNd(resource=m.w.handle, indices=k, dtype=F32), [whole(4, 3, 2)])
+    t["VariableShape"] = (lambda v: tf.reshape(v, tf.concat([[-1], raw.VariableShape(input=m.w.handle)[1:]], 0)), [x])
+    t["If_variable"] = (lambda v: tf.cond(tf.shape(v)[1] > 2, lambda: v * m.w[0], lambda: v), [x])
+    t["ShapeN"] = (lambda v, w: tuple(raw.ShapeN(input=[v, w])), [x, real(3, 1)])
+    t["TruncateDiv"] = (lambda v: raw.TruncateDiv(x=v, y=tf.constant([2.0, 2.0, 3.0, -3.0])), [signs])
+    t["FloorMod_relative"] = (lambda v, w: raw.FloorMod(x=v, y=w), [floats(1e4, -1e4, 1e6, 5, -5, 6, -6, 0), floats(0.3, 0.3, 0.7, -3, 3, -3, 3, 2)])
+    t["FloorMod_64"] = (lambda v, w: raw.FloorMod(x=v, y=w), [floats(1e9, -5.5, dtype=np.float64), floats(0.3, 2, dtype=np.float64)])
+    for name in ("Any", "All"):
+        t[name + "_empty"] = (lambda v, name=name: getattr(raw, name)(input=v[:, :0], axis=1), [bools])
+    t["Any_some"] = (lambda v: raw.Any(input=v, axis=1), [bools])
+    t["Mean_empty"] = (lambda v: raw.Mean(input=v[:, :0], axis=1), [x])
+    t["Mean_open"] = (lambda v: raw.Mean(input=v, axis=[0, 2]), [x])
+    t["Mean_open_empty"] = (lambda v: raw.Mean(input=v, axis=[0]), [x[:0]])
+    t["Bucketize_64"] = (lambda v: raw.Bucketize(input=v, boundaries=[-1.0, 0.1]), [floats(-1 - 1e-12, -1, 0.1, np.float32(0.1), dtype=np.float64)])
+    t["Bucketize_nan"] = (lambda v: raw.Bucketize(input=v, boundaries=[-1.0, 0.5]), [floats(0, np.nan, np.inf, -np.inf)])
+    t["Bucketize_int"] = (lambda v: raw.Bucketize(input=v, boundaries=[-1.0, 0.5]), [np.array([-2, -1, 0, 1], np.int32)])
+    t["Cast_wraps"] = (lambda v: tf.one_hot(tf.cast(v, I32), 4), [np.array([2**32 + 3, 1, -(2**32)], np.int64)])
+    for dtype in (np.uint8, np.int32):
+        t[f"ResizeBilinear_{np.dtype(dtype).name}"] = (lambda v: raw.ResizeBilinear(images=v, size=[5, 4], half_pixel_centers=True), [whole(200, 1, 3, 3, 2, dtype=dtype)])
+    t["Select_int8"] = (lambda k, v: tf.cast(tf.where(k, v, tf.zeros_like(v)), I32), [yes, np.array([1, -2, 3], np.int8)])
+    t["Log1p_relative"] = (lambda v: raw.Log1p(x=v), [floats(1e-8, -1e-6, 1e-4, -0.5, 1, 1e30, np.inf, 0)])
+    t["Expm1_relative"] = (lambda v: raw.Expm1(x=v), [floats(1e-8, -1e-6, 1e-4, -0.5, 1, 50, -100, 0)])
+    t["Erfc_relative"] = (lambda v: raw.Erfc(x=v), [floats(-3, -0.5, -1e-4, 0, 0.3, 1, 4, 6, 8)])
+    return t
+
+
+def pushed(v):
+    """A list that begins empty, and how long it is in the end."""
+    rows = raw.EmptyTensorList(element_shape=[4], max_num_elements=-1, element_dtype=F32)
+    for n in range(3):
+        rows = raw.TensorListPushBack(input_handle=rows, tensor=v[0, n])
+    return raw.TensorListStack(input_handle=rows, element_shape=[4], element_dtype=F32), raw.TensorListLength(input_handle=rows)
+
+
 @tf.function
 def inner(v):
     return v + 1
@@ -207,7 +268,7 @@ def layer_norm(v):
     return tf.nn.batch_normalization(v, mean, var, real(4), positive(4), 1e-12)
 
 
-def write(folder, cases):
+def write(folder, cases, module=None):
     from make_savedmodels import served
     signatures = {}
     for name, (f, inputs) in cases.items():
@@ -219,7 +280,7 @@ def write(folder, cases):
             return {f"y{n}": v for n, v in enumerate(out)}
 
         signatures[name] = tf.function(serve, input_signature=specs)
-    tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
+    tf.saved_model.save(module or tf.Module(), str(folder), signatures=signatures)
     served(folder, [(name, {f"x{n}": v for n, v in enumerate(inputs)}) for name, (_, inputs) in cases.items()])
 
 
@@ -233,6 +294,11 @@ def ops_2(folder):
 
 def ops_3(folder):
     write(folder, dict(list(table().items())[2::3]))
+
+
+def ops_4(folder):
+    m = tf.Module()
+    write(folder, corners(m), m)
 
 
 def refused(folder):
