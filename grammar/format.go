@@ -8,10 +8,11 @@ var formats = map[string]string{
 	"date-time": date + "T" + clock,
 	"duration":  duration,
 	"uuid":      `[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`,
+	"password":  `(?s:.*)`, // it says that the text is not to be shown
 	"ipv4":      octet + `(?:\.` + octet + `){3}`,
 	"hostname":  label + `(?:\.` + label + `){0,5}`,
 	"email":     `[A-Za-z0-9_+-](?:\.?[A-Za-z0-9_+-]){0,31}@` + label + `(?:\.` + label + `){1,5}`,
-	"uri":       `[A-Za-z][A-Za-z0-9+.-]*:(?://` + host + `(?:/` + pchar + `*)*|` + pchar + `+(?:/` + pchar + `*)*)(?:\?` + query + `*)?(?:#` + query + `*)?`,
+	"uri":       `[A-Za-z][A-Za-z0-9+.-]*:(?://(?:` + host + `(?:/` + pchar + `*)*|(?:/` + pchar + `*)+)|/?` + pchar + `+(?:/` + pchar + `*)*)(?:\?` + query + `*)?(?:#` + query + `*)?`,
 }
 
 // RFC 3339, full-date: with the days that each month has, February 29 in leap years only.
@@ -39,3 +40,11 @@ const (
 	query = `(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})`
 	host  = label + `(?:\.` + label + `)*(?::[0-9]{1,5})?`
 )
+
+// numberFormats is the formats of numbers that OpenAPI has and that are enforced: the range of each. Numbers without a range are written so that
+// they fit int64 and double anyway.
+var numberFormats = map[string][2]string{
+	"int32":  {"-2147483648", "2147483647"},
+	"int64":  {},
+	"double": {},
+}

@@ -10,7 +10,7 @@ import (
 // Source says what an answer must look like. Exactly one field is set. It travels as JSON.
 type Source struct {
 	Object  bool            `json:"object,omitempty"`  // any JSON object
-	Schema  json.RawMessage `json:"schema,omitempty"`  // JSON Schema 2020-12, the subset that is enforced (see docs of Compile)
+	Schema  json.RawMessage `json:"schema,omitempty"`  // JSON Schema 2020-12, the subset that is enforced, see Compile
 	Regex   string          `json:"regex,omitempty"`   // RE2 syntax subset, anchored at both ends
 	Choice  []string        `json:"choice,omitempty"`  // one of these texts
 	Literal string          `json:"literal,omitempty"` // this text
@@ -65,7 +65,32 @@ type Grammar struct {
 	last    *cache // of the vocabulary that Start was last given
 }
 
-// Compile makes the automaton of a source. Its work is bounded by limits, never by time. Errors: *Unsupported, *TooLarge, or ErrMalformed.
+// Compile makes the automaton of a source. Its work is bounded by limits, never by time. Errors: *Unsupported for a schema that would not be
+// enforced, *TooLarge for one that exceeds a limit, and ErrMalformed for what is no source, or can never be fulfilled.
+//
+// Schemas are JSON Schema 2020-12, and what clients still write of draft 7. Enforced are: type (also several), enum, const, properties, required,
+// additionalProperties, propertyNames, items, prefixItems (items as a list, additionalItems), minItems, maxItems, minLength, maxLength, pattern,
+// format (date, time, date-time, duration, uuid, ipv4, hostname, email, uri, password, int32, int64, double; no others), minimum, maximum,
+// exclusiveMinimum, exclusiveMaximum, multipleOf, anyOf, allOf, $ref within the document, and oneOf where at most one of its schemas can be fitted.
+// minProperties and maxProperties are taken where they hold anyhow, uniqueItems and patternProperties where they say nothing. Annotations are passed
+// over. Every other keyword is refused.
+//
+// Of the texts that fit a schema these are admitted:
+//   - White space is bounded. There is none around the value; one space or none behind a colon; and behind an opening bracket, behind a comma and
+//     before a closing bracket nothing, or one space, or a line feed with up to 64 spaces or tabs.
+//   - Members come in the order of properties, each once; then required ones that are not named; then, where additionalProperties says so or nothing is
+//     named, others with keys that are none of these. Of those a key may come twice, where JSON's readers take the last. Items behind prefixItems
+//     come only where items says so, or minItems demands them.
+//   - Integers have no point and no exponent, and at most 18 digits; numbers at most 18 before and 18 behind the point, and an exponent of two digits if
+//     they have no range. Zero has a sign only there.
+//   - Strings are UTF-8 with any escapes, surrogates in pairs. Strings with a pattern or format, and keys that must differ from others, escape only
+//     what they must. Lengths are in code points.
+//   - Values of enum and const are written without white space.
+//   - Patterns mean what RE2 takes them to mean, but for a dot, which as in ECMA-262 leaves out all four line ends.
+//   - Objects and arrays are nested until a stack of 500 frames, one to three for each.
+//
+// What is admitted can always be completed. In a grammar so ambiguous that a vocabulary leads to more than 65536 stacks, only tokens of one byte are
+// admitted; in one where a text has more than 2048 readings at once, the first are gone on with.
 func Compile(src Source) (*Grammar, error) {
 	if err := measure(src); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -271,6 +272,42 @@ func TestDeepDemand(t *testing.T) {
 		if !took {
 			t.Fatal("stuck")
 		}
+	}
+}
+
+// TestManyStates has a vocabulary that leads to a very large number of states: the mask is bounded, the same whatever is cached, and right.
+func TestManyStates(t *testing.T) {
+	var alt []Source
+	for i := range 40 {
+		alt = append(alt, Source{Seq: []Source{{Regex: fmt.Sprintf("[ab]*a[ab]{%d}", i%12)}, {Literal: fmt.Sprint("!", i)}}})
+	}
+	var words []string
+	for n := 2; n <= 12; n++ {
+		for bits := range 1 << n {
+			words = append(words, strings.NewReplacer("0", "a", "1", "b").Replace(fmt.Sprintf("%0*b", n, bits)))
+		}
+	}
+	v := bytesVocabulary(words...)
+	g := mustCompile(t, Source{Alt: alt})
+	m := g.Start(v)
+	start := time.Now()
+	first := m.Mask(nil)
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("took %v", took)
+	}
+	ids := admitted(first)
+	if len(ids) != 2 || ids[0] != 'a' || ids[1] != 'b' {
+		t.Errorf("%d tokens are admitted", len(ids))
+	}
+	for _, w := range []int32{256, 5000, 8000} {
+		other := g.Start(v)
+		if err := other.Take(w); err != nil {
+			t.Error(err)
+		}
+		other.Mask(nil)
+	}
+	if again := g.Start(v); !slices.Equal(again.Mask(nil), first) {
+		t.Error("the mask depends on what is cached")
 	}
 }
 

@@ -14,7 +14,9 @@ func (s *schemas) kindKeyword(vs []variant, t *tree, keyword string, v *tree) {
 	case "type", "enum", "const", "$ref", "allOf", "anyOf", "oneOf":
 	case "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf":
 		s.numberKeyword(&vs[kNumber], t, keyword, v)
-	case "minLength", "maxLength", "pattern", "format":
+	case "format":
+		s.format(vs, t, v)
+	case "minLength", "maxLength", "pattern":
 		s.textKeyword(&vs[kText], t, keyword, v)
 	case "items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems":
 		s.arrayKeyword(&vs[kArray], t, keyword, v)
@@ -54,12 +56,28 @@ func (s *schemas) textKeyword(x *variant, t *tree, keyword string, v *tree) {
 			s.malformed(v, "is no regular expression")
 		}
 		x.patterns = append(x.patterns, pattern{v.text, true, t})
-	case "format":
-		text, ok := formats[v.text]
-		if !ok || v.kind != '"' {
-			s.fail("format "+v.text, t)
+	}
+}
+
+// format puts what a format says to the variants of texts, or of numbers. A format that is not known is refused, although JSON Schema would
+// have it pass: who names it wants it kept.
+func (s *schemas) format(vs []variant, t, v *tree) {
+	text, ok := formats[v.text]
+	ends, okNumber := numberFormats[v.text]
+	switch {
+	case v.kind != '"':
+		s.malformed(v, "is no format")
+	case ok:
+		vs[kText].patterns = append(vs[kText].patterns, pattern{text, false, t})
+	case okNumber:
+		for i, end := range ends {
+			if d, ok := parseDecimal(end); ok && end != "" {
+				b := &bound{decimal: d}
+				vs[kNumber].num = vs[kNumber].num.meet([]numbers{{lo: b}, {hi: b}}[i])
+			}
 		}
-		x.patterns = append(x.patterns, pattern{text, false, t})
+	default:
+		s.fail("format "+v.text, t)
 	}
 }
 

@@ -86,7 +86,7 @@ func (s *schemas) cross(vs, ws []variant) (out []variant) {
 				return nil
 			}
 			v, w := vs[i], ws[j]
-			ok := true
+			var ok bool
 			switch {
 			case v.kind == kLiteral && w.kind == kLiteral:
 				ok = equal(v.lit, w.lit)
