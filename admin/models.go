@@ -114,10 +114,13 @@ func (h models) ListModels(ctx context.Context, _ *connect.Request[adminv1.ListM
 
 func versionView(s cluster.State, v cluster.Version) *adminv1.Version {
 	arch := "encoder"
-	if v.Profile.Decoder {
+	switch {
+	case v.Profile.Decoder:
 		arch = "decoder"
+	case v.Format == string(convert.SavedModel) || v.Format == string(convert.ONNX):
+		arch = "graph"
 	}
-	out := &adminv1.Version{Version: v.VersionID.String(), Manifest: v.Manifest.String(), Arch: arch, Tasks: v.Tasks, Bytes: v.Bytes,
+	out := &adminv1.Version{Version: v.VersionID.String(), Manifest: v.Manifest.String(), Arch: arch, Format: v.Format, Tasks: v.Tasks, Bytes: v.Bytes,
 		Layers: int32(len(v.Profile.Blocks)), CreatedMs: int64(v.Created), Traits: traitsView(v.Traits), Proof: proofView(v.Proof)}
 	for _, id := range v.Holders {
 		m, _ := s.Member(id)

@@ -15,6 +15,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/skein-project/skein/api/inference/inferenceconnect"
 	"github.com/skein-project/skein/api/skein/admin/v1/adminv1connect"
 	"github.com/skein-project/skein/api/skein/inference/v1/inferencev1connect"
 )
@@ -42,6 +43,8 @@ type Client struct {
 	Results     adminv1connect.ResultServiceClient
 	Views       adminv1connect.ViewServiceClient
 	Inference   inferencev1connect.InferenceServiceClient
+
+	OpenInference inferenceconnect.GRPCInferenceServiceClient // the Open Inference Protocol
 }
 
 // New makes a client. Nothing is called yet.
@@ -85,6 +88,7 @@ func New(p Profile) (*Client, error) {
 	c.People = adminv1connect.NewPeopleServiceClient(c.HTTP, base, opt)
 	c.Results = adminv1connect.NewResultServiceClient(c.HTTP, base, opt)
 	c.Inference = inferencev1connect.NewInferenceServiceClient(c.HTTP, base, opt)
+	c.OpenInference = inferenceconnect.NewGRPCInferenceServiceClient(c.HTTP, base, opt)
 	return c, nil
 }
 

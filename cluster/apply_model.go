@@ -24,6 +24,8 @@ func (s *State) putVersion(c PutVersion) error {
 		return reject(ReasonInvalid, subject, "it names no manifest")
 	case len(v.Tasks) > MaxTasks || slices.ContainsFunc(v.Tasks, func(t string) bool { return !visible(t, MaxName) }):
 		return reject(ReasonInvalid, subject, "malformed tasks")
+	case v.Format != "" && !visible(v.Format, MaxName):
+		return reject(ReasonInvalid, subject, "malformed format")
 	case v.Bytes < 0:
 		return reject(ReasonInvalid, subject, "negative size")
 	case utf8.RuneCountInString(v.Source) > MaxWhy:

@@ -131,7 +131,7 @@ func (c PutKey) level() int {
 }
 func (c PutVersion) level() int {
 	v := c.Version
-	return max(since(2, c.Owner != "" || v.Traits != nil || v.Source != "" || v.Bucket || !v.Folder.IsZero()), since(3, v.Proof != nil))
+	return max(since(2, c.Owner != "" || v.Traits != nil || v.Source != "" || v.Bucket || !v.Folder.IsZero()), since(3, v.Proof != nil || v.Format != ""))
 }
 func (c PutAlias) level() int { return since(2, c.Accept) }
 func (c PutDeployment) level() int {

@@ -144,6 +144,7 @@ type Version struct {
 	Bucket   bool          `json:"bucket,omitempty"` // all its blobs are in the cluster's bucket too
 	Folder   blob.Digest   `json:"folder,omitzero"`  // blob that lists its files as they were uploaded or pulled; zero = not known (feature level 1)
 	Proof    *Proof        `json:"proof,omitempty"`  // what was found when it was tried on publishing; nil = not tried (before feature level 3)
+	Format   string        `json:"format,omitempty"` // of its files, as package convert names it; "" = not known (before feature level 3)
 	Rev      Index         `json:"rev"`
 }
 

@@ -302,7 +302,7 @@ func (sc *scripted) modelCommand(verb, id string, a args) Command {
 			proof = &Proof{Why: why}
 		}
 		return PutVersion{Owner: a.str("owner", ""), Version: Version{VersionID: v, Manifest: blob.Digest(sha256.Sum256([]byte(id))), Profile: p, Tasks: []string{"generate"},
-			Bytes: 6 << 20, Holders: nodeIDs(a.str("holders", "")), Traits: traits, Bucket: a.str("bucket", "") != "", Proof: proof}}
+			Bytes: 6 << 20, Holders: nodeIDs(a.str("holders", "")), Traits: traits, Bucket: a.str("bucket", "") != "", Proof: proof, Format: a.str("format", "")}}
 	case "set_holders":
 		old, _ := s.Version(sc.version(id))
 		return SetHolders{sc.version(id), nodeIDs(a.str("holders", "")), a.was(old.Rev)}

@@ -50,9 +50,20 @@ func (e Refused) Error() string {
 	return strings.Join(parts, ": ")
 }
 
+// Format is what a folder's weights are stored in.
+type Format string
+
+// Formats.
+const (
+	Safetensors Format = "safetensors" // with settings of Hugging Face
+	SavedModel  Format = "savedmodel"  // of TensorFlow
+	ONNX        Format = "onnx"
+)
+
 // Made is what a folder became.
 type Made struct {
 	Manifest *model.Manifest
+	Format   Format
 	Derived  map[blob.Digest][]byte // blobs that the manifest names and that were not uploaded: the graph of family model.Graph
 	Notes    []string               // what whoever publishes should know, in full sentences
 }
@@ -99,11 +110,14 @@ func (r *reading) reader(names []string) ([]func() error, error) {
 	switch {
 	case whole || index:
 	case saved:
+		r.made.Format = SavedModel
 		return []func() error{r.saved}, nil
 	case slices.ContainsFunc(names, isONNX):
+		r.made.Format = ONNX
 		graph, err := oneONNX(names)
 		return []func() error{func() error { return r.onnx(graph) }}, err
 	}
+	r.made.Format = Safetensors
 	return []func() error{r.architecture, r.tokens, r.sentence, r.carry, r.tensors}, nil
 }
 

@@ -42,7 +42,7 @@ func TestONNXFolders(t *testing.T) {
 			continue
 		}
 		m := made.Manifest
-		if m.Config.Arch != model.Graph || !slices.Equal(m.Tasks, c.tasks) || strings.Join(made.Notes, "") == "" != (c.note == "") || c.note != "" && !strings.HasPrefix(made.Notes[0], c.note) {
+		if m.Config.Arch != model.Graph || made.Format != ONNX || !slices.Equal(m.Tasks, c.tasks) || strings.Join(made.Notes, "") == "" != (c.note == "") || c.note != "" && !strings.HasPrefix(made.Notes[0], c.note) {
 			t.Errorf("%s: %s, tasks %q, notes %q", c.name, m.Config.Arch, m.Tasks, made.Notes)
 		}
 		if c.weights > 0 && len(m.Tensors) != c.weights {
@@ -180,7 +180,7 @@ func TestSavedModelFolders(t *testing.T) {
 			t.Errorf("%s: %v", e.Name(), err)
 			continue
 		}
-		if made.Manifest.Config.Arch != model.Graph || len(made.Derived) != 1 {
+		if made.Manifest.Config.Arch != model.Graph || made.Format != SavedModel || len(made.Derived) != 1 {
 			t.Errorf("%s: %s with %d derived blobs", e.Name(), made.Manifest.Config.Arch, len(made.Derived))
 		}
 	}

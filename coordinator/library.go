@@ -143,6 +143,7 @@ func (s *Server) publish(ctx context.Context, asker cluster.Asker, owner, name, 
 		v.Bytes += st.Size
 	}
 	if s.live.Now().Cluster().Feature >= 3 {
+		v.Format = string(made.Format)
 		step("trying it")
 		if v.Proof, err = s.prove(ctx, made, m, files, accept); err != nil {
 			return none, err
@@ -273,6 +274,7 @@ type ConvertInput struct {
 // ConvertAnswer is what it writes to its standard output: a manifest with the version's traits, or a refusal.
 type ConvertAnswer struct {
 	Manifest []byte           `json:"manifest,omitempty"`
+	Format   convert.Format   `json:"format,omitempty"`
 	Derived  [][]byte         `json:"derived,omitempty"` // blobs that the manifest names and that were not uploaded
 	Notes    []string         `json:"notes,omitempty"`   // for whoever publishes
 	Traits   *cluster.Traits  `json:"traits,omitempty"`

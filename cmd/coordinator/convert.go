@@ -45,7 +45,7 @@ func convertOrder(r io.Reader, w io.Writer) error {
 	} else if err != nil {
 		return err
 	} else {
-		answer.Manifest, answer.Notes = model.Encode(made.Manifest), made.Notes
+		answer.Manifest, answer.Format, answer.Notes = model.Encode(made.Manifest), made.Format, made.Notes
 		for _, d := range slices.SortedFunc(maps.Keys(made.Derived), func(a, b blob.Digest) int { return bytes.Compare(a[:], b[:]) }) {
 			answer.Derived = append(answer.Derived, made.Derived[d])
 		}

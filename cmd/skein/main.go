@@ -70,7 +70,7 @@ func (a *app) root() *cobra.Command {
 		"models":  {a.push(), a.pull(), a.download(), a.models(), a.serve(), a.unserve(), a.alias(), a.rollback(), a.rollout(), a.promote(), a.ps(), a.placement(), a.why(), a.replay()},
 		"fleet":   {a.dev(), a.status(), a.nodes(), a.join(), a.drain(), a.resume(), a.quarantine(), a.lift(), a.remove(), a.backup(), a.restore(), a.alerts(), a.series()},
 		"tenants": {a.tenants(), a.keys(), a.limits(), a.usageCommand(), a.prices(), a.results(), a.views(), a.audit(), a.people(), a.login(), a.logout(), a.whoami()},
-		"ask":     {a.chat(), a.generate(), a.embed(), a.classify(), a.label(), a.fill(), a.answer(), a.rerank()},
+		"ask":     {a.chat(), a.generate(), a.embed(), a.classify(), a.label(), a.fill(), a.answer(), a.rerank(), a.infer()},
 	} {
 		for _, c := range commands {
 			c.GroupID = group

@@ -11,6 +11,7 @@ import (
 
 	adminv1 "github.com/skein-project/skein/api/skein/admin/v1"
 	"github.com/skein-project/skein/client"
+	"github.com/skein-project/skein/model"
 )
 
 func (a *app) push() *cobra.Command {
@@ -77,7 +78,7 @@ func (a *app) models() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.show(cmd, res.Msg, "VERSION ALIASES READY TASKS BLOCKS SIZE PUBLISHED PROOF HELD-BY", func(row func(...any)) {
+		return a.show(cmd, res.Msg, "VERSION ALIASES READY FORMAT TASKS BLOCKS SIZE PUBLISHED PROOF HELD-BY", func(row func(...any)) {
 			for _, v := range res.Msg.Versions {
 				var names []string
 				for _, alias := range res.Msg.Aliases {
@@ -91,12 +92,20 @@ func (a *app) models() *cobra.Command {
 						names = append(names, fmt.Sprintf("%s(shadow %d%%)", alias.Name, s.Percent))
 					}
 				}
-				row(v.Version, strings.Join(names, ","), v.ReadyReplicas, strings.Join(v.Tasks, ","), v.Layers, size(v.Bytes), when(v.CreatedMs), proofWords(v.Proof), strings.Join(v.Holders, ","))
+				row(v.Version, strings.Join(names, ","), v.ReadyReplicas, v.Format, taskWords(v.Tasks), v.Layers, size(v.Bytes), when(v.CreatedMs), proofWords(v.Proof), strings.Join(v.Holders, ","))
 			}
 		})
 	}}
 	c.AddCommand(a.modelsUpdate(), a.modelsDelete())
 	return c
+}
+
+// taskWords is what a version can be asked: of one that takes no text, that it takes tensors only.
+func taskWords(tasks []string) string {
+	if len(tasks) == 1 && tasks[0] == string(model.Infer) {
+		return "tensors-only"
+	}
+	return strings.Join(tasks, ",")
 }
 
 // proofWords is what trying a version found, in short.

@@ -23,7 +23,7 @@ const module = "github.com/skein-project/skein/"
 // left in its own row. Adapters and servers do not import their neighbours, except inside one top-level folder. A package that is
 // listed and does not exist yet is no error; one that exists and is not listed is.
 var layers = [][]string{
-	0: {"internal/invariant", "internal/table", "internal/strictjson", "internal/jinja", "internal/toolcall", "internal/openapi", "gpu", "blob", "model", "tensor", "token", "api/**", "access", "series"},                                                                           // facts
+	0: {"internal/invariant", "internal/table", "internal/strictjson", "internal/jinja", "internal/toolcall", "internal/openapi", "gpu", "blob", "model", "tensor", "token", "api/**", "access", "series", "internal/npy"},                                                           // facts
 	1: {"shard", "results", "view", "engine/onnx", "engine/graph", "audit", "quota", "spans", "grammar"},                                                                                                                                                                             // cutting
 	2: {"cluster"},                                                                                                                                                                                                                                                                   // truth
 	3: {"placement", "router", "fair", "bill", "queueing", "engine/sample", "engine/kv", "engine/batch", "job"},                                                                                                                                                                      // choices

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"math"
 	"net/http"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/convert"
 	"github.com/skein-project/skein/internal/devfleet"
+	"github.com/skein-project/skein/internal/npy"
 	"github.com/skein-project/skein/tensor"
 )
 
@@ -108,6 +110,7 @@ func TestGraphs(t *testing.T) {
 	}
 	graphTexts(t, c)
 	graphRefusals(t, c, ask)
+	inferCommand(t, s)
 	proofs(t, s)
 }
 
@@ -154,6 +157,105 @@ func proofs(t *testing.T, s *stage) {
 		t.Errorf("what was accepted: %v", v)
 	}
 	s.says([]string{"models"}, "golden±")
+	for _, line := range strings.Split(s.says([]string{"models"}), "\n") {
+		for version, want := range map[string]string{"mlp@1": " onnx tensors-only ", "sort@1": " onnx classify,infer ", "half@1": " savedmodel tensors-only "} {
+			if strings.HasPrefix(line, version) && !strings.Contains(strings.Join(strings.Fields(line), " "), want) {
+				t.Errorf("%q does not say %q", line, want)
+			}
+		}
+	}
+	if v := list()["mlp@1"]; v.Arch != "graph" || v.Format != "onnx" {
+		t.Errorf("mlp@1 is a %s of %s", v.Arch, v.Format)
+	}
+}
+
+// inferCommand asks graphs by the command line: with files of NumPy and of JSON, and what comes out goes to such files.
+func inferCommand(t *testing.T, s *stage) {
+	s.says([]string{"infer", "half"}, "input", "x", "F32", "[-1,1]", "output")
+	s.says([]string{"infer", "half", "--input", "x=[[1], [2.5], [-4]]"}, "y", "[3,1]", "[2.5 3.25 0]")
+	dir, golden := t.TempDir(), goldenOf(t, foreignDir("mlp"))
+	file := func(name string) string { return filepath.Join(dir, name) }
+	var args []string
+	for _, x := range golden.Inputs {
+		b, err := npy.Append(nil, x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x.Name == "k" { // as JSON
+			ints, err := x.Ints()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b, err = json.Marshal(ints); err != nil {
+				t.Fatal(err)
+			}
+			args = append(args, "--input", "k="+file("k.json"))
+			x.Name = "k.json"
+		} else {
+			args = append(args, "--input", x.Name+"="+file(x.Name))
+		}
+		if err := os.WriteFile(file(x.Name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(file("x"), file("x.npy")); err != nil {
+		t.Fatal(err)
+	}
+	args[slices.Index(args, "x="+file("x"))] += ".npy"
+	out := s.says(slices.Concat([]string{"infer", "mlp"}, args, []string{"--save", "y=" + file("y.npy"), "--save", "index=" + file("index.json")}))
+	if out != "" {
+		t.Errorf("what is saved is shown too: %s", out)
+	}
+	b, err := os.ReadFile(file("y.npy"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, err := npy.Read("y", b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range golden.Outputs {
+		if want.Name == "y" {
+			near(t, "y of a file", tensorFloats(wireTensors([]tensor.Tensor{y})[0]), tensorFloats(wireTensors([]tensor.Tensor{want})[0]))
+			continue
+		}
+		ints, err := want.Ints()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []int64
+		b, err := os.ReadFile(file("index.json"))
+		if err == nil {
+			err = json.Unmarshal(b, &got)
+		}
+		if err != nil || !slices.Equal(got, ints) {
+			t.Errorf("index: %v, %v, want %v", got, err, ints)
+		}
+	}
+	out = s.says(slices.Concat([]string{"infer", "mlp", "-o", "json", "--want", "index"}, args))
+	var answer struct {
+		Version string `json:"model_version"`
+		Outputs []struct {
+			Name, Datatype string
+			Data           []int64
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &answer); err != nil || answer.Version != "mlp@1" || len(answer.Outputs) != 1 || answer.Outputs[0].Datatype != "INT64" || len(answer.Outputs[0].Data) == 0 {
+		t.Errorf("%s: %v", out, err)
+	}
+	s.refuses(exitUsage, "want NAME=FILE", "infer", "half", "--input", "x")
+	s.refuses(exitUsage, "no such input", "infer", "half", "--input", "z=[1]")
+	s.refuses(exitUsage, "no such file", "infer", "half", "--input", "x="+file("gone.npy"))
+	s.refuses(exitUsage, "is no number of type F32", "infer", "half", "--input", `x=[["a"]]`)
+	s.refuses(exitUsage, "do not begin as a file of NumPy", "infer", "half", "--input", "x="+func() string {
+		if err := os.WriteFile(file("bad.npy"), []byte("[[1]]"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file("bad.npy")
+	}())
+	s.refuses(exitUsage, "no such output", "infer", "half", "--input", "x=[[1]]", "--save", "z="+file("z.npy"))
+	s.refuses(exitRefused, "shape", "infer", "half", "--input", "x=[1]")
+	s.refuses(exitRefused, "no output", "infer", "half", "--input", "x=[[1]]", "--want", "z")
 }
 
 // graphTexts asks graphs with text: the answers are those of the same weights as safetensors.

@@ -383,12 +383,14 @@ func (*ListModelsRequest) Descriptor() ([]byte, []int) {
 type Version struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "model@number".
-	Version  string   `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	Manifest string   `protobuf:"bytes,2,opt,name=manifest,proto3" json:"manifest,omitempty"`
-	Arch     string   `protobuf:"bytes,3,opt,name=arch,proto3" json:"arch,omitempty"`
-	Tasks    []string `protobuf:"bytes,4,rep,name=tasks,proto3" json:"tasks,omitempty"`
-	Bytes    int64    `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	Layers   int32    `protobuf:"varint,6,opt,name=layers,proto3" json:"layers,omitempty"`
+	Version  string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	Manifest string `protobuf:"bytes,2,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	// "decoder", "encoder", or "graph": one that is run as its maker wrote it.
+	Arch string `protobuf:"bytes,3,opt,name=arch,proto3" json:"arch,omitempty"`
+	// "infer" alone: tensors only, no text.
+	Tasks  []string `protobuf:"bytes,4,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	Bytes  int64    `protobuf:"varint,5,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Layers int32    `protobuf:"varint,6,opt,name=layers,proto3" json:"layers,omitempty"`
 	// Unix time in milliseconds.
 	CreatedMs int64 `protobuf:"varint,7,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
 	// Names of the coordinators that hold its blobs.
@@ -397,7 +399,9 @@ type Version struct {
 	// Not set = not known: it was published before traits were kept.
 	Traits *Traits `protobuf:"bytes,10,opt,name=traits,proto3" json:"traits,omitempty"`
 	// What was found when it was tried on publishing; not set = it was published before versions were tried.
-	Proof         *Proof `protobuf:"bytes,11,opt,name=proof,proto3" json:"proof,omitempty"`
+	Proof *Proof `protobuf:"bytes,11,opt,name=proof,proto3" json:"proof,omitempty"`
+	// Of its files: "safetensors", "savedmodel", "onnx"; "" = not known, it was published before formats were kept.
+	Format        string `protobuf:"bytes,12,opt,name=format,proto3" json:"format,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -507,6 +511,13 @@ func (x *Version) GetProof() *Proof {
 		return x.Proof
 	}
 	return nil
+}
+
+func (x *Version) GetFormat() string {
+	if x != nil {
+		return x.Format
+	}
+	return ""
 }
 
 // Proof is what was found when a version was tried.
@@ -4156,7 +4167,7 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\x0fPublishResponse\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\"\x13\n" +
-	"\x11ListModelsRequest\"\xd4\x02\n" +
+	"\x11ListModelsRequest\"\xec\x02\n" +
 	"\aVersion\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1a\n" +
 	"\bmanifest\x18\x02 \x01(\tR\bmanifest\x12\x12\n" +
@@ -4170,7 +4181,8 @@ const file_skein_admin_v1_admin_proto_rawDesc = "" +
 	"\x0eready_replicas\x18\t \x01(\x05R\rreadyReplicas\x12.\n" +
 	"\x06traits\x18\n" +
 	" \x01(\v2\x16.skein.admin.v1.TraitsR\x06traits\x12+\n" +
-	"\x05proof\x18\v \x01(\v2\x15.skein.admin.v1.ProofR\x05proof\"\x91\x01\n" +
+	"\x05proof\x18\v \x01(\v2\x15.skein.admin.v1.ProofR\x05proof\x12\x16\n" +
+	"\x06format\x18\f \x01(\tR\x06format\"\x91\x01\n" +
 	"\x05Proof\x12\x10\n" +
 	"\x03why\x18\x01 \x01(\tR\x03why\x12\x16\n" +
 	"\x06finite\x18\x02 \x01(\bR\x06finite\x12+\n" +
