@@ -215,3 +215,26 @@ func TestBroad(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkCompile measures making grammars, of the kind that clients send.
+func BenchmarkCompile(b *testing.B) {
+	for _, name := range []string{"object", "person", "lengths", "recursive", "regex", "free"} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Compile(benchmarks[name].source); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkVocabulary measures making a trie of 150,000 tokens.
+func BenchmarkVocabulary(b *testing.B) {
+	tokens := broad().tokens
+	b.ReportAllocs()
+	for b.Loop() {
+		NewVocabulary(tokens)
+	}
+}

@@ -24,10 +24,13 @@ func (c *cache) mask(s *set) []uint64 {
 	}
 	clear(out)
 	c.begun()
-	if end := int32(len(c.v.trie)); !c.walk(out, s, 0, end) {
+	m := c.marks(out, s)
+	if !c.walk(m, s, 0, int32(len(c.v.trie))) {
 		clear(out)
 		c.bytesOnly(out, s)
+		return out
 	}
+	m.done()
 	return out
 }
 
@@ -82,7 +85,7 @@ func (c *cache) compose(out []uint64, s *set, base *frame) bool {
 	c.begun()
 	c.widest = len(behind.stacks)
 	for _, at := range p.exits {
-		if !c.walk(out, behind, at+1, c.v.trie[at].over) {
+		if !c.walk(marks{c.v, out, false}, behind, at+1, c.v.trie[at].over) {
 			return false
 		}
 	}
@@ -105,14 +108,14 @@ func (c *cache) begun() {
 
 // meet counts a set that the walk has not met before; false if they have too many stacks altogether. It does not depend on what is cached.
 func (c *cache) meet(s *set) bool {
-	s.walk = c.walks
+	s.walk, s.visits, s.plain = c.walks, 0, 0
 	c.met += 1 + len(s.stacks)
 	c.widest, c.highest = max(c.widest, len(s.stacks)), max(c.highest, s.deepest)
 	return c.met <= maxMet
 }
 
 // walk admits the tokens that end at places from from to to, of which the first is reached from s; false if it met too much.
-func (c *cache) walk(out []uint64, s *set, from, to int32) bool {
+func (c *cache) walk(m marks, s *set, from, to int32) bool {
 	if from >= to {
 		return true
 	}
@@ -126,17 +129,16 @@ func (c *cache) walk(out []uint64, s *set, from, to int32) bool {
 			next = c.step(at, p.label)
 		}
 		if next == c.none {
+			m.refuse(i)
 			i = p.over
 			continue
 		}
 		if next.walk != c.walks && !c.meet(next) {
 			return false
 		}
-		if p.token >= 0 {
-			c.v.admit(out, p.token)
-		}
-		if p.below&^next.loops == 0 {
-			c.v.admitBelow(out, i)
+		m.admit(p)
+		if c.skips(p, next) {
+			m.admitBelow(i)
 			i = p.over
 			continue
 		}
@@ -151,6 +153,7 @@ func (c *cache) walk(out []uint64, s *set, from, to int32) bool {
 func (c *cache) look(s *set) *part {
 	p := &part{mask: make([]uint64, c.v.words), whole: true}
 	trie, path, class := c.v.trie, c.path, &c.g.class
+	m := c.marks(p.mask, s)
 	c.begun()
 	c.meet(s)
 	open := make([]int32, 0, c.v.longest) // exits on the way to where it is
@@ -163,6 +166,7 @@ func (c *cache) look(s *set) *part {
 			next = c.step(from, at.label)
 		}
 		if next == c.none {
+			m.refuse(i)
 			i = at.over
 			continue
 		}
@@ -170,9 +174,7 @@ func (c *cache) look(s *set) *part {
 			p.whole = false
 			break
 		}
-		if at.token >= 0 {
-			c.v.admit(p.mask, at.token)
-		}
+		m.admit(at)
 		if next.exit {
 			for len(open) > 0 && trie[open[len(open)-1]].over <= i {
 				open = open[:len(open)-1]
@@ -181,8 +183,8 @@ func (c *cache) look(s *set) *part {
 			p.ends = max(p.ends, len(open))
 			p.exits = append(p.exits, i)
 		}
-		if at.below&^next.loops == 0 && !next.exit { // exits are counted
-			c.v.admitBelow(p.mask, i)
+		if !next.exit && c.skips(at, next) {
+			m.admitBelow(i)
 			i = at.over
 			continue
 		}
@@ -190,6 +192,7 @@ func (c *cache) look(s *set) *part {
 		path[at.depth+1] = next
 		i++
 	}
+	m.done()
 	p.width, p.deep = c.widest, c.highest
 	c.maskBytes += 8*len(p.mask) + 4*len(p.exits)
 	return p

@@ -76,7 +76,7 @@ func (c *cache) composeRun(out []uint64, s *set, r *counted) bool {
 		if p.token >= 0 {
 			c.v.admit(out, p.token)
 		}
-		if !c.walk(out, behind, cl.at+1, p.over) {
+		if !c.walk(marks{c.v, out, false}, behind, cl.at+1, p.over) {
 			return false
 		}
 	}

@@ -34,11 +34,13 @@ type set struct {
 	deepest int32  // frames of the highest stack that was seen on the way here
 	next    []*set // by class of byte; nil: not known yet
 	mask    []uint64
-	part    *part // if all stacks are on bottom
-	run     *run  // if they are in a character
-	walk    int   // the last walk that met it
-	visits  int
-	loops   groups // of characters that lead from it to itself; none before it was visited often
+	part    *part  // if all stacks are on bottom
+	run     *run   // if they are in a character
+	walk    int    // the last walk that met it
+	visits  int    // in that walk
+	plain   groups // see groups; none before that walk visited it often
+	plains  groups // the same for good, if follow is known
+	follow  *set   // where plain characters lead
 }
 
 // dead is the set without stacks.

@@ -11,6 +11,7 @@ type Vocabulary struct {
 	trie    []place
 	twin    map[int32][]int32 // tokens of the same bytes as the key, which is in the trie
 	twins   []uint64          // the keys of twin, as a mask
+	all     []uint64          // every token that can be admitted
 	order   []int32           // the tokens of the trie, in its order
 	longest int               // bytes
 	words   int               // of a mask
@@ -23,18 +24,20 @@ type place struct {
 	rank  int32 // tokens that end at earlier places
 	depth uint16
 	label byte   // the byte that leads here
-	below groups // what the tokens below consist of behind it
+	chars uint8  // at most, of the tokens below, behind this byte
+	below groups // of these
 }
 
 // NewVocabulary takes the bytes of each token id. A token of no bytes (nil: special tokens that do not show) is never admitted, nor is one
 // longer than 4096 bytes. The slices are kept.
 func NewVocabulary(tokens [][]byte) *Vocabulary {
 	v := &Vocabulary{tokens: tokens, twin: map[int32][]int32{}, words: (len(tokens) + 63) / 64}
-	v.twins = make([]uint64, v.words)
+	v.all, v.twins = make([]uint64, v.words), make([]uint64, v.words)
 	order := make([]int32, 0, len(tokens))
 	for id, t := range tokens {
 		if len(t) > 0 && len(t) <= maxToken {
 			order = append(order, int32(id))
+			v.all[id>>6] |= 1 << (id & 63)
 			v.longest = max(v.longest, len(t))
 		}
 	}
@@ -44,23 +47,28 @@ func NewVocabulary(tokens [][]byte) *Vocabulary {
 		}
 		return int(a - b)
 	})
+	v.plant(order)
+	return v
+}
+
+// plant makes the trie of tokens in the order of their bytes.
+func (v *Vocabulary) plant(order []int32) {
 	var open []int32 // places of the bytes of the token before
-	var suffixes []groups
+	var ends []suffix
+	var before []byte
 	closeTo := func(depth int) {
 		for len(open) > depth {
 			v.trie[open[len(open)-1]].over = int32(len(v.trie))
 			open = open[:len(open)-1]
 		}
 	}
-	for i, id := range order {
-		t := tokens[id]
+	for _, id := range order {
+		t := v.tokens[id]
 		shared := 0
-		if i > 0 {
-			before := tokens[order[i-1]]
-			for shared < len(before) && shared < len(t) && before[shared] == t[shared] {
-				shared++
-			}
+		for shared < len(before) && shared < len(t) && before[shared] == t[shared] {
+			shared++
 		}
+		before = t
 		closeTo(shared)
 		if shared == len(t) { // only of a token of the same bytes, since shorter ones come first
 			first := v.trie[open[shared-1]].token
@@ -74,13 +82,14 @@ func NewVocabulary(tokens [][]byte) *Vocabulary {
 		}
 		v.trie[len(v.trie)-1].token = id
 		v.order = append(v.order, id)
-		suffixes = suffixGroups(suffixes, t)
+		ends = suffixes(ends, t)
 		for d, at := range open[:len(open)-1] {
-			v.trie[at].below |= suffixes[d+1]
+			p := &v.trie[at]
+			both := suffix{p.below, p.chars}.most(ends[d+1])
+			p.below, p.chars = both.groups, both.chars
 		}
 	}
 	closeTo(0)
-	return v
 }
 
 // bytes of a token that can be admitted; nil for others.
@@ -101,16 +110,22 @@ func (v *Vocabulary) admit(dst []uint64, token int32) {
 	}
 }
 
-// admitBelow sets the bits of the tokens that end below a place.
-func (v *Vocabulary) admitBelow(dst []uint64, at int32) {
+// below is the range in order of the tokens below a place.
+func (v *Vocabulary) below(at int32) (from, to int32) {
 	p := &v.trie[at]
-	from, to := p.rank, int32(len(v.order))
+	from, to = p.rank, int32(len(v.order))
 	if p.token >= 0 {
 		from++
 	}
 	if int(p.over) < len(v.trie) {
 		to = v.trie[p.over].rank
 	}
+	return from, to
+}
+
+// admitBelow sets the bits of the tokens that end below a place.
+func (v *Vocabulary) admitBelow(dst []uint64, at int32) {
+	from, to := v.below(at)
 	for _, t := range v.order[from:to] {
 		v.admit(dst, t)
 	}
