@@ -21,11 +21,14 @@ type TokenLogprob struct {
 	Logprob float32
 }
 
+// Unlikely is the log-probability of a token that a constraint has chosen and the model never would (the OpenAI API's number for that).
+const Unlikely = -9999
+
 // Choice is a chosen token.
 type Choice struct {
 	Token   int32
-	Logprob float32        // as in TokenLogprob; 0 unless asked for
-	Top     []TokenLogprob // the most likely tokens, falling; nil unless asked for
+	Logprob float32        // as in TokenLogprob, at least Unlikely; 0 unless asked for
+	Top     []TokenLogprob // the most likely tokens, falling, those of probability 0 left out; nil unless asked for
 
 	Failed string `json:"Failed,omitempty"` // why nothing could be chosen for this sequence; Token says nothing then
 }
@@ -62,10 +65,14 @@ func (c *Choice) report(logits []float32, top int32, s model.Sampling) {
 		return
 	}
 	norm := logSumExp(logits, top)
-	c.Logprob = float32(float64(logits[c.Token]) - norm)
+	c.Logprob = float32(max(float64(logits[c.Token])-norm, Unlikely))
 	for h := newHeap(logits); len(c.Top) < s.TopLogprobs && h.len() > 0; {
 		id := h.pop()
-		c.Top = append(c.Top, TokenLogprob{id, float32(float64(logits[id]) - norm)})
+		logprob := float32(float64(logits[id]) - norm)
+		if math.IsInf(float64(logprob), -1) {
+			return // and so are all behind it
+		}
+		c.Top = append(c.Top, TokenLogprob{id, logprob})
 	}
 }
 

@@ -199,6 +199,10 @@ func TestStateRefusals(t *testing.T) {
 	if _, err := s.Choose([]float32{shut, 2, 3, 4}, model.Sampling{}, 1, &scratch); !errors.Is(err, ErrDeadEnd) {
 		t.Errorf("the only token has no probability: %v", err)
 	}
+	s, _ = NewState(&Begin{}, g.Start(v))
+	if c, err := s.Choose([]float32{-3e38, 3e38, 3, 4}, model.Sampling{TopLogprobs: 4}, 1, &scratch); err != nil || c.Token != 0 || c.Logprob != Unlikely || len(c.Top) != 3 {
+		t.Errorf("the model would never choose the only token: %+v, %v", c, err)
+	}
 	s, _ = NewState(&Begin{}, nil)
 	if _, err := s.Choose([]float32{1, float32(math.NaN())}, model.Sampling{}, 1, &scratch); !errors.Is(err, ErrLogits) || errors.Is(err, ErrDeadEnd) {
 		t.Errorf("NaN: %v", err)
