@@ -77,10 +77,7 @@ func (s *Server) registerOIP(mux *http.ServeMux) {
 	other := s.entry(oipForm, s.cfg.MaxBody, opOther, "", oipAbsent)
 	mux.HandleFunc("/v2/", func(w http.ResponseWriter, r *http.Request) {
 		if path, ok := foldModel(r.URL.EscapedPath()); ok && !strangerToOIP(r.URL.Path) {
-			to := *r.URL
-			to.RawPath, r = path, r.Clone(r.Context())
-			r.URL = &to
-			mux.ServeHTTP(w, r)
+			readdressed(mux, w, r, path)
 			return
 		}
 		other(w, r)

@@ -116,7 +116,25 @@ func (s *Server) registerRoutes(mux *http.ServeMux) {
 			return &httpError{http.StatusMethodNotAllowed, &Error{Fault: FaultInvalid, Why: fmt.Sprintf("%.40q is not a method of %s: use %s", r.Method, e.path, allowed)}}
 		}))
 	}
-	mux.HandleFunc("/v1/", s.entry(openAIForm, s.cfg.MaxBody, opOther, "", absent))
+	other := s.entry(openAIForm, s.cfg.MaxBody, opOther, "", absent)
+	mux.HandleFunc("/v1/", other)
+	mux.HandleFunc(pathMessages+"/", s.entry(anthropicForm, s.cfg.MaxBody, opOther, "", absent))
+	mux.HandleFunc(pathModels+"/", func(w http.ResponseWriter, r *http.Request) {
+		name := strings.TrimPrefix(r.URL.EscapedPath(), pathModels+"/")
+		if parts := strings.Split(name, "/"); len(parts) > 1 {
+			readdressed(mux, w, r, pathModels+"/"+strings.Join(parts, "%2F"))
+			return
+		}
+		other(w, r)
+	})
+}
+
+// readdressed serves a request as one for another path, which is escaped.
+func readdressed(mux *http.ServeMux, w http.ResponseWriter, r *http.Request, path string) {
+	to := *r.URL
+	to.RawPath, r = path, r.Clone(r.Context())
+	r.URL = &to
+	mux.ServeHTTP(w, r)
 }
 
 // absent answers for paths that are not there.

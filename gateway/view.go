@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/gateway/oip"
 	"github.com/skein-project/skein/view"
 )
 
@@ -87,7 +88,7 @@ func (w *shaped) WriteHeader(status int) {
 func (w *shaped) turnDown(err error) {
 	w.refused = err
 	w.c.fail(err)
-	for _, h := range []string{"Content-Type", "Content-Length", "Cache-Control", "X-Accel-Buffering"} {
+	for _, h := range []string{"Content-Type", "Content-Length", "Cache-Control", "X-Accel-Buffering", oip.HeaderLength} {
 		w.Header().Del(h)
 	}
 	w.refuse(w.ResponseWriter, err)
