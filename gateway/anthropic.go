@@ -330,8 +330,11 @@ type countJSON struct {
 // countTokens answers POST /v1/messages/count_tokens.
 func (s *Server) countTokens(w http.ResponseWriter, r *http.Request) error {
 	var req messagesRequest
-	_, a, _, err := s.converse(r, &req)
+	t, a, _, err := s.converse(r, &req)
 	if err != nil {
+		return err
+	}
+	if err := s.admit(r.Context(), t, 0, 0); err != nil { // a call of no tokens
 		return err
 	}
 	w.(*answer).json(http.StatusOK, countJSON{Input: len(a.Tokens)})

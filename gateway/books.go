@@ -136,7 +136,7 @@ func (b *books) end(c *call, how string, now time.Time) {
 	}
 	m := row(b.measures, measureRow{c.operation, c.model, c.version, failed}, measureRow{telemetry.Other, telemetry.Other, others, failed}, newMeasure)
 	m.duration.Observe(took.Seconds())
-	if c.version.Model == "" {
+	if c.version.Model == "" || !c.infers() {
 		return
 	}
 	u := row(b.tokens, tokenRow{c.tenant, c.model, c.version}, tokenRow{telemetry.Other, telemetry.Other, others}, func() *Usage { return &Usage{} })
@@ -173,6 +173,7 @@ func (b *books) prune(state cluster.State) {
 func (s *Server) Collect(sheet *telemetry.Sheet) {
 	state := s.live.Now()
 	sheet.Gauge(telemetry.StateIndex, float64(state.Index()))
+	sheet.Count(telemetry.Panics, float64(s.panics.Load()))
 	s.records.collect(sheet)
 	b := s.books
 	b.mu.Lock()

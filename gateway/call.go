@@ -42,7 +42,7 @@ type call struct {
 	answer   int // tokens
 	first    time.Time
 	last     time.Time // token
-	flow     *flow     // set with version
+	flow     *flow     // set with version, of what infers
 	finishes []string
 	held     *hold         // of the limits; nil before they were asked, and after the end
 	device   time.Duration // that replicas spent on it
@@ -120,7 +120,9 @@ func (c *call) resolve(name string, v cluster.VersionID) {
 	}
 	c.mu.Lock()
 	c.model, c.version = name, v
-	c.flow = c.s.books.arrive(flowKey{v, c.tenant})
+	if c.infers() {
+		c.flow = c.s.books.arrive(flowKey{v, c.tenant})
+	}
 	c.ruled()
 	c.mu.Unlock()
 	if c.span.On() {
@@ -128,6 +130,11 @@ func (c *call) resolve(name string, v cluster.VersionID) {
 		c.span.Text(telemetry.KeyRequestModel, name)
 		c.span.Text(telemetry.KeyResponseModel, v.String())
 	}
+}
+
+// infers says whether the operation asks something of a model's replicas, and so is demand.
+func (c *call) infers() bool {
+	return c.operation != opModels && c.operation != opOther && c.operation != opCount
 }
 
 // asked counts the tokens of the prompts.

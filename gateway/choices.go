@@ -262,10 +262,12 @@ func (s *Server) each(ctx context.Context, t *text, asks []Ask, sink func(i int)
 	for i, a := range asks {
 		take := sink(i)
 		wg.Go(func() {
-			err := s.generate(ctx, t, a, func(p Piece) error {
-				mu.Lock()
-				defer mu.Unlock()
-				return take(p)
+			err := s.survive(ctx, func() error {
+				return s.generate(ctx, t, a, func(p Piece) error {
+					mu.Lock()
+					defer mu.Unlock()
+					return take(p)
+				})
 			})
 			if err != nil {
 				cancel(err)

@@ -28,7 +28,7 @@ var _ inferencev1connect.InferenceServiceHandler = inference{}
 
 func (s *Server) registerConnect(mux *http.ServeMux) {
 	path, h := inferencev1connect.NewInferenceServiceHandler(inference{s},
-		connect.WithReadMaxBytes(int(s.cfg.MaxBody)), connect.WithConditionalHandlerOptions(s.largeTensors), connect.WithInterceptors(explainer{s}), connect.WithCompressMinBytes(4<<10))
+		connect.WithReadMaxBytes(int(s.cfg.MaxBody)), connect.WithConditionalHandlerOptions(s.largeTensors), connect.WithInterceptors(explainer{s}), connect.WithRecover(s.recovered), connect.WithCompressMinBytes(4<<10))
 	writer := connect.NewErrorWriter()
 	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 		r, c := s.begin(r, requestID(r.Header.Get(requestIDHeader)), operationOf(r.URL.Path))

@@ -62,7 +62,19 @@ func (s *Server) encode(ctx context.Context, t *text, rows []wire.EncodeRow, wan
 		out = res.Rows
 		return nil
 	}, func() bool { return out != nil }, func() int { return 0 })
+	if err == nil && !finite(out) {
+		err = errNotFinite
+	}
 	return out, err
+}
+
+// finite says whether all that an encoder says is numbers.
+func finite(rows []wire.EncodedRow) bool {
+	return !slices.ContainsFunc(rows, func(r wire.EncodedRow) bool {
+		return slices.ContainsFunc([]wire.Floats{r.Hidden, r.Pooled, r.Logits, r.Vector}, func(f wire.Floats) bool {
+			return slices.ContainsFunc(f, func(x float32) bool { return x-x != 0 }) // infinities and NaN
+		})
+	})
 }
 
 // rows turns texts, or pairs of texts, into rows of tokens.

@@ -61,6 +61,9 @@ func (e *Error) Error() string { return e.Why }
 
 var errNoTokenizer = &Error{Fault: FaultTask, Param: "model", Why: "the model has no tokenizer: send token ids"}
 
+// errNotFinite is an answer of a model that is none: its arithmetic has overflowed, or its weights are damaged.
+var errNotFinite = &Error{Fault: FaultInternal, Param: "model", Why: "the model's answer has numbers that are not finite"}
+
 func invalid(param, format string, args ...any) error {
 	return &Error{Fault: FaultInvalid, Param: param, Why: fmt.Sprintf(format, args...)}
 }

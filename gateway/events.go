@@ -1,18 +1,17 @@
 package gateway
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 )
 
 // named sends one server-sent event that has a name. The first one sends the header.
 func (a *answer) named(name string, v any) error {
-	a.begin()
-	b, err := json.Marshal(v)
+	b, err := encoded(v)
 	if err != nil {
 		return err
 	}
+	a.begin()
 	if _, err := fmt.Fprintf(a.ResponseWriter, "event: %s\ndata: %s\n\n", name, b); err != nil {
 		return err
 	}

@@ -183,6 +183,8 @@ type Server struct {
 	views  views
 	load   load
 
+	panics atomic.Uint64
+
 	records *records
 	inside  inside
 

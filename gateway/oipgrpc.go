@@ -27,7 +27,7 @@ var _ oipconnect.GRPCInferenceServiceHandler = oipRPC{}
 func (s *Server) registerOIPRPC(mux *http.ServeMux) {
 	// Tensors are not compressed on the way out: that takes longer than to send them.
 	path, h := oipconnect.NewGRPCInferenceServiceHandler(oipRPC{s}, connect.WithReadMaxBytes(int(s.cfg.MaxTensors)),
-		connect.WithInterceptors(explainer{s}), connect.WithCompressMinBytes(math.MaxInt))
+		connect.WithInterceptors(explainer{s}), connect.WithRecover(s.recovered), connect.WithCompressMinBytes(math.MaxInt))
 	_, probes := oipconnect.NewGRPCInferenceServiceHandler(oipRPC{s}, connect.WithReadMaxBytes(maxProbe)) // is called by strangers
 	writer := connect.NewErrorWriter()
 	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {

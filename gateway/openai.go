@@ -63,7 +63,7 @@ func (s *Server) entry(f form, maxBody int64, operation, path string, h func(htt
 		s.shapes(w, r, c, refuse, func(w http.ResponseWriter) {
 			c.reach()
 			out := answerOn(w)
-			if err := because(r.Context(), h(out, r)); err != nil {
+			if err := because(r.Context(), s.survive(r.Context(), func() error { return h(out, r) })); err != nil {
 				c.fail(err)
 				out.fail(err)
 			}
@@ -191,30 +191,39 @@ func (a *answer) fail(err error) {
 }
 
 func (a *answer) json(status int, v any) {
+	b, err := encoded(v)
+	if err != nil { // an error's body always has a form
+		a.call.fail(err)
+		a.fail(err)
+		return
+	}
 	a.Header().Set("Content-Type", "application/json")
 	if a.form.took != "" {
 		a.Header().Set(a.form.took, strconv.FormatInt(time.Since(a.began).Milliseconds(), 10))
 	}
 	a.WriteHeader(status)
-	if status != http.StatusOK || !a.call.keeps().Answers() {
-		_ = json.NewEncoder(a).Encode(v) // the client may be gone
-		return
+	if status == http.StatusOK && a.call.keeps().Answers() {
+		a.call.noteAnswer(b)
 	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return
-	}
-	a.call.noteAnswer(b)
 	_, _ = a.Write(append(b, '\n')) // the client may be gone
+}
+
+// encoded is an answer, or a part of one, as JSON.
+func encoded(v any) ([]byte, error) {
+	b, err := json.Marshal(v)
+	if errors.As(err, new(*json.UnsupportedValueError)) {
+		return nil, errNotFinite
+	}
+	return b, err
 }
 
 // event sends one server-sent event. The first one sends the header.
 func (a *answer) event(v any) error {
-	a.begin()
-	b, err := json.Marshal(v)
+	b, err := encoded(v)
 	if err != nil {
 		return err
 	}
+	a.begin()
 	if _, err := fmt.Fprintf(a.ResponseWriter, "data: %s\n\n", b); err != nil {
 		return err
 	}
@@ -242,7 +251,7 @@ func (a *answer) done() error {
 
 // read decodes a request's body. Unknown fields are accepted, since clients send new ones; encoding/json bounds the depth.
 func read(r *http.Request, v any) error {
-	b, err := io.ReadAll(r.Body) // openAI bounds it
+	b, err := io.ReadAll(r.Body) // entry bounds it
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):

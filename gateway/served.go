@@ -58,7 +58,7 @@ type served struct {
 
 // end counts a request that is over. The caller holds the lock of the call.
 func (s *served) end(c *call, how string, now time.Time) {
-	if c.version.Model == "" || c.copy || c.operation == opModels || c.operation == opOther {
+	if c.version.Model == "" || c.copy || !c.infers() {
 		return
 	}
 	s.mu.Lock()

@@ -59,7 +59,8 @@ func (s *Server) shadowed(ctx context.Context, x *copied, run func(context.Conte
 		t, err := s.textOf(ctx, version)
 		if err == nil {
 			var equal, compared bool
-			if equal, compared, err = run(ctx, t); compared {
+			err = s.survive(ctx, func() (err error) { equal, compared, err = run(ctx, t); return err })
+			if compared {
 				s.books.compared(c.flow, equal)
 			}
 		}

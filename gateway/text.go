@@ -70,7 +70,12 @@ func (s *Server) text(ctx context.Context, name, talk string) (*text, error) {
 // textOf finds what handles the text of a version.
 func (s *Server) textOf(ctx context.Context, version cluster.Version) (*text, error) {
 	e := s.texts.entry(version.Manifest)
-	e.once.Do(func() { e.text, e.err = s.loadText(context.WithoutCancel(ctx), version) })
+	e.once.Do(func() {
+		e.err = s.survive(ctx, func() (err error) {
+			e.text, err = s.loadText(context.WithoutCancel(ctx), version)
+			return err
+		})
+	})
 	if e.err != nil {
 		s.texts.drop(version.Manifest, e)
 		return nil, e.err

@@ -68,6 +68,7 @@ const (
 	Picks      Name = "skein_gateway_picks_total"
 	StateIndex Name = "skein_gateway_state_index"
 	TokensAll  Name = "skein_gateway_tokens_total"
+	Panics     Name = "skein_gateway_panics_total"
 
 	ResultsKept    Name = "skein_gateway_results_kept_total"
 	ResultsDropped Name = "skein_gateway_results_dropped_total"
@@ -164,6 +165,7 @@ var Metrics = []Metric{
 	{Waiting, Gauge, "Requests at this gateway that wait for a replica now.", []string{"version"}, nil, inGateways, fromSkein},
 	{Picks, Counter, "Times that a replica was chosen for a request.", []string{"version"}, nil, inGateways, fromSkein},
 	{Replays, Counter, "Times that a request was given to another replica because the one before failed.", []string{"version"}, nil, inGateways, fromSkein},
+	{Panics, Counter, "Requests, or parts of them, that ended in a panic, which is in the log with its stack: each is a defect.", nil, nil, inGateways, fromSkein},
 	{StateIndex, Gauge, "Index of the newest entry of the log that this gateway has applied.", nil, nil, inGateways, fromSkein},
 
 	{ResultsKept, Counter, "Records of requests that a results database or a bucket has taken.", nil, nil, inGateways, fromSkein},
