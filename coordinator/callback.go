@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -66,6 +67,9 @@ func (s *Server) callFor(ctx context.Context, sender *notify.Sender, d cluster.D
 	rejected, err := s.Propose(ctx, cluster.Txn{Do: []cluster.Command{cluster.PutDocument{Document: d, Was: d.Rev}}})
 	if err == nil && rejected[0] != nil {
 		err = rejected[0]
+	}
+	if tenant, _, _ := strings.Cut(d.ID, "/"); err == nil && b.Callback.State == job.GivenUp {
+		s.watch.gaveUp(tenant)
 	}
 	s.log.Info("a batch's end was told", "batch", d.ID, "state", b.Callback.State, "why", sent.Failed, "err", err)
 }

@@ -2,11 +2,13 @@ package coordinator
 
 import (
 	"cmp"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/skein-project/skein/backup"
 	"github.com/skein-project/skein/cluster"
+	"github.com/skein-project/skein/job"
 	"github.com/skein-project/skein/scheduler"
 	"github.com/skein-project/skein/telemetry"
 )
@@ -18,6 +20,7 @@ type watch struct {
 	fetched                             atomic.Int64 // bytes of blobs
 	served                              atomic.Int64 // bytes of blobs, to others
 	apply, step                         *telemetry.Histogram
+	givenUp                             sync.Map       // by tenant: *atomic.Int64 of callbacks
 	leader                              cluster.NodeID // the last one; owned by the goroutine of lead
 	standing                            map[scheduler.Note]bool
 }
@@ -69,6 +72,7 @@ func (s *Server) Collect(sheet *telemetry.Sheet) {
 	sheet.Count(telemetry.SchedulerRefusals, float64(s.watch.refusals.Load()))
 	state := s.live.Now()
 	collectState(sheet, state)
+	s.collectBatches(sheet, state)
 	if s.store.IsLeader() {
 		voters, spare := s.quorum()
 		sheet.Gauge(telemetry.RaftVoters, float64(voters))
@@ -98,6 +102,38 @@ func (s *Server) Collect(sheet *telemetry.Sheet) {
 	for v, n := range used {
 		sheet.Gauge(telemetry.SlotsUsed, float64(n), v.String())
 	}
+}
+
+// collectBatches gives how the batches of tenants are.
+func (s *Server) collectBatches(sheet *telemetry.Sheet, state cluster.State) {
+	for tenant, f := range job.FiguresOf(state, s.now()) {
+		sheet.Count(telemetry.BatchGivenUp, s.watch.callsGivenUp(tenant), tenant)
+		if !f.Open() {
+			continue
+		}
+		sheet.Gauge(telemetry.Batches, float64(f.Waiting), "waiting", tenant)
+		sheet.Gauge(telemetry.Batches, float64(f.Running), "running", tenant)
+		sheet.Gauge(telemetry.BatchLines, float64(f.Answered), "answered", tenant)
+		sheet.Gauge(telemetry.BatchLines, float64(f.Failed), "failed", tenant)
+		sheet.Gauge(telemetry.BatchLines, float64(f.Left), "left", tenant)
+		sheet.Gauge(telemetry.BatchOldest, float64(f.Oldest)/1000, tenant)
+		sheet.Gauge(telemetry.BatchStill, float64(f.Still)/1000, tenant)
+	}
+}
+
+// callsGivenUp is how many batches of a tenant nobody could be told of, since this process began.
+func (w *watch) callsGivenUp(tenant string) float64 {
+	n, ok := w.givenUp.Load(tenant)
+	if !ok {
+		return 0
+	}
+	return float64(n.(*atomic.Int64).Load())
+}
+
+// gaveUp counts a batch that nobody could be told of.
+func (w *watch) gaveUp(tenant string) {
+	n, _ := w.givenUp.LoadOrStore(tenant, &atomic.Int64{})
+	n.(*atomic.Int64).Add(1)
 }
 
 func (s *Server) collectRaft(sheet *telemetry.Sheet) {

@@ -101,6 +101,7 @@ type Batch struct {
 	OK      int64   `json:"ok"`            // of them: lines in the output
 	Bad     int64   `json:"bad"`           // of them: lines in the errors
 	Offset  int64   `json:"offset"`
+	Moved   Millis  `json:"moved,omitempty"` // when lines were last answered
 
 	Output     []Part `json:"output,omitempty"`
 	Errors     []Part `json:"errors,omitempty"`

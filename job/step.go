@@ -126,6 +126,9 @@ func (b Batch) Advance(owner string, p Progress, now Millis) (Batch, error) {
 		return b, ErrFull
 	}
 	b = b.leased(owner, now)
+	if p.To > p.From {
+		b.Moved = now
+	}
 	b.Offset, b.OK, b.Bad, b.Output, b.Errors = p.To, b.OK+p.OK, b.Bad+p.Bad, p.Output, p.Errors
 	if b.OK+b.Bad == b.Total && b.Status == InProgress {
 		b = b.at(Finalizing, now)

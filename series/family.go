@@ -68,6 +68,7 @@ var (
 	ofVersion = []Column{{Name: "version"}}
 	ofNode    = []Column{{Name: "node"}}
 	ofLimit   = []Column{{Name: "limit"}, {Name: "meter"}, {Name: "model"}, {Name: "tenant"}, {Name: "window"}}
+	ofTenant  = []Column{{Name: "tenant"}}
 	ofSpool   = []Column{{Name: "gateway", As: "instance"}}
 	ofDisk    = []Column{{Name: "node", As: "instance"}}
 )
@@ -83,6 +84,10 @@ var Families = []Family{
 	{"gen_ai_server_request_duration_seconds", Durations, ofGenAI, "time of requests until their end"},
 	{"gen_ai_server_time_per_output_token_seconds", Durations, ofGenAI, "mean time between the tokens of answers"},
 	{"gen_ai_server_time_to_first_token_seconds", Durations, ofGenAI, "time until the first token of answers"},
+	{"skein_batch_callbacks_given_up_total", Counter, ofTenant, "batches that nobody could be told of when they were over"},
+	{"skein_batch_oldest_seconds", Gauge, ofTenant, "time since the oldest batch that is not over began, s"},
+	{"skein_batch_still_seconds", Gauge, ofTenant, "time since any batch moved, of a tenant that has some that are not over, s"},
+	{"skein_batches", Gauge, []Column{{Name: "state"}, {Name: "tenant"}}, "batches that are not over; state is waiting or running"},
 	{"skein_certificate_left_seconds", Gauge, []Column{{Name: "member", As: "instance"}}, "time until a member's certificate ends, s"},
 	{"skein_disk_free_bytes", Gauge, ofDisk, "free bytes of the file system of the data directory"},
 	{"skein_disk_free_ratio", Gauge, ofDisk, "free share of the file system of the data directory, 0 to 1"},

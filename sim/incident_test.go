@@ -12,6 +12,7 @@ import (
 	"github.com/skein-project/skein/alert/defaults"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/job"
 	"github.com/skein-project/skein/quota"
 	"github.com/skein-project/skein/series"
 )
@@ -55,6 +56,19 @@ var incidents = []struct {
 	with    []string // rules that fire too
 	for_    time.Duration
 }{
+	{"batch-callback-given-up", func(w *World, _ *Watch) {
+		over := job.Batch{Status: job.Completed, Since: map[job.Status]job.Millis{job.Completed: cluster.Millis(w.now.UnixMilli())}, Callback: &job.Callback{State: job.Pending}}
+		w.Batch("acme", "b1", over)
+		for i := range 12 { // by the leader, whom nobody answers
+			w.after(time.Duration(i)*time.Second, "callback", func() {
+				over = over.Called("status 502", false, 0, cluster.Millis(w.now.UnixMilli()))
+				w.Batch("acme", "b1", over)
+			})
+		}
+	}, nil, 5 * time.Minute},
+	{"batches-standing-still", func(w *World, _ *Watch) { // there is no gateway that works it
+		w.Batch("acme", "b1", job.Batch{Window: 24 * 3_600_000}.New(cluster.Millis(w.now.UnixMilli())))
+	}, nil, 40 * time.Minute},
 	{"calls-limited", func(_ *World, x *Watch) { x.Load.Times["acme"] = 12 }, []string{"calls-too-many"}, 15 * time.Minute},
 	{"calls-too-few", func(_ *World, x *Watch) { x.Load.Times["acme"] = 0.01 }, nil, time.Hour},
 	{"calls-too-many", func(_ *World, x *Watch) { x.Load.Times["zeta"] = 8 }, nil, 40 * time.Minute},

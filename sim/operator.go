@@ -1,12 +1,14 @@
 package sim
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/job"
 	"github.com/skein-project/skein/quota"
 	"github.com/skein-project/skein/scheduler"
 	"github.com/skein-project/skein/shard"
@@ -120,6 +122,19 @@ func (w *World) Admit(tenant string, weight int) {
 	w.submit("admit tenant "+tenant, func(s cluster.State) []cluster.Command {
 		old, _ := s.Tenant(tenant)
 		return []cluster.Command{cluster.PutTenant{Tenant: cluster.Tenant{ID: tenant, Name: tenant, Weight: weight}, Was: old.Rev}}
+	})
+}
+
+// Batch makes or changes a batch of a tenant.
+func (w *World) Batch(tenant, id string, b job.Batch) {
+	w.submit("batch "+id, func(s cluster.State) []cluster.Command {
+		doc := cluster.DocumentID{Kind: cluster.Batch, ID: tenant + "/" + id}
+		old, _ := s.Document(doc)
+		body, err := json.Marshal(b)
+		if err != nil {
+			return nil
+		}
+		return []cluster.Command{cluster.PutDocument{Document: cluster.Document{DocumentID: doc, Body: body}, Was: old.Rev}}
 	})
 }
 

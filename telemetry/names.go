@@ -44,6 +44,11 @@ const (
 	QuotaLeft         Name = "skein_quota_left_seconds"
 	QuotaSpent        Name = "skein_quota_spent_ppm_total"
 	VersionCopies     Name = "skein_version_copies"
+	Batches           Name = "skein_batches"
+	BatchLines        Name = "skein_batch_lines"
+	BatchOldest       Name = "skein_batch_oldest_seconds"
+	BatchStill        Name = "skein_batch_still_seconds"
+	BatchGivenUp      Name = "skein_batch_callbacks_given_up_total"
 	VersionCopiesWant Name = "skein_version_copies_wanted"
 
 	SchedulerSteps      Name = "skein_scheduler_steps_total"
@@ -189,6 +194,11 @@ var Metrics = []Metric{
 	{RaftApply, HistogramKind, "Time to apply an entry to the state in seconds.", nil, shortBounds, inCoordinators, fromSkein},
 	{RaftLogBytes, Gauge, "Bytes of the entries in the log.", nil, nil, inCoordinators, fromSkein},
 	{RaftSnapshotAge, Gauge, "Age of the newest snapshot in seconds; absent if there is none.", nil, nil, inCoordinators, fromSkein},
+	{Batches, Gauge, "Batches of a tenant that are not over; state is waiting (nobody works it) or running.", []string{"state", "tenant"}, nil, inCoordinators, fromSkein},
+	{BatchLines, Gauge, "Lines of a tenant's batches that are not over; outcome is answered, failed or left.", []string{"outcome", "tenant"}, nil, inCoordinators, fromSkein},
+	{BatchOldest, Gauge, "Time since the oldest batch of a tenant that is not over began, in seconds.", []string{"tenant"}, nil, inCoordinators, fromSkein},
+	{BatchStill, Gauge, "Time since any batch moved, of a tenant that has some that are not over, in seconds.", []string{"tenant"}, nil, inCoordinators, fromSkein},
+	{BatchGivenUp, Counter, "Batches of a tenant that nobody could be told of when they were over, given up by this coordinator.", []string{"tenant"}, nil, inCoordinators, fromSkein},
 	{BackupAge, Gauge, "Age of the newest backup in seconds, as the cluster knows of it; absent if there is none.", nil, nil, inCoordinators, fromSkein},
 
 	{RaftApplyLag, Gauge, "Committed entries that a coordinator has not applied.", []string{"coordinator"}, nil, inCoordinators, fromSkein},

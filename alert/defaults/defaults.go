@@ -11,6 +11,12 @@ import (
 // Rules lists the rules by id. They are on; a cluster that edits or disables one keeps its own. The slice is the caller's.
 func Rules() []alert.Rule {
 	return []alert.Rule{
+		rule("batch-callback-given-up", alert.OverTenant, alert.Warning, 0,
+			`increase("skein_batch_callbacks_given_up_total", "10m") > 0.0`,
+			"{value} batches of {tenant} are over, and the address that was to be told takes no callback"),
+		rule("batches-standing-still", alert.OverTenant, alert.Warning, 5*time.Minute,
+			`min("skein_batch_still_seconds", "2m") > 1800.0`,
+			"No batch of {tenant} has moved for {value} s"),
 		rule("calls-limited", alert.OverTenant, alert.Warning, 5*time.Minute,
 			`rate("skein_gateway_requests_total", "5m", {"outcome": "limited"}) / rate("skein_gateway_requests_total", "5m") > 0.1 && increase("skein_gateway_requests_total", "5m", {"outcome": "limited"}) >= 10`,
 			"{value} of the requests of {tenant} are refused by one of its limits"),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gpu"
+	"github.com/skein-project/skein/job"
 	"github.com/skein-project/skein/library"
 	"github.com/skein-project/skein/quota"
 	"github.com/skein-project/skein/series"
@@ -49,6 +50,8 @@ type Sheets struct {
 	store *series.Store
 	spent map[quota.ID]int64       // of limits, as it was the last time
 	lost  map[cluster.NodeID]int64 // records of gateways, as it was the last time
+
+	givenUp map[string]int // callbacks of tenants, as it was the last time; nil = there was none
 }
 
 // New makes one that puts into a store.
@@ -101,6 +104,7 @@ func (m *Sheets) Put(at time.Time, f Facts) error {
 		s.gauge("skein_gateway_silent_seconds", f.Gateways[id].Seconds(), "gateway", memberName(f.State, id))
 	}
 	m.spools(s, f)
+	m.batches(s, f.State)
 	for n := range f.State.Nodes() {
 		s.gauge("skein_node_lost", truth(n.Status == cluster.NodeLost), "node", n.Name)
 	}
@@ -244,6 +248,27 @@ func (m *Sheets) spools(s *sheet, f Facts) {
 		m.lost[id] = p.Dropped
 		s.count("skein_gateway_results_dropped_total", int(p.Dropped-was), "gateway", gateway)
 	}
+}
+
+// batches puts how the batches of tenants are, and how many callbacks were given up since the last time.
+func (m *Sheets) batches(s *sheet, state cluster.State) {
+	now, first := map[string]int{}, m.givenUp == nil
+	all := job.FiguresOf(state, cluster.Millis(s.at.UnixMilli()))
+	for _, tenant := range slices.Sorted(maps.Keys(all)) {
+		f := all[tenant]
+		now[tenant] = f.GivenUp
+		if !first {
+			s.count("skein_batch_callbacks_given_up_total", max(0, f.GivenUp-m.givenUp[tenant]), "tenant", tenant)
+		}
+		if !f.Open() {
+			continue
+		}
+		s.gauge("skein_batches", float64(f.Waiting), "state", "waiting", "tenant", tenant)
+		s.gauge("skein_batches", float64(f.Running), "state", "running", "tenant", tenant)
+		s.gauge("skein_batch_oldest_seconds", float64(f.Oldest)/1000, "tenant", tenant)
+		s.gauge("skein_batch_still_seconds", float64(f.Still)/1000, "tenant", tenant)
+	}
+	m.givenUp = now
 }
 
 // What stands for the tenant of the limit of all together, and for the model of a limit of all models: no model is called so.

@@ -1,6 +1,7 @@
 package measure
 
 import (
+	"fmt"
 	"maps"
 	"testing"
 	"time"
@@ -26,12 +27,20 @@ func state(t *testing.T) cluster.State {
 		cluster.PutLimits{Set: cluster.LimitSet{Subject: "tenant/acme", Limits: []cluster.Limited{
 			{Limit: quota.Limit{Meter: quota.Requests, Window: quota.Life, Amount: 4}}, {Limit: quota.Limit{Meter: quota.Tokens, Window: quota.Day, Amount: 1000}},
 		}}},
+		cluster.PutDocument{Document: cluster.Document{DocumentID: cluster.DocumentID{Kind: cluster.Batch, ID: "acme/b1"}, Body: []byte(`{"status": "in_progress", "since": {"validating": 1699999940000}, "moved": 1699999990000}`)}},
+		told("acme/b2", 0, "pending"),
 	}
 	s, errs := cluster.Apply(cluster.State{}, 1, cluster.Envelope{V: 1, At: 1, Txns: []cluster.Txn{{Do: do}}})
 	if errs[0] != nil {
 		t.Fatal(errs[0])
 	}
 	return s
+}
+
+// told is a batch that is over, with what became of its callback.
+func told(id string, was cluster.Index, calling string) cluster.PutDocument {
+	body := fmt.Appendf(nil, `{"status": "completed", "callback": {"url": "https://x", "state": %q}}`, calling)
+	return cluster.PutDocument{Document: cluster.Document{DocumentID: cluster.DocumentID{Kind: cluster.Batch, ID: id}, Body: body}, Was: was}
 }
 
 // spend lets the gateway settle that so many tokens of the day were used.
@@ -106,6 +115,17 @@ func TestMeasure(t *testing.T) {
 			t.Errorf("told of %d lost records: %d are new, want %d", step.told, n, step.want)
 		}
 	}
+	after, errs := cluster.Apply(spent, spent.Index()+1, cluster.Envelope{V: 1, Txns: []cluster.Txn{{Do: []cluster.Command{told("acme/b2", 1, "given_up"), told("acme/b3", 0, "given_up")}}}})
+	if errs[0] != nil {
+		t.Fatal(errs[0])
+	}
+	if err := m.Put(at.Add(3*time.Second), Facts{State: after}); err != nil {
+		t.Error(err)
+	}
+	unheard := series.Window{Family: "skein_batch_callbacks_given_up_total", Match: series.Is(series.Of("tenant", "acme")), At: at.Add(time.Minute), Length: 2 * time.Minute}
+	if n, ok := store.Increase(unheard); !ok || n != 2 {
+		t.Errorf("%d batches were given up, want 2", n)
+	}
 	for outcome, want := range map[string]int64{"ok": 1, "failed": 2, "refused": 1, "limited": 1, "other": 1} {
 		w := series.Window{Family: "skein_gateway_requests_total", Match: series.Is(series.Of("outcome", outcome, "tenant", "acme")), At: at.Add(time.Second), Length: time.Minute}
 		if n, ok := store.Increase(w); !ok || n != want {
@@ -138,6 +158,9 @@ func TestMeasure(t *testing.T) {
 		"skein_disk_free_bytes":          {"first": 10, "node": 30},
 		"skein_disk_free_ratio":          {"first": 0.25, "node": 0.5},
 		"skein_raft_apply_lag_entries":   {"first": 7, "second": 0},
+
+		"skein_batch_oldest_seconds": {"acme": 63}, // 3 s later
+		"skein_batch_still_seconds":  {"acme": 13},
 
 		"skein_gateway_results_spool_ratio": {"gate": 0.75, "second": 0},
 	} {

@@ -243,9 +243,9 @@ func sum(f *dto.MetricFamily, want map[string]string) (total float64) {
 	return total
 }
 
-// elsewhere are metrics that a machine without NVIDIA GPUs, a young log, or a cluster without limits and backups does not have.
+// elsewhere are metrics that a machine without NVIDIA GPUs, a young log, or a cluster without limits, batches and backups does not have.
 var elsewhere = []telemetry.Name{telemetry.GPUTemp, telemetry.GPUPower, telemetry.GPUXID, telemetry.RaftSnapshotAge, telemetry.BackupAge, telemetry.QuotaUsed, telemetry.QuotaLeft, telemetry.QuotaSpent,
-	telemetry.VersionCopies, telemetry.VersionCopiesWant}
+	telemetry.VersionCopies, telemetry.VersionCopiesWant, telemetry.Batches, telemetry.BatchLines, telemetry.BatchOldest, telemetry.BatchStill, telemetry.BatchGivenUp}
 
 func (w *watched) metrics(t *testing.T) {
 	const good, bad, unknown = 7, 3, 2
