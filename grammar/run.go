@@ -3,7 +3,7 @@ package grammar
 // run is what the tokens of a vocabulary do in a string whose characters are counted, from a place in one of them on. One is enough for all counts.
 type run struct {
 	tokens [][]int32  // that stay inside the string, by how many characters they begin or go on with
-	masks  [][]uint64 // of those of at most so many; the rest is made when needed
+	masks  [][]uint64 // of those of at most so many; nil: not made yet
 	closes []closing
 }
 
@@ -86,18 +86,25 @@ func (c *cache) composeRun(out []uint64, s *set, r *counted) bool {
 // most is the mask of the tokens of a run with at most room characters.
 func (c *cache) most(r *run, room int) []uint64 {
 	room = min(room, len(r.tokens)-1)
-	for len(r.masks) <= room {
-		m := make([]uint64, c.v.words)
-		if n := len(r.masks); n > 0 {
-			copy(m, r.masks[n-1])
-		}
-		for _, t := range r.tokens[len(r.masks)] {
+	if r.masks[room] != nil {
+		return r.masks[room]
+	}
+	m := make([]uint64, c.v.words)
+	fewer := room - 1
+	for fewer >= 0 && r.masks[fewer] == nil {
+		fewer--
+	}
+	if fewer >= 0 {
+		copy(m, r.masks[fewer])
+	}
+	for _, tokens := range r.tokens[fewer+1 : room+1] {
+		for _, t := range tokens {
 			c.v.admit(m, t)
 		}
-		r.masks = append(r.masks, m)
-		c.maskBytes += 8 * len(m)
 	}
-	return r.masks[room]
+	r.masks[room] = m
+	c.maskBytes += 8 * len(m)
+	return m
 }
 
 // lookRun is a walk from a place in a character. Characters have one way to be written each byte by byte, so that a state is at the beginning
@@ -138,6 +145,7 @@ func (c *cache) lookRun(s *set) *run {
 		c.path[p.depth+1] = next
 		i++
 	}
+	r.masks = make([][]uint64, len(r.tokens))
 	c.maskBytes += 4*tokens + 12*len(r.closes)
 	return r
 }
