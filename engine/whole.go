@@ -40,12 +40,6 @@ var elems = map[model.DType]ort.Elem{
 	model.I16: ort.Int16, model.I8: ort.Int8, model.U64: ort.Uint64, model.U32: ort.Uint32, model.U16: ort.Uint16, model.U8: ort.Uint8, model.Bool: ort.Bool,
 }
 
-// codes maps element types to their numbers in onnx.proto.
-var codes = map[model.DType]onnx.Type{
-	model.F32: 1, model.U8: 2, model.I8: 3, model.U16: 4, model.I16: 5, model.I32: 6, model.I64: 7, model.Bool: 9, model.F16: 10, model.F64: 11,
-	model.U32: 12, model.U64: 13, model.BF16: 16,
-}
-
 // LoadGraph loads a graph. graph is its model.GraphFile; files finds the local file of a blob, as for Load. Errors wrap ErrFile, or come from
 // the runtime.
 func LoadGraph(rt *ort.Runtime, spec GraphSpec, graph []byte, files func(blob.Digest) (path string, err error)) (*Graph, error) {
@@ -58,7 +52,7 @@ func LoadGraph(rt *ort.Runtime, spec GraphSpec, graph []byte, files func(blob.Di
 	}
 	var weights []onnx.Weight
 	for _, t := range spec.Manifest.Tensors {
-		weights = append(weights, onnx.Weight{Name: t.Name, Type: codes[t.DType], Dims: t.Shape,
+		weights = append(weights, onnx.Weight{Name: t.Name, Type: onnx.TypeOf(t.DType), Dims: t.Shape,
 			At: onnx.Range{File: found.name(t.Ref.Digest), Offset: t.Ref.Off, Length: t.Ref.Len}})
 	}
 	g := &Graph{manifest: spec.Manifest}

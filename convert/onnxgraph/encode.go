@@ -12,11 +12,11 @@ import (
 func Encode(g *Graph) ([]byte, error) {
 	w := onnx.New("graph", int(g.Opset))
 	for _, p := range g.Inputs {
-		w.Input(p.Name, types[p.DType], dims(p.Shape)...)
+		w.Input(p.Name, onnx.TypeOf(p.DType), dims(p.Shape)...)
 	}
 	for _, t := range g.Initializers {
 		if t.Raw != nil {
-			w.Inline(t.Name, types[t.DType], t.Shape, t.Raw)
+			w.Inline(t.Name, onnx.TypeOf(t.DType), t.Shape, t.Raw)
 		} else {
 			w.Declare(t.Name)
 		}
@@ -29,7 +29,7 @@ func Encode(g *Graph) ([]byte, error) {
 		w.Node(onnx.Op{Domain: n.Domain, Name: n.Op}, n.Inputs, n.Outputs, attrs...)
 	}
 	for _, p := range g.Outputs {
-		w.Output(p.Name, types[p.DType], dims(p.Shape)...)
+		w.Output(p.Name, onnx.TypeOf(p.DType), dims(p.Shape)...)
 	}
 	b, err := w.Bytes()
 	if err != nil {
@@ -58,7 +58,7 @@ func attr(a Attr) onnx.Attr {
 	case Text:
 		return onnx.Text(a.Name, a.Text)
 	case Tensor:
-		return onnx.Value(a.Name, types[a.Tensor.DType], a.Tensor.Shape, a.Tensor.Raw)
+		return onnx.Value(a.Name, onnx.TypeOf(a.Tensor.DType), a.Tensor.Shape, a.Tensor.Raw)
 	case Floats:
 		return onnx.Reals(a.Name, a.Floats)
 	case Ints:

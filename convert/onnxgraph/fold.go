@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/skein-project/skein/engine/onnx"
 	"github.com/skein-project/skein/model"
 )
 
@@ -147,7 +148,7 @@ func compute(n *Node, args []folded) (folded, bool) {
 		return x, true
 	case "Cast":
 		a, _ := n.Attr("to")
-		return cast(x, typeOf(a.Int))
+		return cast(x, onnx.DType(a.Int))
 	case "Neg", "Abs", "Floor", "Ceil", "Not":
 		return each(n.Op, x)
 	case "Concat":

@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/skein-project/skein/blob"
-	"github.com/skein-project/skein/engine/onnx"
 	"github.com/skein-project/skein/model"
 )
 
@@ -151,20 +150,4 @@ func (g *Graph) Weights() []model.Tensor {
 // Signature is what the graph takes and gives; no part of it is text.
 func (g *Graph) Signature() *model.Signature {
 	return &model.Signature{Inputs: g.Inputs, Outputs: g.Outputs}
-}
-
-// Types maps element types to their numbers in onnx.proto (TensorProto.DataType).
-var types = map[model.DType]onnx.Type{
-	model.F32: 1, model.U8: 2, model.I8: 3, model.U16: 4, model.I16: 5, model.I32: 6, model.I64: 7, model.Bytes: 8, model.Bool: 9,
-	model.F16: 10, model.F64: 11, model.U32: 12, model.U64: 13, model.BF16: 16,
-}
-
-// typeOf is the element type with a number of onnx.proto, "" where it is not one that can be served.
-func typeOf(code int64) model.DType {
-	for d, t := range types {
-		if int64(t) == code {
-			return d
-		}
-	}
-	return ""
 }

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/skein-project/skein/engine/onnx"
 	"github.com/skein-project/skein/model"
 )
 
@@ -180,7 +181,7 @@ func (r *reader) tensorType(m message, what string, p *model.Port) {
 		switch f.num {
 		case 1:
 			code := f.number()
-			if p.DType = typeOf(code); p.DType == "" {
+			if p.DType = onnx.DType(code); p.DType == "" {
 				r.fail(what, "element type %d is not supported", code)
 			}
 		case 2:

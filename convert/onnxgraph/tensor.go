@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/skein-project/skein/blob"
+	"github.com/skein-project/skein/engine/onnx"
 	"github.com/skein-project/skein/model"
 )
 
@@ -54,7 +55,7 @@ func (r *reader) tensor(m message, kind string) Initializer {
 			t.Shape = f.numbers(kind, t.Shape, model.MaxRank)
 		case 2:
 			code = f.number()
-			if t.DType = typeOf(code); t.DType.Size() == 0 {
+			if t.DType = onnx.DType(code); t.DType.Size() == 0 {
 				r.fail(t.what(kind), "element type %d is not supported", code)
 			}
 		case 4:

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/skein-project/skein/convert/onnxgraph"
+	"github.com/skein-project/skein/engine/onnx"
 	"github.com/skein-project/skein/model"
 )
 
@@ -99,7 +100,7 @@ func (c *call) result(name string, t model.DType, shape []int64) {
 // name is the name of an input.
 func (c *call) name(i int) string { return c.b.name(c.in[i]) }
 
-// shape is the shape of an input, nil where its rank is unknown.
+// dims is the shape of a value, nil where its rank is unknown.
 func (v *value) dims() []int64 {
 	if !v.ranked {
 		return nil
@@ -130,18 +131,12 @@ func (c *call) wider(v *value) string {
 	return v.wide
 }
 
-// codes are the numbers of element types in onnx.proto.
-var codes = map[model.DType]int64{
-	model.F32: 1, model.U8: 2, model.I8: 3, model.U16: 4, model.I16: 5, model.I32: 6, model.I64: 7, model.Bool: 9, model.F16: 10, model.F64: 11,
-	model.U32: 12, model.U64: 13, model.BF16: 16,
-}
-
 func (c *call) cast(name string, to model.DType) string {
-	code, ok := codes[to]
-	if !ok {
+	code := onnx.TypeOf(to)
+	if code == 0 || to == model.Bytes {
 		c.refuse("casts to a type that is not mapped")
 	}
-	return c.emit("Cast", []string{name}, number("to", code))
+	return c.emit("Cast", []string{name}, number("to", int64(code)))
 }
 
 // scalar is the name of a constant scalar of a type.
@@ -189,7 +184,7 @@ func (c *call) axis(a int64, rank int) int {
 	return int(a)
 }
 
-// attr is an attribute that is a number, or what it is where it is left out.
+// number is an attribute that is a number, or what it is where it is left out.
 func (c *call) number(name string, fallback int64) int64 {
 	if a, ok := c.n.def.attrs[name]; ok {
 		return a.number

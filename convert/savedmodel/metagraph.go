@@ -21,7 +21,6 @@ type port struct {
 // signature is SignatureDef.
 type signature struct {
 	inputs, outputs map[string]port
-	method          string
 }
 
 // metaGraph is MetaGraphDef.
@@ -127,8 +126,6 @@ func readSignatureEntry(m message) (key string, sig signature) {
 					readPort(f.sub(), sig.inputs)
 				case 2:
 					readPort(f.sub(), sig.outputs)
-				case 3:
-					sig.method = f.text(MaxName)
 				}
 			}
 		}

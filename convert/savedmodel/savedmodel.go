@@ -9,11 +9,14 @@ package savedmodel
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/skein-project/skein/convert/onnxgraph"
 	"github.com/skein-project/skein/convert/tfbundle"
+	"github.com/skein-project/skein/model"
 )
 
 // File is the name of the file in which a folder has its graphs.
@@ -65,10 +68,21 @@ type Model struct {
 	Signature string           // its key
 }
 
-// Read reads the SavedModel whose files are given by their names in the folder, and maps the signature of the given key; "" =
-// serving_default, or the only one there is. It reads the bytes of the variables that the signature uses once, to compare their checksums.
-// Errors are of type Refused, tfbundle.Invalid or onnxgraph.Refused, wrap tfbundle.ErrChecksum, or are failures to read.
+// Choice says what of a SavedModel is wanted.
+type Choice struct {
+	Signature string             // its key; "" = serving_default, or the only one there is
+	Shapes    map[string][]int64 // lengths of inputs that the signature leaves open, by input; model.Free stays open
+}
+
+// Read reads a signature with the shapes that it has, as Choice.Read does.
 func Read(files map[string]onnxgraph.Source, key string) (*Model, error) {
+	return Choice{Signature: key}.Read(files)
+}
+
+// Read reads the SavedModel whose files are given by their names in the folder, and maps the chosen signature. It reads the bytes of the
+// variables that the signature uses once, to compare their checksums. Errors are of type Refused, tfbundle.Invalid or onnxgraph.Refused, wrap
+// tfbundle.ErrChecksum, or are failures to read.
+func (c Choice) Read(files map[string]onnxgraph.Source) (*Model, error) {
 	src, ok := files[File]
 	if !ok {
 		return nil, Refused{Why: "is missing"}
@@ -92,7 +106,10 @@ func Read(files map[string]onnxgraph.Source, key string) (*Model, error) {
 	}
 	m := &Model{}
 	var sig signature
-	if m.Signature, sig, err = meta.chosen(key); err != nil {
+	if m.Signature, sig, err = meta.chosen(c.Signature); err != nil {
+		return nil, err
+	}
+	if sig.inputs, err = c.shaped(sig.inputs); err != nil {
 		return nil, err
 	}
 	vars := &variables{meta: meta, made: map[string]*value{}}
@@ -110,6 +127,37 @@ func Read(files map[string]onnxgraph.Source, key string) (*Model, error) {
 	}
 	return m, nil
 }
+
+// shaped gives inputs the lengths that are chosen for them. What the signature says stays.
+func (c Choice) shaped(inputs map[string]port) (map[string]port, error) {
+	out := maps.Clone(inputs)
+	for _, key := range slices.Sorted(maps.Keys(c.Shapes)) {
+		p, ok := out[key]
+		dims := c.Shapes[key]
+		what := fmt.Sprintf("input %.80q", key)
+		if !ok {
+			return nil, Refused{What: what, Why: "is none of the signature, and a shape is chosen for it"}
+		}
+		have := p.shape.dims
+		if !p.shape.known {
+			have = slices.Repeat([]int64{model.Free}, len(dims))
+		}
+		if len(have) != len(dims) || len(dims) > model.MaxRank {
+			return nil, Refused{What: what, Why: fmt.Sprintf("has %d dimensions, and a shape of %d is chosen for it", len(have), len(dims))}
+		}
+		p.shape.known, p.shape.dims = true, slices.Clone(dims)
+		for i, d := range dims {
+			if d < model.Free || d > maxChosen || d != have[i] && have[i] != model.Free {
+				return nil, Refused{What: what, Why: fmt.Sprintf("has the shape %v, and %v is chosen for it: want a length in place of one that is open", have, dims)}
+			}
+		}
+		out[key] = p
+	}
+	return out, nil
+}
+
+// maxChosen bounds a length that is chosen for an input.
+const maxChosen = 1 << 20
 
 // within checks that the files that a graph names as its assets lie in the folder assets.
 func within(names []string) error {
