@@ -26,7 +26,7 @@ type inference struct{ s *Server }
 
 var _ inferencev1connect.InferenceServiceHandler = inference{}
 
-func (s *Server) registerConnect(mux *http.ServeMux) {
+func (s *Server) registerConnect(mux doors) {
 	path, h := inferencev1connect.NewInferenceServiceHandler(inference{s},
 		connect.WithReadMaxBytes(int(s.cfg.MaxBody)), connect.WithConditionalHandlerOptions(s.largeTensors), connect.WithInterceptors(explainer{s}), connect.WithRecover(s.recovered), connect.WithCompressMinBytes(4<<10))
 	writer := connect.NewErrorWriter()

@@ -53,6 +53,7 @@ type Config struct {
 
 	MaxStaleness   time.Duration `yaml:"max_staleness" help:"without contact to the coordinators for so long, calls are refused (default 1m)"`               // default 60 s
 	TrustedProxies []string      `yaml:"trusted_proxies" help:"networks (CIDR) of proxies whose X-Forwarded-For says where a call comes from; default none"` // default none
+	CORSOrigins    []string      `yaml:"cors_origins" help:"origins (https://HOST:PORT) whose pages may call this gateway from a browser; default none"`     // default none
 
 	Software   string            // version of the program, as the Open Inference Protocol tells it; default none
 	Tracer     *telemetry.Tracer // of the process; default nil: no traces
@@ -140,6 +141,11 @@ func (c Config) Validate() error {
 	if c.MaxFile < 0 || c.MaxFile > job.MaxFile*blob.ChunkSize || c.MaxFiles < 0 || c.MaxFileBytes < 0 || c.MaxBatches < 0 || c.MaxJobs < 0 || c.BatchLines < 0 || c.BatchEvery < 0 || c.FilesFor < 0 || c.FilesFor > job.MaxKept*time.Millisecond {
 		return fmt.Errorf("gateway config: a limit of files or batches is negative, or too large: %+v", c)
 	}
+	for _, origin := range c.CORSOrigins {
+		if err := validOrigin(origin); err != nil {
+			return err
+		}
+	}
 	_, err := c.proxies()
 	return err
 }
@@ -215,12 +221,13 @@ func New(cfg Config, state *live.State, library Library, dialer *wire.Dialer, lo
 
 // Register adds every endpoint of the gateway to a mux.
 func (s *Server) Register(mux *http.ServeMux) {
-	s.registerConnect(mux)
-	s.registerRoutes(mux)
-	s.registerOIP(mux)
-	s.registerOIPRPC(mux)
-	s.registerReflection(mux)
-	s.registerDocument(mux)
+	d := doors{mux, s.cfg.CORSOrigins}
+	s.registerConnect(d)
+	s.registerRoutes(d)
+	s.registerOIP(d)
+	s.registerOIPRPC(d)
+	s.registerReflection(d)
+	s.registerDocument(d)
 }
 
 // tables keeps the route table of the newest state. It is derived again only where the state routes differently: settlements are entries too,

@@ -60,7 +60,7 @@ func oipRoutes() []route {
 }
 
 // registerOIP adds what needs no key, and what stands for paths that are not there.
-func (s *Server) registerOIP(mux *http.ServeMux) {
+func (s *Server) registerOIP(mux doors) {
 	say := func(w http.ResponseWriter, status int, v any) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
@@ -77,7 +77,7 @@ func (s *Server) registerOIP(mux *http.ServeMux) {
 	other := s.entry(oipForm, s.cfg.MaxBody, opOther, "", oipAbsent)
 	mux.HandleFunc("/v2/", func(w http.ResponseWriter, r *http.Request) {
 		if path, ok := foldModel(r.URL.EscapedPath()); ok && !strangerToOIP(r.URL.Path) {
-			readdressed(mux, w, r, path)
+			readdressed(mux.ServeMux, w, r, path)
 			return
 		}
 		other(w, r)

@@ -24,7 +24,7 @@ type oipRPC struct{ s *Server }
 
 var _ oipconnect.GRPCInferenceServiceHandler = oipRPC{}
 
-func (s *Server) registerOIPRPC(mux *http.ServeMux) {
+func (s *Server) registerOIPRPC(mux doors) {
 	// Tensors are not compressed on the way out: that takes longer than to send them.
 	path, h := oipconnect.NewGRPCInferenceServiceHandler(oipRPC{s}, connect.WithReadMaxBytes(int(s.cfg.MaxTensors)),
 		connect.WithInterceptors(explainer{s}), connect.WithRecover(s.recovered), connect.WithCompressMinBytes(math.MaxInt))

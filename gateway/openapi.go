@@ -67,7 +67,7 @@ func tagOf(path string) string {
 }
 
 // registerDocument publishes the document. It holds nothing that is secret.
-func (s *Server) registerDocument(mux *http.ServeMux) {
+func (s *Server) registerDocument(mux doors) {
 	b, err := Document()
 	tag := fmt.Sprintf(`"%x"`, sha256.Sum256(b))
 	mux.HandleFunc("GET "+pathDocument, func(w http.ResponseWriter, r *http.Request) {

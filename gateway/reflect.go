@@ -19,7 +19,7 @@ const healthModel = "models/"
 
 // registerReflection adds the health of services and models (grpc.health.v1), and the descriptions of the services (grpc.reflection.v1 and
 // v1alpha). Services say how they are to everybody, as /readyz does; models to whoever may call them; descriptions need any key.
-func (s *Server) registerReflection(mux *http.ServeMux) {
+func (s *Server) registerReflection(mux doors) {
 	services := []string{inferencev1connect.InferenceServiceName, oipconnect.GRPCInferenceServiceName}
 	path, health := grpchealth.NewHandler(checker{s, services}, connect.WithReadMaxBytes(maxProbe))
 	reflector := grpcreflect.NewStaticReflector(append(services, grpchealth.HealthV1ServiceName)...)

@@ -99,7 +99,7 @@ const (
 )
 
 // registerRoutes adds the table to a mux. A path that is called with another method, or that is not there, is refused in the form of its protocol.
-func (s *Server) registerRoutes(mux *http.ServeMux) {
+func (s *Server) registerRoutes(mux doors) {
 	methods := map[string][]string{}
 	for _, e := range routes() {
 		most := s.cfg.MaxBody
@@ -122,7 +122,7 @@ func (s *Server) registerRoutes(mux *http.ServeMux) {
 	mux.HandleFunc(pathModels+"/", func(w http.ResponseWriter, r *http.Request) {
 		name := strings.TrimPrefix(r.URL.EscapedPath(), pathModels+"/")
 		if parts := strings.Split(name, "/"); len(parts) > 1 {
-			readdressed(mux, w, r, pathModels+"/"+strings.Join(parts, "%2F"))
+			readdressed(mux.ServeMux, w, r, pathModels+"/"+strings.Join(parts, "%2F"))
 			return
 		}
 		other(w, r)
