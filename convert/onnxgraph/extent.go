@@ -22,7 +22,7 @@ func (d *demand) shape(n *Node) (shape []int64, exact, ok bool) {
 		return first, true, known
 	case "Expand":
 		second, ok := d.lengths(in(n, 1))
-		return broadcast(first, second), known, ok
+		return widest(first, second), known, ok
 	case "Tile":
 		second, ok := d.lengths(in(n, 1))
 		if known = known && len(second) == len(first); ok && known {
@@ -248,7 +248,7 @@ func (d *demand) spread(n *Node) ([]int64, bool) {
 				s[len(s)-2] = 1
 			}
 		}
-		out = broadcast(out, s)
+		out = widest(out, s)
 	}
 	return out, true
 }
@@ -325,8 +325,8 @@ func bordered(n *Node) []int64 {
 	return margins(reals(a.Ints))
 }
 
-// broadcast is the shape of two shapes together (ONNX, Broadcasting).
-func broadcast(a, b []int64) []int64 {
+// widest is the shape that two shapes broadcast to at most: where lengths do not fit each other, or one is 0, the longer counts.
+func widest(a, b []int64) []int64 {
 	out := make([]int64, max(len(a), len(b)))
 	at := func(s []int64, i int) int64 {
 		if i += len(s) - len(out); i >= 0 {

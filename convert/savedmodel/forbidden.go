@@ -108,8 +108,7 @@ func wayOut(op string) string {
 		starts string
 		way    string
 	}{
-		{"While StatelessWhile If StatelessIf Case StatelessCase For Switch RefSwitch Merge RefMerge Enter RefEnter Exit NextIteration LoopCond TensorList " +
-			"TensorArray CudnnRNN BlockLSTM LSTMBlock GRUBlock EmptyTensorList", byLoop},
+		{"Case StatelessCase For Enter RefEnter Exit RefExit NextIteration RefNextIteration LoopCond TensorList TensorArray CudnnRNN BlockLSTM LSTMBlock GRUBlock", byLoop},
 		{"HashTable MutableHashTable LookupTable AnonymousHashTable InitializeTable", byTable},
 		{"String RegexReplace StaticRegex Substr AsString DecodeRaw ParseTensor SentencepieceOp Wordpiece UnicodeDecode UnicodeTranscode CaseFold Normalize " +
 			"Whitespace FastWordpiece BertTokenizer DecodeBase64 DecodeJpeg DecodePng DecodeImage ReduceJoin", byText},

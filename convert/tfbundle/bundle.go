@@ -164,9 +164,6 @@ func (b *Bundle) apart() error {
 	return nil
 }
 
-// Keys lists the keys, sorted.
-func (b *Bundle) Keys() []string { return slices.Sorted(maps.Keys(b.entries)) }
-
 // Entry finds a tensor by its key.
 func (b *Bundle) Entry(key string) (Entry, bool) {
 	e, ok := b.entries[key]
