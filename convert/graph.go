@@ -15,6 +15,11 @@ import (
 
 // onnx reads a folder with an ONNX model: its graph, the files of external data beside it, and what says that it is asked with text.
 func (r *reading) onnx(name string) error {
+	if s, err := r.side(); err != nil {
+		return err
+	} else if s.has("shapes") {
+		return Refused{sideName, "shapes", "are chosen for SavedModels only: export the ONNX model with them"}
+	}
 	dir := path.Dir(name)
 	g, err := onnxgraph.Read(r.files[name], func(location string) (Source, bool) {
 		src, ok := r.files[path.Join(dir, location)]

@@ -111,6 +111,7 @@ func TestGraphWithoutNames(t *testing.T) {
 		{"no padding", "bert-fill", func(f map[string][]byte) {
 			f["config.json"] = with(t, f["config.json"], map[string]any{"pad_token_id": "x"})
 		}, "config.json", "token id", ""},
+		{"shapes of ONNX", "mlp", func(f map[string][]byte) { f["skein.json"] = []byte(`{"shapes":{"x":[1,8]}}`) }, "skein.json", "SavedModels only", ""},
 		{"external file gone", "external", func(f map[string][]byte) { delete(f, "weights.data") }, "model.onnx", "not in the folder", ""},
 		{"external file short", "external", func(f map[string][]byte) { f["weights.data"] = f["weights.data"][:1000] }, "model.onnx", "do not fit", ""},
 		{"two graphs", "mlp", func(f map[string][]byte) {
@@ -184,4 +185,24 @@ func TestSavedModelFolders(t *testing.T) {
 			t.Errorf("%s: %s with %d derived blobs", e.Name(), made.Manifest.Config.Arch, len(made.Derived))
 		}
 	}
+}
+
+// TestChosenLengths: skein.json chooses lengths that a SavedModel leaves open.
+func TestChosenLengths(t *testing.T) {
+	files := readFolder(t, filepath.Join("savedmodel", "testdata", "models", "keras_open"))
+	made, err := Folder(sources(files))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, ok := made.Manifest.Graph.Input("ids"); !ok || !slices.Equal(p.Shape, []int64{model.Free, 12}) {
+		t.Errorf("ids %v", p.Shape)
+	}
+	for text, why := range map[string]string{`{"shapes":{"ids":"x"}}`: "no list of at most", `{"shapes":{"ids":[1.5]}}`: "no list of at most", `{"shapes":[1]}`: "not an object"} {
+		files["skein.json"] = []byte(text)
+		_, err := Folder(sources(files))
+		refusal(t, err, "skein.json", why)
+	}
+	delete(files, "skein.json")
+	_, err = Folder(sources(files))
+	refusal(t, err, "saved_model.pb", "shapes")
 }

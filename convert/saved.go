@@ -19,11 +19,11 @@ func (r *reading) saved() error {
 	if err != nil {
 		return err
 	}
-	key := s.text("signature", "")
+	chosen := savedmodel.Choice{Signature: s.text("signature", ""), Shapes: s.shapes()}
 	if s.err() != nil {
 		return s.err()
 	}
-	m, err := savedmodel.Read(r.files, key)
+	m, err := chosen.Read(r.files)
 	if err != nil {
 		return refuseSaved(err)
 	}

@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,6 +21,7 @@ import (
 //	context    tokens of the longest text
 //	text       which ports of the graph are text: ids, mask, types (inputs), hidden, pooled, logits, start, end (outputs)
 //	signature  of a SavedModel; default serving_default
+//	shapes     of a SavedModel: lengths of inputs that its signature leaves open, −1 = stays open
 type side struct {
 	*settings
 	there bool
@@ -27,7 +29,7 @@ type side struct {
 
 // sideKeys lists the keys of skein.json and of its text.
 var (
-	sideKeys = []string{"context", "labels", "normalize", "pooling", "problem", "signature", "task", "text"}
+	sideKeys = []string{"context", "labels", "normalize", "pooling", "problem", "shapes", "signature", "task", "text"}
 	textKeys = []string{"end", "hidden", "ids", "logits", "mask", "pooled", "start", "types"}
 )
 
@@ -50,6 +52,21 @@ func (r *reading) side() (side, error) {
 	known(text, textKeys)
 	s.join(text)
 	return s, s.err()
+}
+
+// shapes reads what lengths are chosen for inputs.
+func (s *side) shapes() map[string][]int64 {
+	inner := s.object("shapes")
+	out := map[string][]int64{}
+	for _, key := range slices.Sorted(maps.Keys(inner.values)) {
+		var dims []int64
+		if err := json.Unmarshal(inner.values[key], &dims); err != nil || len(dims) > model.MaxRank {
+			inner.refuse(key, "is no list of at most %d lengths", model.MaxRank)
+		}
+		out[key] = dims
+	}
+	s.join(inner)
+	return out
 }
 
 // known refuses keys that mean nothing.

@@ -16,7 +16,8 @@ const (
 
 // byLength is what the owner of a model can do where it is not known how a loop runs.
 const byLength = "loops and branches are mapped only where the graph itself says how they run, such as a recurrent layer over texts of one length: " +
-	"save the signature with that length in place of None, or convert the model to ONNX with tf2onnx and give that"
+	`choose that length in skein.json, {"shapes": {"INPUT": [-1, 128]}}, save the signature with it in place of None, or convert the model to ONNX with ` +
+	"tf2onnx and give that"
 
 // body finds the function that an attribute names.
 func (c *call) body(name string) *function {
@@ -142,6 +143,10 @@ func (c *call) givenList() *list {
 }
 
 func listReserve(c *call) {
+	if v := c.in[1]; v.list == nil && !v.whole() {
+		c.refuse("operation %q is not supported here: %s", c.n.def.op, byLength)
+		return
+	}
 	n := c.single(1, "number of elements")
 	if n < 0 || n > maxTurns {
 		c.refuse("a list of %d tensors is not in 0..%d", n, maxTurns)

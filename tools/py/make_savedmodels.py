@@ -24,6 +24,8 @@ What the folders are
     keras_conv        Keras 3: Embedding, Conv1D, pooling, batch norm, Dense; `export`
     keras_image       tf-keras: Conv2D, depthwise and separable convolution, pooling, batch norm, layer norm, attention
     keras_recurrent   Keras 3: Embedding with a mask, LSTM both ways, GRU, over texts of one length
+    keras_open        the same over texts of any length; skein.json chooses one, longer than the texts of golden.json: what is behind a
+                      text is masked, and changes nothing
     bert              transformers' TFBertForSequenceClassification, small and random
     gpt2              transformers' TFGPT2LMHeadModel, small and random, one pass without cache
     bert_spans, bert_fill, bert_answer   the models of testdata/models of these names, by transformers' TensorFlow classes, with their settings,
@@ -246,15 +248,20 @@ def keras_image(folder):
     served(folder, [("serving_default", {"image": v})])
 
 
-def keras_recurrent(folder):
+def keras_open(folder):
+    keras_recurrent(folder, None)
+    (folder / "skein.json").write_text(json.dumps({"shapes": {"ids": [-1, 12]}}) + "\n")
+
+
+def keras_recurrent(folder, length=9):
     import keras
     keras.utils.set_random_seed(10)
-    x = inp = keras.layers.Input((9,), dtype="int32", name="ids")
+    x = inp = keras.layers.Input((length,), dtype="int32", name="ids")
     x = keras.layers.Embedding(60, 8, mask_zero=True)(x)
     x = keras.layers.Bidirectional(keras.layers.LSTM(6, return_sequences=True))(x)
     x = keras.layers.GRU(5)(x)
     m = keras.Model(inp, keras.layers.Dense(3, activation="softmax")(x))
-    s = module(m, lambda ids: {"y": m(ids, training=False)}, [tf.TensorSpec([None, 9], I32, "ids")])
+    s = module(m, lambda ids: {"y": m(ids, training=False)}, [tf.TensorSpec([None, length], I32, "ids")])
     tf.saved_model.save(s, str(folder), signatures={"serving_default": s.serve})
     ids = np.random.default_rng(10).integers(1, 60, (3, 9)).astype(np.int32)
     ids[1, 4:] = 0
@@ -411,7 +418,7 @@ def large(folder):
 
 from savedmodel_ops import ops_1, ops_2, ops_3, ops_4, refused
 
-models = {f.__name__: f for f in (half_plus_two, half_plus_two_v1, resource_v1, frozen_v1, training_v1, keras_text, keras_conv, keras_image, keras_recurrent, bert, gpt2, ops_1, ops_2, ops_3, ops_4, refused)}
+models = {f.__name__: f for f in (half_plus_two, half_plus_two_v1, resource_v1, frozen_v1, training_v1, keras_text, keras_conv, keras_image, keras_recurrent, keras_open, bert, gpt2, ops_1, ops_2, ops_3, ops_4, refused)}
 models |= {"bert_spans": bert_spans, "bert_fill": bert_fill, "bert_answer": bert_answer}
 asked = {f.__name__: f for f in (bert_saved, large)} | {n: functools.partial(encoder, name=n) for n in encoders}
 
