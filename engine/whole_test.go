@@ -149,6 +149,7 @@ func TestForeignScores(t *testing.T) {
 	for name, change := range map[string]func(*model.Manifest){
 		"bert-spans": func(m *model.Manifest) { m.Labels = m.Labels[:4] },
 		"bert-fill":  func(m *model.Manifest) { m.Config.Vocab-- },
+		"bert-embed": func(m *model.Manifest) { m.Config.Hidden /= 2 },
 		"bert-answer": func(m *model.Manifest) {
 			m.Graph.Text.Start, m.Graph.Text.End, m.Graph.Text.Logits = "", "", "start_logits"
 		},

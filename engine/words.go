@@ -122,8 +122,8 @@ func (g *Graph) encoded(out []tensor.Tensor, n, length int, masks []int32) (Enco
 		}
 		e.Logits = nil
 	}
-	if h := m.Config.Hidden; h > 0 && (len(e.Hidden)%h != 0 || len(e.Pooled)%h != 0) {
-		return e, fmt.Errorf("%w: %d hidden states and %d pooled are no multiples of %d", ErrRun, len(e.Hidden), len(e.Pooled), h)
+	if h := m.Config.Hidden; h > 0 && (len(e.Hidden) != 0 && len(e.Hidden) != n*h || len(e.Pooled) != 0 && len(e.Pooled) != h) {
+		return e, fmt.Errorf("%w: %d numbers of hidden states of %d tokens and %d pooled, want %d each", ErrRun, len(e.Hidden), n, len(e.Pooled), h)
 	}
 	return e, nil
 }

@@ -179,6 +179,18 @@ func (m *Manifest) validateText() error {
 			return err
 		}
 	}
+	return first(m.validateStates(t.Hidden, 3), m.validateStates(t.Pooled, 2))
+}
+
+// validateStates checks that an output of hidden states is as wide as the config says.
+func (m *Manifest) validateStates(output string, rank int) error {
+	p, ok := m.Graph.Output(output)
+	if output == "" || !ok || m.Config.Hidden == 0 {
+		return nil
+	}
+	if d := p.Shape[len(p.Shape)-1]; len(p.Shape) != rank || d != Free && d != int64(m.Config.Hidden) {
+		return Invalid{fmt.Sprintf("output %.80q", output), fmt.Sprintf("has the shape %v: hidden states need %d dimensions, of which the last is %d", p.Shape, rank, m.Config.Hidden)}
+	}
 	return nil
 }
 
