@@ -54,7 +54,13 @@ func (s *schemas) holdsObject(t *tree, v *variant) bool {
 	}
 	for i, key := range t.keys {
 		name := &tree{kind: '"', text: key}
-		if !s.fits(t.list[i], v.value(key)) || !s.fits(name, v.names) {
+		value := v.value(key)
+		if v.keyed != nil {
+			if d := s.dfa(v.keyed.pattern); len(d) > 0 && d.takes(key) {
+				value = v.keyed.value
+			}
+		}
+		if !s.fits(t.list[i], value) || !s.fits(name, v.names) {
 			return false
 		}
 	}
@@ -111,7 +117,7 @@ func (s *schemas) apartVariants(v, w *variant, looks int) bool {
 			return true
 		}
 		return v.kind == kArray && looks < maxLooks && s.apartItems(v, w, looks)
-	case v.kind == kObject && looks < maxLooks:
+	case v.kind == kObject && v.keyed == nil && w.keyed == nil && looks < maxLooks:
 		return s.apartMembers(v, w, looks)
 	}
 	return false
@@ -164,13 +170,26 @@ func (s *schemas) dfa(p pattern) dfa {
 // text is the dfa of the texts of a variant; of every text if it says nothing.
 func (s *schemas) text(v *variant) dfa {
 	d := dfa{{accept: true, arcs: []arc{{all, 0}}}}
-	if v.least > 0 || v.most >= 0 {
-		d = lengths(s.b, v.least, v.most)
-	}
-	for _, p := range v.patterns {
-		if e := s.dfa(p); s.b.err == nil {
-			d = d.both(s.b, e)
+	for i, p := range v.patterns {
+		e := s.dfa(p)
+		if s.b.err != nil {
+			return nil
 		}
+		if d = d.both(s.b, e); i == 0 {
+			d = e
+		}
+	}
+	if s.b.err != nil {
+		return nil
+	}
+	// Lengths are counted only if the patterns do not keep them anyhow.
+	least, most := d.span()
+	if least < v.least || v.most >= 0 && (most < 0 || most > v.most) {
+		limit := v.most
+		if counted := maxPattern/len(d) - 1; limit > counted && counted > v.least {
+			limit = counted // fewer characters than the schema allows, rather than none
+		}
+		d = d.both(s.b, lengths(s.b, v.least, limit))
 	}
 	return d
 }

@@ -140,6 +140,55 @@ func lengths(b *builder, least, most int) dfa {
 	return d
 }
 
+// span is how many characters the texts of the dfa have: at least, and at most (-1: there is no bound). States without texts count too.
+func (d dfa) span() (least, most int) {
+	least = -1
+	seen := make([]bool, len(d))
+	level := []int{0}
+	for n := 0; len(level) > 0 && least < 0; n++ { // breadth first, to the first state that accepts
+		var next []int
+		for _, at := range level {
+			if seen[at] {
+				continue
+			}
+			if seen[at] = true; d[at].accept && least < 0 {
+				least = n
+			}
+			for _, a := range d[at].arcs {
+				next = append(next, a.to)
+			}
+		}
+		level = next
+	}
+	// Kahn's order, if there is one: what has no arcs from what is left comes next.
+	from, far := make([]int, len(d)), make([]int, len(d))
+	for _, s := range d {
+		for _, a := range s.arcs {
+			from[a.to]++
+		}
+	}
+	var ready []int
+	for at, n := range from {
+		if n == 0 {
+			ready = append(ready, at)
+		}
+	}
+	for i := 0; i < len(ready); i++ {
+		at := ready[i]
+		most = max(most, far[at])
+		for _, a := range d[at].arcs {
+			far[a.to] = max(far[a.to], far[at]+1)
+			if from[a.to]--; from[a.to] == 0 {
+				ready = append(ready, a.to)
+			}
+		}
+	}
+	if len(ready) < len(d) {
+		most = -1
+	}
+	return least, most
+}
+
 // takes says whether the dfa takes a text.
 func (d dfa) takes(text string) bool {
 	at := 0

@@ -94,6 +94,10 @@ func (s *schemas) object(v *variant) int32 {
 		s.b.fail(&TooLarge{"properties of an object", maxMembers})
 		return end
 	}
+	if v.clash != nil {
+		s.fail("patternProperties", v.clash)
+		return end
+	}
 	s.b.step(len(v.required) * (1 + len(v.props)))
 	var named []member
 	var names []string
@@ -116,9 +120,15 @@ func (s *schemas) object(v *variant) int32 {
 			add(key, v.other)
 		}
 	}
-	// What a schema that names properties does not say about others is not written.
+	// What a schema that names properties, or a pattern for them, does not say about others is not written.
 	rest := never
-	if v.otherTold || len(names) == 0 {
+	if v.keyed != nil {
+		if c := v.other; v.otherTold && (len(c) != 1 || c[0].kind != 'f') {
+			s.fail("patternProperties", v.keyed.pattern.at)
+			return end
+		}
+		rest = s.part(v.keyed.value)
+	} else if v.otherTold || len(names) == 0 {
 		if c := v.other; len(c) != 1 || c[0].kind != 'f' {
 			rest = s.part(c)
 		}
@@ -158,6 +168,13 @@ func (s *schemas) keys(v *variant, names []string, rest int32) int32 {
 		taken[n] = true
 	}
 	for _, k := range s.all(v.names) {
+		if v.keyed != nil && k.kind == kText {
+			k.patterns = append(slices.Clip(k.patterns), v.keyed.pattern)
+		} else if v.keyed != nil && k.kind == kLiteral {
+			if d := s.dfa(v.keyed.pattern); len(d) == 0 || !d.takes(k.lit.text) {
+				continue
+			}
+		}
 		switch {
 		case k.kind == kLiteral && k.lit.kind == '"' && !taken[k.lit.text]:
 			words = append(words, quote(k.lit.text))

@@ -12,7 +12,7 @@ var formats = map[string]string{
 	"ipv4":      octet + `(?:\.` + octet + `){3}`,
 	"hostname":  label + `(?:\.` + label + `){0,5}`,
 	"email":     `[A-Za-z0-9_+-](?:\.?[A-Za-z0-9_+-]){0,31}@` + label + `(?:\.` + label + `){1,5}`,
-	"uri":       `[A-Za-z][A-Za-z0-9+.-]*:(?://(?:` + host + `(?:/` + pchar + `*)*|(?:/` + pchar + `*)+)|/?` + pchar + `+(?:/` + pchar + `*)*)(?:\?` + query + `*)?(?:#` + query + `*)?`,
+	"uri":       `[A-Za-z][A-Za-z0-9+.-]{0,15}:(?://(?:` + host + `(?:/` + segments + `)?|/` + segments + `)|/?` + pchar + segments + `)(?:\?` + query + `{0,150})?(?:#` + query + `{0,40})?`,
 }
 
 // RFC 3339, full-date: with the days that each month has, February 29 in leap years only.
@@ -32,13 +32,14 @@ const (
 )
 
 // RFC 2673, section 3.2; RFC 1123, section 2.1, with labels of at most 31 characters; RFC 3986, with a host that is a name or an address of
-// IPv4, without user.
+// IPv4, without user, and at most 2000 characters, so that a limit that clients put on an address is kept without counting.
 const (
-	octet = `(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])`
-	label = `[A-Za-z0-9](?:[A-Za-z0-9-]{0,29}[A-Za-z0-9])?`
-	pchar = `(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})`
-	query = `(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})`
-	host  = label + `(?:\.` + label + `)*(?::[0-9]{1,5})?`
+	octet    = `(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])`
+	label    = `[A-Za-z0-9](?:[A-Za-z0-9-]{0,29}[A-Za-z0-9])?`
+	pchar    = `(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})`
+	segments = `(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2}){0,400}`
+	query    = `(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})`
+	host     = label + `(?:\.` + label + `){0,5}(?::[0-9]{1,5})?`
 )
 
 // numberFormats is the formats of numbers that OpenAPI has and that are enforced: the range of each. Numbers without a range are written so that

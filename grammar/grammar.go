@@ -70,10 +70,10 @@ type Grammar struct {
 //
 // Schemas are JSON Schema 2020-12, and what clients still write of draft 7. Enforced are: type (also several), enum, const, properties, required,
 // additionalProperties, propertyNames, items, prefixItems (items as a list, additionalItems), minItems, maxItems, minLength, maxLength, pattern,
-// format (date, time, date-time, duration, uuid, ipv4, hostname, email, uri, password, int32, int64, double; no others), minimum, maximum,
-// exclusiveMinimum, exclusiveMaximum, multipleOf, anyOf, allOf, $ref within the document, and oneOf where at most one of its schemas can be fitted.
-// minProperties and maxProperties are taken where they hold anyhow, uniqueItems and patternProperties where they say nothing. Annotations are passed
-// over. Every other keyword is refused.
+// format (date, time, date-time, duration, uuid, ipv4, hostname, email, uri, password, int32, int64, double; others only beside a pattern), minimum,
+// maximum, exclusiveMinimum, exclusiveMaximum, multipleOf, anyOf, allOf, $ref within the document, patternProperties with one pattern and no other
+// keyword about the same members, and oneOf where at most one of its schemas can be fitted. minProperties and maxProperties are taken where they hold
+// anyhow, uniqueItems where it says nothing. Annotations are passed over. Every other keyword is refused.
 //
 // Of the texts that fit a schema these are admitted:
 //   - White space is bounded. There is none around the value; one space or none behind a colon; and behind an opening bracket, behind a comma and
@@ -84,7 +84,7 @@ type Grammar struct {
 //   - Integers have no point and no exponent, and at most 18 digits; numbers at most 18 before and 18 behind the point, and an exponent of two digits if
 //     they have no range. Zero has a sign only there.
 //   - Strings are UTF-8 with any escapes, surrogates in pairs. Strings with a pattern or format, and keys that must differ from others, escape only
-//     what they must. Lengths are in code points.
+//     what they must. Lengths are in code points; with a pattern they are counted up to 16384 states of both, so maxLength may allow fewer.
 //   - Values of enum and const are written without white space.
 //   - Patterns mean what RE2 takes them to mean, but for a dot, which as in ECMA-262 leaves out all four line ends.
 //   - Objects and arrays are nested until a stack of 500 frames, one to three for each.

@@ -76,7 +76,7 @@ func (s *schemas) format(vs []variant, t, v *tree) {
 				vs[kNumber].num = vs[kNumber].num.meet([]numbers{{lo: b}, {hi: b}}[i])
 			}
 		}
-	default:
+	case t.get("pattern") == nil: // what the pattern says is enforced, and then it does not matter how it is called
 		s.fail("format "+v.text, t)
 	}
 }
@@ -136,8 +136,14 @@ func (s *schemas) objectKeyword(o *variant, t *tree, keyword string, v *tree) {
 	case "propertyNames":
 		o.names = conj{v}
 	case "patternProperties":
-		if v.kind != '{' || len(v.keys) > 0 {
-			s.fail(keyword, t)
+		if v.kind != '{' {
+			s.malformed(v, "is no object of schemas")
+		}
+		for i, k := range v.keys {
+			if o.keyed != nil || t.get("properties") != nil || t.get("required") != nil {
+				s.fail(keyword, t)
+			}
+			o.keyed = &keyed{pattern{k, true, t}, conj{v.list[i]}}
 		}
 	case "minProperties", "maxProperties":
 		s.count(t, keyword, v)

@@ -48,6 +48,8 @@ type variant struct {
 	names     conj // of all keys
 	other     conj // of members that are not in props
 	otherTold bool
+	keyed     *keyed
+	clash     *tree   // a keyword patternProperties that is not enforced, since others are about the same members
 	counts    []*tree // the keywords minProperties and maxProperties
 }
 
@@ -55,6 +57,17 @@ type variant struct {
 type prop struct {
 	key   string
 	value conj
+}
+
+// keyed is what members must fit whose keys have a pattern. If that is told together with names or other members, clash is where.
+type keyed struct {
+	pattern pattern
+	value   conj
+}
+
+// plainObject says that nothing is said about members of some keys only.
+func (v *variant) plainObject() bool {
+	return v.keyed == nil && !v.otherTold && len(v.props) == 0 && len(v.required) == 0
 }
 
 // pattern is a regular expression that a text must fit, or find within itself (search).
@@ -103,6 +116,17 @@ func fewer(a, b int) int {
 func (v variant) meet(w variant, step func(int)) (variant, bool) {
 	if v.kind != w.kind {
 		return v, false
+	}
+	switch {
+	case v.clash != nil:
+	case w.clash != nil:
+		v.clash = w.clash
+	case v.keyed != nil && !w.plainObject():
+		v.clash = v.keyed.pattern.at
+	case w.keyed != nil && !v.plainObject():
+		v.clash = w.keyed.pattern.at
+	case w.keyed != nil:
+		v.keyed, v.other, v.otherTold = w.keyed, w.other, w.otherTold
 	}
 	v.num = v.num.meet(w.num)
 	v.least, v.most = max(v.least, w.least), fewer(v.most, w.most)
