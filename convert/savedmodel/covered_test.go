@@ -62,3 +62,25 @@ func TestAsked(t *testing.T) {
 		}
 	}
 }
+
+// A box that begins nowhere, or beyond every number, is no reason to fail.
+func TestSliceOfList(t *testing.T) {
+	for _, begin := range [][]int64{{}, {1 << 31}, {-1}, {0, 0}, {3}} {
+		made := crafted{output: "y:0", nodes: []proto{wholeConst("l", false, []int64{1, 2, 3}), wholeConst("b", false, begin), wholeConst("n", false, []int64{2}), nodeDef("s", "Slice", "l", "b", "n"),
+			nodeDef("c", "Cast", "s").with("DstT", floatType), nodeDef("y", "AddV2", "x", "c")}}
+		if _, err := Read(sources(made.files()), ""); err != nil && !typed(err) {
+			t.Errorf("%v: %v", begin, err)
+		}
+	}
+}
+
+// The older Select means something else by a list of conditions than by a tensor of them: which it is must be known.
+func TestSelectOfUnknownRank(t *testing.T) {
+	unranked := nodeDef("c", "Squeeze", "b") // all lengths of 1 are taken away, and one is open
+	made := crafted{inner: 3, output: "y:0", nodes: []proto{nodeDef("b", "Less", "x", "x"), unranked, nodeDef("y", "Select", "c", "x", "x")}}
+	refusedFor(t, "Select", made.files(), "", "number of dimensions of input 0")
+	made.nodes[2] = nodeDef("y", "SelectV2", "c", "x", "x")
+	if _, err := Read(sources(made.files()), ""); err != nil {
+		t.Error(err)
+	}
+}

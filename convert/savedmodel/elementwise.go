@@ -345,13 +345,20 @@ func clip(c *call) {
 // selectOp chooses elements. The older Select takes a list of conditions, one for each row.
 func selectOp(c *call) {
 	condition, cs := c.name(0), c.in[0].dims()
-	if x, ok := c.ranked(1); c.n.def.op == "Select" && ok && c.in[0].ranked && len(cs) == 1 && len(x) > 1 {
-		axes := make([]int64, len(x)-1)
-		for i := range axes {
-			axes[i] = int64(i + 1)
+	if c.n.def.op == "Select" {
+		_, known := c.ranked(0)
+		x, ok := c.ranked(1)
+		if !known || !ok {
+			return
 		}
-		condition = c.emit("Unsqueeze", []string{condition, c.b.list(axes...)})
-		cs = append([]int64{cs[0]}, ones(len(axes))...)
+		if len(cs) == 1 && len(x) > 1 {
+			axes := make([]int64, len(x)-1)
+			for i := range axes {
+				axes[i] = int64(i + 1)
+			}
+			condition = c.emit("Unsqueeze", []string{condition, c.b.list(axes...)})
+			cs = append([]int64{cs[0]}, ones(len(axes))...)
+		}
 	}
 	t := c.in[1].dtype
 	shape := broadcast(cs, broadcast(c.in[1].dims(), c.in[2].dims()))

@@ -392,8 +392,8 @@ func slice(c *call) {
 		}
 	}
 	out := &value{name: c.emit("Slice", []string{c.name(0), starts, ends}), dtype: v.dtype, shape: shape, ranked: shape != nil}
-	if v.known != nil && len(shape) == 1 && begin.whole() && shape[0] >= 0 {
-		if from := begin.known[0]; from >= 0 && from+shape[0] <= int64(len(v.known)) {
+	if v.known != nil && len(shape) == 1 && begin.whole() && len(begin.known) == 1 && shape[0] >= 0 {
+		if from := begin.known[0]; from >= 0 && from <= int64(len(v.known))-shape[0] {
 			out.known = v.known[from : from+shape[0]]
 		}
 	}
