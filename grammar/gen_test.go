@@ -175,7 +175,7 @@ func objectSchemas(t *rapid.T, depth int) sampled {
 
 // anySchema makes any schema.
 func anySchema(t *rapid.T, depth int) sampled {
-	most := 6
+	most := 8
 	if depth <= 0 {
 		most = 3
 	}
@@ -199,5 +199,53 @@ func anySchema(t *rapid.T, depth int) sampled {
 		a, b := anySchema(t, depth-1), anySchema(t, depth-1)
 		return sampled{map[string]any{"anyOf": []any{a.schema, b.schema}}, func(t *rapid.T) string { return pick(t, a, b).sample(t) }}
 	}
+	switch rapid.IntRange(0, 2).Draw(t, "combination") {
+	case 0:
+		return toldApart(t, depth)
+	case 1:
+		lo := rapid.IntRange(-50, 50).Draw(t, "lo")
+		return sampled{map[string]any{"allOf": []any{map[string]any{"type": "integer", "minimum": lo}, map[string]any{"maximum": lo + 12, "exclusiveMinimum": lo - 5}}}, func(t *rapid.T) string {
+			return fmt.Sprint(rapid.IntRange(lo, lo+12).Draw(t, "int"))
+		}}
+	}
 	return objectSchemas(t, depth)
+}
+
+// toldApart makes objects of two kinds, of which a member says which.
+func toldApart(t *rapid.T, depth int) sampled {
+	kinds := []sampled{anySchema(t, depth-1), anySchema(t, depth-1)}
+	var list []any
+	for i, k := range kinds {
+		list = append(list, map[string]any{"properties": map[string]any{"a": map[string]any{"const": fmt.Sprint("is", i)}, "b": k.schema}, "required": []string{"a"}})
+	}
+	return sampled{map[string]any{"type": "object", "oneOf": list}, func(t *rapid.T) string {
+		i := rapid.IntRange(0, 1).Draw(t, "kind")
+		if rapid.Bool().Draw(t, "alone") {
+			return fmt.Sprintf(`{"a":"is%d"}`, i)
+		}
+		return fmt.Sprintf(`{"a":"is%d", "b": %s}`, i, kinds[i].sample(t))
+	}}
+}
+
+// document makes a schema that stands by itself, and may refer to itself.
+func document(t *rapid.T) sampled {
+	leaf := anySchema(t, 2)
+	if rapid.IntRange(0, 3).Draw(t, "recursive") > 0 {
+		return leaf
+	}
+	schema := map[string]any{"$defs": map[string]any{"leaf": leaf.schema}, "type": "object", "required": []string{"deep"}, "additionalProperties": false,
+		"properties": map[string]any{"deep": map[string]any{"type": "array", "items": map[string]any{"anyOf": []any{map[string]any{"$ref": "#"}, map[string]any{"$ref": "#/$defs/leaf"}}}}}}
+	var sample func(t *rapid.T, depth int) string
+	sample = func(t *rapid.T, depth int) string {
+		var items []string
+		for range rapid.IntRange(0, 2).Draw(t, "items") {
+			if depth > 0 && rapid.Bool().Draw(t, "deeper") {
+				items = append(items, gapText(t)+sample(t, depth-1))
+			} else {
+				items = append(items, leaf.sample(t))
+			}
+		}
+		return `{"deep": [` + strings.Join(items, ",") + `]}`
+	}
+	return sampled{schema, func(t *rapid.T) string { return sample(t, 3) }}
 }

@@ -144,7 +144,7 @@ func ended(t *rapid.T, m *Matcher) string {
 func TestWalk(t *testing.T) {
 	v := bytesVocabulary(spans...)
 	rapid.Check(t, func(t *rapid.T) {
-		text, _ := json.Marshal(anySchema(t, 2).schema)
+		text, _ := json.Marshal(document(t).schema)
 		schema := validator(t, string(text))
 		m := mustCompile(t, Source{Schema: text}).Start(v)
 		var out []byte
@@ -172,7 +172,7 @@ func TestWalk(t *testing.T) {
 // TestSamples writes values that fit random schemas: they are taken byte by byte, and token by token in any cut.
 func TestSamples(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := anySchema(t, 2)
+		s := document(t)
 		text, _ := json.Marshal(s.schema)
 		g := mustCompile(t, Source{Schema: text})
 		want := s.sample(t)
@@ -208,7 +208,7 @@ func TestSamples(t *testing.T) {
 // begins again and is given the same tokens.
 func TestMask(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := anySchema(t, 2)
+		s := document(t)
 		text, _ := json.Marshal(s.schema)
 		want := s.sample(t)
 		more := slices.Clone(spans)
