@@ -1,6 +1,6 @@
 package grammar
 
-// formats is the formats that are enforced, each as a regular expression of the whole text. What they take always has the format; of email and
+// formats is the formats that are enforced, each as a regular expression of the whole text (empty: of any text). What they take always has the format; of email and
 // uri they take the usual part of what the standard allows.
 var formats = map[string]string{
 	"date":      date,
@@ -8,7 +8,9 @@ var formats = map[string]string{
 	"date-time": date + "T" + clock,
 	"duration":  duration,
 	"uuid":      `[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`,
-	"password":  `(?s:.*)`, // it says that the text is not to be shown
+	"password":  "", // it is not to be shown
+	"path":      "", // of a file, of which any text may be one
+	"binary":    "", // it stands for bytes
 	"ipv4":      octet + `(?:\.` + octet + `){3}`,
 	"hostname":  label + `(?:\.` + label + `){0,5}`,
 	"email":     `[A-Za-z0-9_+-](?:\.?[A-Za-z0-9_+-]){0,31}@` + label + `(?:\.` + label + `){1,5}`,

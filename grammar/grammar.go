@@ -70,8 +70,8 @@ type Grammar struct {
 //
 // Schemas are JSON Schema 2020-12, and what clients still write of draft 7. Enforced are: type (also several), enum, const, properties, required,
 // additionalProperties, propertyNames, items, prefixItems (items as a list, additionalItems), minItems, maxItems, minLength, maxLength, pattern,
-// format (date, time, date-time, duration, uuid, ipv4, hostname, email, uri, password, int32, int64, double; others only beside a pattern), minimum,
-// maximum, exclusiveMinimum, exclusiveMaximum, multipleOf, anyOf, allOf, $ref within the document, patternProperties with one pattern and no other
+// format (date, time, date-time, duration, uuid, ipv4, hostname, email, uri, password, path, binary, int32, int64, double; others only beside a
+// pattern), minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf, anyOf, allOf, $ref within the document, patternProperties with one pattern and no other
 // keyword about the same members, and oneOf where at most one of its schemas can be fitted. minProperties and maxProperties are taken where they hold
 // anyhow, uniqueItems where it says nothing. Annotations are passed over. Every other keyword is refused.
 //

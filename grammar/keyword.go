@@ -67,6 +67,7 @@ func (s *schemas) format(vs []variant, t, v *tree) {
 	switch {
 	case v.kind != '"':
 		s.malformed(v, "is no format")
+	case ok && text == "":
 	case ok:
 		vs[kText].patterns = append(vs[kText].patterns, pattern{text, false, t})
 	case okNumber:

@@ -95,7 +95,7 @@ func (c *cache) compose(out []uint64, s *set, base *frame) bool {
 // onto is the frames of on above base, on bottom.
 func (c *cache) onto(on, base *frame) *frame {
 	if on == base {
-		return bottom
+		return c.bottom
 	}
 	return c.push(on.ret, on.count, c.onto(on.below, base))
 }

@@ -24,7 +24,7 @@ type counted struct {
 func (c *cache) runOf(s *set) *counted {
 	r := &counted{}
 	for _, st := range s.stacks {
-		if st.on == nil || st.on == bottom {
+		if st.on == nil || st.on == c.bottom {
 			continue
 		}
 		if n := &c.g.nodes[st.on.ret]; n.op == opLoop && n.sub == c.g.char && c.g.char != end {
@@ -52,7 +52,7 @@ func (c *cache) composeRun(out []uint64, s *set, r *counted) bool {
 	local := &set{}
 	for _, st := range s.stacks {
 		if st.on == r.frame {
-			local.stacks = append(local.stacks, stack{st.node, bottom})
+			local.stacks = append(local.stacks, stack{st.node, c.bottom})
 		}
 	}
 	local = c.keep(local)
@@ -112,7 +112,7 @@ func (c *cache) most(r *run, room int) []uint64 {
 func (c *cache) lookRun(s *set) *run {
 	r := &run{tokens: make([][]int32, 1)}
 	trie := c.v.trie
-	fresh := c.begin(c.g.char, bottom)
+	fresh := c.begin(c.g.char, c.bottom)
 	chars := make([]int, len(c.path)) // complete, by depth
 	c.path[0] = s
 	tokens := 0

@@ -8,9 +8,6 @@ type frame struct {
 	below *frame
 }
 
-// bottom is the stack of a part that is looked at by itself: what is below is not known.
-var bottom = &frame{}
-
 func (f *frame) height() int32 {
 	if f == nil {
 		return 0
@@ -66,6 +63,7 @@ type cache struct {
 	ids       map[*frame]uint32
 	path      []*set
 	none      *set
+	bottom    *frame // the stack of a part that is looked at by itself: what is below is not known
 
 	walks   int   // so far
 	met     int   // sets and stacks of the walk
@@ -80,7 +78,7 @@ type item struct {
 }
 
 func newCache(g *Grammar, v *Vocabulary) *cache {
-	c := &cache{g: g, v: v, path: make([]*set, v.longest+2), none: &set{}}
+	c := &cache{g: g, v: v, path: make([]*set, v.longest+2), none: &set{}, bottom: &frame{}}
 	c.empty()
 	c.age = 0
 	return c
@@ -91,7 +89,7 @@ func (c *cache) empty() {
 	c.age++
 	c.frames = map[frameKey]*frame{}
 	c.sets = map[string]*set{}
-	c.ids = map[*frame]uint32{nil: 0, bottom: 1}
+	c.ids = map[*frame]uint32{nil: 0, c.bottom: 1}
 	c.seen = map[item]struct{}{}
 	c.maskBytes = 0
 }
@@ -202,7 +200,7 @@ func (c *cache) follow(s *set, it item) {
 		switch it.on {
 		case nil:
 			s.accept = true
-		case bottom:
+		case c.bottom:
 			s.exit = true
 		default:
 			c.todo = append(c.todo, item{it.on.ret, it.on.count, it.on.below})
@@ -243,7 +241,7 @@ func (c *cache) bring(old *set) *set {
 }
 
 func (c *cache) bringFrame(f *frame) *frame {
-	if f == nil || f == bottom {
+	if f == nil || f == c.bottom {
 		return f
 	}
 	return c.push(f.ret, f.count, c.bringFrame(f.below))
