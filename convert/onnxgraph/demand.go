@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/engine/onnx"
 	"github.com/skein-project/skein/model"
 )
@@ -46,16 +47,17 @@ var multiplies = set(
 type demand struct {
 	numbers  map[string]folded // scalars and lists
 	shapes   map[string][]int64
-	inputs   map[string]bool  // values that depend on inputs of the graph
-	most     map[string]int64 // of the others: no more elements than these
-	largest  int64            // elements of a tensor
-	together int64            // elements that may still be made of constants
+	inputs   map[string]bool   // values that depend on inputs of the graph
+	most     map[string]int64  // of the others: no more elements than these
+	largest  int64             // elements of a tensor
+	together int64             // elements that may still be made of constants
+	ranges   map[blob.Ref]bool // bytes of initializers that were counted
 }
 
 // checkDemand refuses tensors of more elements than MaxElements and than the largest weight that constants demand, those of which nobody
 // knows how large they are, and what would train.
 func checkDemand(g *Graph) error {
-	d := demand{numbers: map[string]folded{}, shapes: map[string][]int64{}, inputs: map[string]bool{}, most: map[string]int64{}, largest: MaxElements, together: maxTogether}
+	d := demand{numbers: map[string]folded{}, shapes: map[string][]int64{}, inputs: map[string]bool{}, most: map[string]int64{}, ranges: map[blob.Ref]bool{}, largest: MaxElements, together: maxTogether}
 	for i := range g.Initializers {
 		d.initializer(&g.Initializers[i])
 	}
@@ -82,7 +84,10 @@ func (d *demand) initializer(t *Initializer) {
 	d.most[t.Name] = volume(t.Shape)
 	n := max(model.Elements(t.Shape), 0)
 	d.largest = max(d.largest, n)
-	d.together = min(d.together+4*min(n, far), far)
+	if t.Raw != nil || !d.ranges[t.Ref] { // tensors may share bytes, which were uploaded once
+		d.together = min(d.together+4*min(n, far), far)
+	}
+	d.ranges[t.Ref] = true
 	if t.Raw != nil && n <= maxKnown {
 		if v, ok := numbersOf(t); ok {
 			d.numbers[t.Name] = v
@@ -99,8 +104,8 @@ func (d *demand) node(n *Node) string {
 	}
 	most := volume(shape)
 	if exact = exact && ok && len(shape) <= maxKnown; !exact {
-		bounded := false
-		if most, bounded = d.bound(n); constant && !bounded || !constant && d.hidden(n) {
+		bound, bounded := d.bound(n)
+		if most = bound; constant && !bounded || !constant && d.hidden(n) {
 			return "constants demand a tensor of which nobody knows how large it is; compute its shape before the export"
 		}
 	}
