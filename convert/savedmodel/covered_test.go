@@ -49,12 +49,14 @@ func TestAsked(t *testing.T) {
 		{"passes over places", nodeDef("y", "GatherNd", "x", "k").with("bad_indices_policy", policy("IGNORE"))},
 		{"passes over places", nodeDef("y", "ScatterNd", "k", "x", "k").with("bad_indices_policy", policy("IGNORE"))},
 		{"passes over places", nodeDef("y", "TensorScatterUpdate", "x", "k", "x").with("bad_indices_policy", policy("IGNORE"))},
+		{"to I32, which is not mapped", nodeDef("y", "BatchMatMulV3", "m", "m").with("Tout", proto(nil).num(6, 3))},
+		{"", nodeDef("y", "BatchMatMulV3", "m", "m").with("Tout", floatType)},
 		{"rounds whole numbers", nodeDef("y", "Round", "k")},
 		{"", nodeDef("y", "TensorScatterUpdate", "x", "k", "x").with("bad_indices_policy", policy("DEFAULT"))},
 		{"", nodeDef("y", "TensorScatterUpdate", "x", "k", "x").with("bad_indices_policy", policy("ERROR"))},
 		{"", nodeDef("y", "TensorScatterUpdate", "x", "k", "x").with("bad_indices_policy", policy(""))},
 	} {
-		made := crafted{output: "y:0", nodes: []proto{places, c.node}}
+		made := crafted{output: "y:0", nodes: []proto{places, constantOf("m", []int64{1, 1, 1}, []float32{1}), c.node}}
 		if c.word != "" {
 			refusedFor(t, string(c.node), made.files(), "", c.word)
 		} else if _, err := Read(sources(made.files()), ""); err != nil {

@@ -13,6 +13,9 @@ func matMul(first, second string) func(*call) {
 	return func(c *call) {
 		a, as := c.matrix(0, first)
 		b, bs := c.matrix(1, second)
+		if t := c.dtype("Tout", c.in[0].dtype); t != c.in[0].dtype || c.in[1].dtype != t {
+			c.refuse("multiplies %s by %s to %s, which is not mapped", c.in[0].dtype, c.in[1].dtype, t)
+		}
 		if c.err != nil {
 			return
 		}
