@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { KEY, URL_, load, refused, run, version } from "./checks.mjs";
 
-const { APICallError, embedMany, generateText, streamText, stepCountIs, tool } = await load("ai");
+const { APICallError, embedMany, generateObject, generateText, streamText, stepCountIs, tool } = await load("ai");
 const { createOpenAICompatible } = await load("@ai-sdk/openai-compatible");
 const { z } = await load("zod");
-const skein = createOpenAICompatible({ name: "skein", baseURL: URL_ + "/v1", apiKey: KEY, includeUsage: true });
+const skein = createOpenAICompatible({ name: "skein", baseURL: URL_ + "/v1", apiKey: KEY, includeUsage: true, supportsStructuredOutputs: true });
 const tools = {
   get_weather: tool({ description: "The weather of a city", inputSchema: z.object({ city: z.string(), unit: z.string() }), execute: async ({ city }) => `21 in ${city}` }),
   add: tool({ description: "Adds", inputSchema: z.object({ a: z.number(), b: z.array(z.any()) }), execute: async () => "7" }),
@@ -34,6 +34,11 @@ await run("Vercel AI SDK", `ai ${version("ai")}, @ai-sdk/openai-compatible ${ver
   "tools, streamed": async () => {
     const got = streamText({ model: skein("tools"), prompt: "hello", tools });
     assert.deepEqual((await got.toolCalls).map((c) => c.toolName), ["get_weather", "add"]);
+  },
+  generateObject: async () => {
+    const schema = z.object({ kind: z.enum(["sum", "sort"]), value: z.number().int().min(0).max(999), ok: z.boolean() });
+    const got = await generateObject({ model: skein("calc"), prompt: "sum 17 25", schema, temperature: 1.5, seed: 1 });
+    assert.deepEqual(schema.parse(got.object), got.object);
   },
   embedMany: async () => {
     const got = await embedMany({ model: skein.textEmbeddingModel("embed"), values: ["disk is full", "all is well"] });

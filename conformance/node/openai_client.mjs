@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { KEY, URL_, load, refused, run, version } from "./checks.mjs";
 
 const { default: OpenAI } = await load("openai");
+const { zodResponseFormat } = await load("openai/helpers/zod");
+const { z } = await load("zod");
 const client = new OpenAI({ baseURL: URL_ + "/v1", apiKey: KEY });
 const sum = [{ role: "user", content: "sum 17 25" }];
 const tools = [
@@ -72,6 +74,13 @@ await run("openai-node", version("openai"), {
       if (e.type === "response.output_text.delta") text += e.delta;
     }
     assert.equal(text.trim(), "42");
+  },
+  "structured outputs": async () => {
+    const reading = z.object({ kind: z.enum(["sum", "sort"]), value: z.number().int().min(0).max(999), ok: z.boolean() });
+    for (let seed = 0; seed < 3; seed++) {
+      const got = await client.chat.completions.parse({ model: "calc", messages: sum, response_format: zodResponseFormat(reading, "reading"), temperature: 1.5, seed });
+      assert.deepEqual(reading.parse(got.choices[0].message.parsed), got.choices[0].message.parsed);
+    }
   },
   errors: async () => {
     let e = await refused(OpenAI.AuthenticationError, () => new OpenAI({ baseURL: URL_ + "/v1", apiKey: "sk-wrong" }).models.list());

@@ -67,6 +67,17 @@ await run("skein (TypeScript SDK)", version, {
     assert.deepEqual([got.outputs[0].name, got.outputs[0].dtype, got.outputs[0].shape], ["sentence_embedding", "F32", [1, 32]]);
     assert.ok(norm([...got.outputs[0].values()]));
   },
+  constraints: async () => {
+    const said = async (form) => {
+      let out = "";
+      for await (const p of client.generate("calc", "sum 17 25 =", { temperature: 0, ...form })) out += p.text;
+      return out;
+    };
+    const schema = { type: "object", properties: { sum: { type: "integer", minimum: 0, maximum: 999 } }, required: ["sum"], additionalProperties: false };
+    assert.ok(JSON.parse(await said({ constraint: { jsonSchema: schema } })).sum <= 999);
+    assert.equal(await said({ constraint: { choice: [" 42", "yes"] }, logitBias: { 3: -1 } }), " 42");
+    assert.match(await said({ constraint: { regex: "[a-c]{4}" } }), /^[a-c]{4}$/);
+  },
   errors: async () => {
     assert.equal((await refused(SkeinError, () => client.embed("none", ["x"]))).code, "not_found");
     assert.equal((await refused(SkeinError, () => text(client.chat("none", [])))).code, "not_found");

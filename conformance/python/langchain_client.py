@@ -2,10 +2,12 @@
 
 import asyncio
 import importlib.metadata
+from typing import Literal
 
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from pydantic import BaseModel, Field
 
 from checks import KEY, URL, check, near, run, same
 
@@ -53,6 +55,21 @@ def tools():
     same(get_weather.invoke(got.tool_calls[0]["args"]), "21 c in Zürich")
     asked += [got] + [ToolMessage("21", tool_call_id=c["id"]) for c in got.tool_calls]
     same(model.invoke(asked).content, "21 °C.")
+
+
+class Reading(BaseModel):
+    """A reading."""
+
+    kind: Literal["sum", "sort"]
+    value: int = Field(ge=0, le=999)
+    ok: bool
+
+
+@check("with_structured_output")
+def structured():
+    for how in ("json_schema", "function_calling"):
+        model = llm("tools" if how == "function_calling" else "calc").with_structured_output(Reading, method=how, strict=True)
+        assert isinstance(model.invoke("sum 17 25"), Reading), how
 
 
 @check("embeddings")

@@ -3,8 +3,10 @@
 import base64
 import json
 import struct
+from typing import List, Literal
 
 import openai
+import pydantic
 
 from checks import KEY, URL, check, near, refused, run, same
 
@@ -106,6 +108,43 @@ def responses():
         if event.type == "response.output_text.delta":
             text += event.delta
     same(text.strip(), "42")
+
+
+class Reading(pydantic.BaseModel):
+    """Every text is short: calc has room for 256 tokens."""
+
+    kind: Literal["sum", "sort"]
+    value: int = pydantic.Field(ge=0, le=999)
+    ok: bool
+    tags: List[Literal["a", "b"]] = pydantic.Field(max_length=2)
+
+
+@check("structured outputs")
+def structured():
+    for seed in range(3):
+        got = client.chat.completions.parse(model="calc", messages=SUM, response_format=Reading, temperature=1.5, seed=seed)
+        parsed = got.choices[0].message.parsed
+        assert isinstance(parsed, Reading) and 0 <= parsed.value <= 999, got
+    got = client.responses.parse(model="calc", input="sum 17 25", text_format=Reading)
+    assert isinstance(got.output_parsed, Reading), got
+    got = client.chat.completions.create(model="calc", messages=SUM, extra_body={"structured_outputs": {"choice": ["yes", "no"]}})
+    assert got.choices[0].message.content in ("yes", "no"), got
+
+
+@check("strict functions")
+def strict():
+    tools = [openai.pydantic_function_tool(Reading, name="read"), {"type": "function", "function": {"name": "stop", "parameters": {"type": "object", "properties": {}, "additionalProperties": False}, "strict": True}}]
+    for seed in range(3):
+        got = client.chat.completions.parse(model="tools", messages=[{"role": "user", "content": "hello"}], tools=tools, tool_choice="required", seed=seed, temperature=1)
+        (call,) = got.choices[0].message.tool_calls
+        assert call.function.name == "stop" or isinstance(call.function.parsed_arguments, Reading), call
+        same(got.choices[0].finish_reason, "tool_calls")
+
+
+@check("penalties and bias")
+def penalties():
+    got = client.completions.create(model="calc", prompt="sum 17 25 =", max_tokens=4, logit_bias={"20": 100}, frequency_penalty=0.1, presence_penalty=-0.1)
+    same(len(set(got.choices[0].text.strip())), 1)
 
 
 @check("errors")

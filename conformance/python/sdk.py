@@ -1,5 +1,6 @@
 """Skein's own client, sdk/python, with nothing but the standard library."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -90,6 +91,15 @@ def infer():
     got = client.infer("embed", [ids], ["sentence_embedding"])
     same([(t.name, t.dtype, t.shape) for t in got.outputs], [("sentence_embedding", "F32", (1, 32))])
     near([sum(x * x for x in got["sentence_embedding"].values())], [1])
+
+
+@check("constraints")
+def constraints():
+    schema = {"type": "object", "properties": {"sum": {"type": "integer", "minimum": 0, "maximum": 999}}, "required": ["sum"], "additionalProperties": False}
+    got = json.loads("".join(p.text for p in client.chat("calc", [{"role": "user", "content": "sum 17 25"}], json_schema=schema, temperature=1.5)))
+    assert 0 <= got["sum"] <= 999, got
+    same("".join(p.text for p in client.generate("calc", "sum 17 25 =", choice=[" 42", "yes"], temperature=0, frequency_penalty=0.1)), " 42")
+    same("".join(p.text for p in client.generate("calc", "sum 17 25 =", regex="[a-c]{4}"))[:1] in "abc", True)
 
 
 @check("errors")
