@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,8 +19,9 @@ import (
 
 // Pace of callbacks.
 const (
-	callEvery = time.Second
-	maxCalls  = 16 // under way
+	callEvery  = time.Second
+	maxCalls   = 64 // under way
+	maxCallsOf = 4  // of them of one tenant: a receiver that is slow delays those of its own
 )
 
 // callBack tells whoever wanted to know that batches are over. It runs on all coordinators; only the leader calls.
@@ -31,24 +34,83 @@ func (s *Server) callBack(ctx context.Context) {
 	}
 	refused := func(err error) bool { return errors.As(err, new(*egress.Refused)) }
 	sender := notify.New(notify.Config{Client: egress.New(out), Refused: refused, Log: s.log})
+	calls := callers{under: map[cluster.DocumentID]bool{}, of: map[string]int{}}
+	defer calls.running.Wait()
 	s.every(ctx, callEvery, func(ctx context.Context) {
 		if !s.store.IsLeader() {
 			return
 		}
-		var calls sync.WaitGroup
-		n := 0
+		var due []dueCall
 		for d := range s.live.Now().Documents(cluster.Batch) {
-			b, err := job.DecodeBatch(d)
-			if err != nil || !b.CallDue(s.now()) {
+			if b, err := job.DecodeBatch(d); err == nil && b.CallDue(s.now()) {
+				due = append(due, dueCall{d, b})
+			}
+		}
+		for _, c := range calls.take(due) {
+			calls.running.Go(func() {
+				defer calls.done(c)
+				s.callFor(ctx, sender, c.doc, c.batch)
+			})
+		}
+	})
+}
+
+// dueCall is a batch that somebody is to be told of.
+type dueCall struct {
+	doc   cluster.Document
+	batch job.Batch
+}
+
+func (c dueCall) tenant() string {
+	tenant, _, _ := strings.Cut(c.doc.ID, "/")
+	return tenant
+}
+
+// callers are the calls that are under way.
+type callers struct {
+	running sync.WaitGroup
+	mu      sync.Mutex
+	under   map[cluster.DocumentID]bool
+	of      map[string]int // by tenant
+}
+
+// take chooses which calls begin now, and counts them: those of tenants in turns, beginning with who has the fewest under way, up to what one
+// tenant may have, and all together.
+func (c *callers) take(due []dueCall) (out []dueCall) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	waiting := map[string][]dueCall{}
+	for _, d := range due {
+		if !c.under[d.doc.DocumentID] {
+			waiting[d.tenant()] = append(waiting[d.tenant()], d)
+		}
+	}
+	tenants := slices.Sorted(maps.Keys(waiting))
+	for n := range maxCallsOf {
+		for _, t := range tenants {
+			if c.of[t] != n || len(waiting[t]) == 0 {
 				continue
 			}
-			if n++; n > maxCalls {
-				break
+			if len(c.under) >= maxCalls {
+				return out
 			}
-			calls.Go(func() { s.callFor(ctx, sender, d, b) })
+			next := waiting[t][0]
+			waiting[t] = waiting[t][1:]
+			c.under[next.doc.DocumentID] = true
+			c.of[t]++
+			out = append(out, next)
 		}
-		calls.Wait()
-	})
+	}
+	return out
+}
+
+func (c *callers) done(d dueCall) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.under, d.doc.DocumentID)
+	if c.of[d.tenant()]--; c.of[d.tenant()] == 0 {
+		delete(c.of, d.tenant())
+	}
 }
 
 // callFor makes a callback and notes what came of it. Who leads next may make it again: its id is the same then.

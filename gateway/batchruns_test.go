@@ -294,3 +294,35 @@ func TestBatchCallback(t *testing.T) {
 		}
 	}
 }
+
+// Receivers of one tenant that do not answer delay nobody else's callback.
+func TestSlowCallbacks(t *testing.T) {
+	t.Parallel()
+	f, _, _ := served(t, 1)
+	slow, quick := tenant(f, "acme", 1, "*"), tenant(f, "umbrella", 1, "*")
+	g := f.Gateway("g", fast)
+	release := make(chan struct{})
+	var hanging atomic.Int64
+	hang := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		hanging.Add(1)
+		<-release
+	}))
+	defer hang.Close()
+	defer close(release)
+	told := make(chan struct{}, 1)
+	taker := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { told <- struct{}{} }))
+	defer taker.Close()
+	for range 6 {
+		started(t, g, slow, 1, fmt.Sprintf(`, "callback": {"url": %q}`, hang.URL))
+	}
+	fleettest.Within(t, "the slow receivers are called", func() bool { return hanging.Load() >= 2 })
+	began := time.Now()
+	started(t, g, quick, 1, fmt.Sprintf(`, "callback": {"url": %q}`, taker.URL))
+	<-told
+	if took := time.Since(began); took > notify.DefaultTimeout {
+		t.Errorf("it took %s", took)
+	}
+	if n := hanging.Load(); n > 4 {
+		t.Errorf("%d calls of one tenant at once", n)
+	}
+}
