@@ -93,6 +93,7 @@ var benchmarks = map[string]struct {
 		`{"label":"root","children":[{"label":"left side","children":[{"label":"leaf of the left","children":[]}]},{"label":"right side","children":[{"label":"another leaf","children":[]},{"label":"last one","children":[]}]}]}`},
 	"regex": {Source{Regex: `[A-Z][a-z]+ [A-Z][a-z]+, (19|20)[0-9]{2}: .{10,200}`}, "Alan Turing, 1950: Computing machinery and intelligence, in Mind, volume 59."},
 	"times": {Source{Free: &Free{Marker: "<<", Then: Source{Regex: "[a-z ]*"}, Times: 2}}, "Some text <<and more of it here <<with two of them."},
+	"short": {Source{Regex: `[a-z ]{1,12}`}, "and so it is"},
 	"ascii": {Source{Seq: []Source{{Literal: "> "}, {Regex: `[ -~\n]*`}}}, "> Plain text only, and nothing else: 100 % of it."},
 	"but":   {Source{Regex: `[^é一-豈!]*`}, "Any text but for some characters: ünd 100 % of it."},
 	"free": {Source{Free: &Free{Marker: "<tool_call>", Then: Source{Seq: []Source{{Literal: "\n{\"name\": \"add\", \"arguments\": "}, {Object: true}, {Literal: "}\n</tool_call>"}}}}},
