@@ -57,6 +57,7 @@ func subjects() []subject {
 		{name: "buf curl", needs: []string{"python3", nodeModules}, run: []string{"python3", "@conformance/python/buf_curl.py"}},
 		{name: "skein (Python SDK)", needs: []string{"python3"}, run: []string{"python3", "@conformance/python/sdk.py"}},
 		{name: "skein (TypeScript SDK)", needs: []string{"node", typeScript}, run: []string{"node", "@conformance/node/sdk.mjs"}},
+		{name: "skein (TypeScript SDK) in Chromium", needs: []string{"node", typeScript, nodeModules + "/@sparticuz/chromium"}, run: []string{"node", "@conformance/node/browser.mjs"}},
 	}
 }
 

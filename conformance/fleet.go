@@ -43,7 +43,7 @@ const slots = 4
 
 // raise starts two nodes, a coordinator and a gateway, and serves the models.
 func raise(ctx context.Context, bin, library, dir string, say func(string)) (*devfleet.Fleet, error) {
-	f, err := devfleet.Start(ctx, devfleet.Config{Bin: bin, Dir: dir, Library: library, Coordinators: 1, Nodes: 2, Gateway: true, Devices: []string{"host:1GiB"}}, say)
+	f, err := devfleet.Start(ctx, devfleet.Config{Bin: bin, Dir: dir, Library: library, Coordinators: 1, Nodes: 2, Gateway: true, Devices: []string{"host:1GiB"}, More: more}, say)
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +52,17 @@ func raise(ctx context.Context, bin, library, dir string, say func(string)) (*de
 		return nil, err
 	}
 	return f, nil
+}
+
+// page is the origin of the page in which a browser runs.
+const page = "http://page.example"
+
+// more lets the gateway answer that page.
+func more(name string) (args, env []string) {
+	if name == "gateway-1" {
+		args = []string{"--cors-origins", page}
+	}
+	return args, nil
 }
 
 func serve(ctx context.Context, f *devfleet.Fleet, dir string, say func(string)) error {
