@@ -81,7 +81,7 @@ var (
 // the caller sees a pause, never an error, never a token twice.
 func (s *Server) generate(ctx context.Context, t *text, a Ask, send func(Piece) error) error {
 	var given *transcript
-	if t.shadow != nil && a.again != nil {
+	if t.shadow != nil && a.again != nil && len(a.Bias) == 0 { // a bias is of this version's tokens
 		given = &transcript{}
 		tell := send
 		send = func(p Piece) error { given.add(p); return tell(p) }
