@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -67,6 +68,7 @@ type Handler struct {
 
 	refusals  refusedCalls
 	downloads downloads
+	exports   atomic.Int32                   // that are being written
 	origin    func(*http.Request) netip.Addr // nil: of the connection
 }
 

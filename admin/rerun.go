@@ -53,7 +53,7 @@ func (h resultService) RerunResults(ctx context.Context, r *connect.Request[admi
 	var at results.Cursor
 	for left := run.limit; left > 0; {
 		size := min(left, rerunPage)
-		page, err := run.store.Query(ctx, f, at, size)
+		page, next, err := run.store.Query(ctx, f, results.Page{After: at, Limit: size})
 		if err != nil {
 			return away(err)
 		}
@@ -70,10 +70,10 @@ func (h resultService) RerunResults(ctx context.Context, r *connect.Request[admi
 				return err
 			}
 		}
-		if len(page) < size {
+		if next == (results.Cursor{}) {
 			break
 		}
-		at, left = results.CursorOf(page[len(page)-1]), left-size
+		at, left = next, left-len(page)
 	}
 	return out.Send(&adminv1.RerunResultsResponse{Run: run.id, Count: countOf(run.count)})
 }
@@ -176,10 +176,11 @@ func (r *rerun) one(ctx context.Context, was results.Record) results.Pair {
 	if p.Status != results.OK {
 		return p
 	}
-	if was.Redacted {
-		p.Error = "something was taken out of the request when it was kept: the two answers are to different requests"
+	if why := results.Incomparable(was, got); why != "" {
+		p.Status, p.Error = results.Unlike, why
+	} else {
+		p.Difference = results.Compare(was, got.Labels, got.Answer)
 	}
-	p.Difference = results.Compare(was, got.Labels, got.Answer)
 	if rule.Keep.Answers() {
 		p.Labels, p.Answer = got.Labels, got.Answer
 	}
@@ -193,7 +194,7 @@ func pairOf(p results.Pair) *adminv1.ResultPair {
 }
 
 func countOf(c results.Count) *adminv1.RerunCount {
-	return &adminv1.RerunCount{Asked: c.Asked, Same: c.Same, Differ: c.Differ, LabelsMove: c.Labels, TextMoves: c.Texts, ScoresMove: c.Scores, NoRequest: c.NoRequest, NoModel: c.NoModel, Failed: c.Failed}
+	return &adminv1.RerunCount{Asked: c.Asked, Same: c.Same, Differ: c.Differ, LabelsMove: c.Labels, TextMoves: c.Texts, ScoresMove: c.Scores, NoRequest: c.NoRequest, NoModel: c.NoModel, Failed: c.Failed, NotComparable: c.Unlike}
 }
 
 // ListPairs implements skein.admin.v1.
@@ -210,17 +211,14 @@ func (h resultService) ListPairs(ctx context.Context, r *connect.Request[adminv1
 	if tenant == "" {
 		tenant = results.Any
 	}
-	list, err := store.Pairs(ctx, r.Msg.Run, tenant, r.Msg.After, limit)
+	list, next, err := store.Pairs(ctx, r.Msg.Run, tenant, r.Msg.After, limit)
 	if err != nil {
 		return nil, away(err)
 	}
-	res := &adminv1.ListPairsResponse{}
-	for i, p := range list {
+	res := &adminv1.ListPairsResponse{After: next}
+	for _, p := range list {
 		if !r.Msg.Differing || p.Differs {
 			res.Pairs = append(res.Pairs, pairOf(p))
-		}
-		if i == limit-1 {
-			res.After = p.ID
 		}
 	}
 	return connect.NewResponse(res), nil

@@ -167,20 +167,13 @@ func (h resultService) QueryResults(ctx context.Context, r *connect.Request[admi
 	}
 	ctx, cancel := context.WithTimeout(ctx, questionFor)
 	defer cancel()
-	list, err := store.Query(ctx, f, after, limit)
+	list, next, err := store.Query(ctx, f, results.Page{After: after, Limit: limit, Brief: r.Msg.Brief})
 	if err != nil {
 		return nil, away(err)
 	}
-	res := &adminv1.QueryResultsResponse{}
-	for i, x := range list {
-		v := resultOf(x)
-		if r.Msg.Brief {
-			v.Request, v.Answer = "", ""
-		}
-		res.Results = append(res.Results, v)
-		if i == limit-1 {
-			res.NextPage = results.CursorOf(x).String()
-		}
+	res := &adminv1.QueryResultsResponse{NextPage: next.String()}
+	for _, x := range list {
+		res.Results = append(res.Results, resultOf(x))
 	}
 	return connect.NewResponse(res), nil
 }
@@ -273,16 +266,16 @@ func (h resultService) CompareResults(ctx context.Context, r *connect.Request[ad
 		}
 	}
 	d := results.DriftOf(labels[0], labels[1])
-	res.Psi, res.TotalVariation = d.PSI, d.TV
+	res.Psi, res.TotalVariation, res.NotComparable = d.PSI, d.TV, !d.Comparable()
 	for _, s := range d.Shares {
 		res.Labels = append(res.Labels, &adminv1.LabelShare{Label: s.Label, Base: s.Base, Now: s.Now, BaseShare: s.BaseP, NowShare: s.NowP})
 	}
 	return connect.NewResponse(res), nil
 }
 
-// note puts into the audit log what is done with records, before it is done.
+// note puts into the audit log what is done with records, before it is done; of texts that are looked for a hash, since they may be what is forgotten.
 func (h resultService) note(ctx context.Context, deed, version string, where []string) error {
-	return h.do(ctx, cluster.NoteResults{Deed: deed, Tenant: confined(ctx, resultsRead), Where: where, Version: version})
+	return h.do(ctx, cluster.NoteResults{Deed: deed, Tenant: confined(ctx, resultsRead), Where: results.Noted(where), Version: version})
 }
 
 // exportPiece is the bytes of a piece of an export, about.
@@ -311,6 +304,9 @@ func (p *exported) send() error {
 	return err
 }
 
+// maxExports is how many exports one coordinator writes at once.
+const maxExports = 2
+
 // ExportResults implements skein.admin.v1.
 func (h resultService) ExportResults(ctx context.Context, r *connect.Request[adminv1.ExportResultsRequest], out *connect.ServerStream[adminv1.ExportResultsResponse]) error {
 	f, err := filter(ctx, resultsRead, r.Msg.Where)
@@ -326,6 +322,11 @@ func (h resultService) ExportResults(ctx context.Context, r *connect.Request[adm
 	if err != nil {
 		return err
 	}
+	if h.exports.Add(1) > maxExports {
+		h.exports.Add(-1)
+		return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf("%d exports are being written here: wait for one of them", maxExports))
+	}
+	defer h.exports.Add(-1)
 	if err := h.note(ctx, "export", "", r.Msg.Where); err != nil {
 		return err
 	}

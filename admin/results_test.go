@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -152,15 +153,66 @@ func TestResultsOfTenants(t *testing.T) {
 	if got := ids(c); got != "4444 22 1" {
 		t.Errorf("after the other has deleted its own: %q", got)
 	}
+	want(t, 0, acme.Results.ForgetResults, &adminv1.ForgetResultsRequest{Where: []string{"text~1+1, SECRET"}})
 	deeds := map[string]int{}
 	if err := r.Coordinators[0].AuditLines(t.Context(), 1, func(lines []byte) error {
 		for _, deed := range []string{"export", "forget", "rerun"} {
 			deeds[deed] += strings.Count(string(lines), `"note_results","v":1,"do":{"deed":"`+deed) + strings.Count(string(lines), `{"deed":"`+deed+`"`)
 		}
+		deeds["text"] += strings.Count(string(lines), "SECRET")
+		deeds["hash"] += strings.Count(string(lines), "text~sha256:")
 		return nil
-	}); err != nil || deeds["export"] == 0 || deeds["forget"] == 0 {
+	}); err != nil || deeds["export"] == 0 || deeds["forget"] == 0 || deeds["text"] > 0 || deeds["hash"] == 0 {
 		t.Errorf("the audit log has %v, %v", deeds, err)
 	}
+}
+
+// Exports whose clients are slow keep neither records nor others' questions waiting; more than a few at once are refused.
+func TestSlowExports(t *testing.T) {
+	t.Parallel()
+	r, _, c := keeping(t, 1)
+	store := r.Coordinators[0].Results()
+	large := kept("", "acme", 1, "ham")
+	large.Answer = json.RawMessage(`"` + strings.Repeat("x", results.MaxBody-2) + `"`)
+	var list []results.Record
+	for i := range 30 {
+		large.ID = fmt.Sprintf("%02d", i)
+		list = append(list, large)
+	}
+	if _, _, err := store.Append(t.Context(), list); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	export := func() (*connect.ServerStreamForClient[adminv1.ExportResultsResponse], error) {
+		s, err := c.Results.ExportResults(ctx, connect.NewRequest(&adminv1.ExportResultsRequest{Format: "ndjson"}))
+		if err == nil && !s.Receive() {
+			err = s.Err()
+		}
+		return s, err
+	}
+	var slow []*connect.ServerStreamForClient[adminv1.ExportResultsResponse]
+	for range 2 {
+		s, err := export()
+		if err != nil {
+			t.Fatal(err)
+		}
+		slow = append(slow, s)
+	}
+	if _, err := export(); connect.CodeOf(err) != connect.CodeResourceExhausted {
+		t.Errorf("a third export: %v", err)
+	}
+	if added, _, err := store.Append(t.Context(), []results.Record{kept("new", "acme", 1, "ham")}); added != 1 || err != nil {
+		t.Errorf("%d added, %v", added, err)
+	}
+	for _, s := range slow {
+		for s.Receive() {
+		}
+		if s.Err() != nil {
+			t.Error(s.Err())
+		}
+	}
+	fleettest.Within(t, "another export has room", func() bool { s, err := export(); return err == nil && s.Close() == nil })
 }
 
 func exported(t *testing.T, c *client.Client, format string) []byte {
@@ -284,15 +336,17 @@ func TestRerun(t *testing.T) {
 		"22": func(p *adminv1.ResultPair) bool {
 			return p.Status == "ok" && p.Differs && p.LabelsMove == 1 && p.FormMoves
 		},
-		"333":   func(p *adminv1.ResultPair) bool { return p.Status == "no_request" && p.Error != "" },
-		"4444":  func(p *adminv1.ResultPair) bool { return p.Status == "ok" && strings.Contains(p.Error, "taken out") },
+		"333": func(p *adminv1.ResultPair) bool { return p.Status == "no_request" && p.Error != "" },
+		"4444": func(p *adminv1.ResultPair) bool {
+			return p.Status == "not_comparable" && strings.Contains(p.Error, "taken out")
+		},
 		"55555": func(p *adminv1.ResultPair) bool { return p.Status == "failed" && p.Error != "" },
 	} {
 		if p := pairs[record]; p == nil || !check(p) {
 			t.Errorf("record %s: %+v", record, p)
 		}
 	}
-	if len(pairs) != 5 || count.Asked != 3 || count.Same != 2 || count.Differ != 1 || count.NoRequest != 1 || count.Failed != 1 {
+	if len(pairs) != 5 || count.Asked != 3 || count.Same != 1 || count.NotComparable != 1 || count.Differ != 1 || count.NoRequest != 1 || count.Failed != 1 {
 		t.Errorf("%d pairs, %+v", len(pairs), count)
 	}
 	again, err := acme.Results.ListPairs(t.Context(), connect.NewRequest(&adminv1.ListPairsRequest{Run: id, Limit: 4}))

@@ -159,17 +159,18 @@ func (s *Server) purge(ctx context.Context) {
 	}
 }
 
-// PurgeResults deletes the records whose time is over, by the policies in force.
+// PurgeResults deletes the records whose time is over, by the policies in force. What is over is told by the time of the log too: a coordinator whose
+// own clock has jumped ahead deletes nothing early.
 func (s *Server) PurgeResults(ctx context.Context) error {
-	rules := results.Rules{}
-	for d := range s.live.Now().Documents(cluster.KeepPolicy) {
+	rules, state := results.Rules{}, s.live.Now()
+	for d := range state.Documents(cluster.KeepPolicy) {
 		var p results.Policy
 		if err := json.Unmarshal(d.Body, &p); err != nil {
 			return fmt.Errorf("coordinator: policy %s: %w", d.ID, err)
 		}
 		rules[d.ID] = results.Rule{Policy: p}
 	}
-	gone, err := s.results.Purge(ctx, int64(s.now()), rules)
+	gone, err := s.results.Purge(ctx, int64(min(s.now(), state.At())), rules)
 	if gone > 0 {
 		s.log.Info("old records are deleted", "records", gone)
 	}

@@ -96,6 +96,7 @@ func TestKeepRecords(t *testing.T) {
 	// Retention, by what the records say and by a policy that is shorter.
 	old := record("5", "")
 	old.At, old.Days = time.Now().Add(-48*time.Hour).UnixMilli(), 30
+	old.Policy = results.Policy{Tenant: results.Any, Model: "team/*"}.ID()
 	over := old
 	over.ID, over.Days = "6", 1
 	if _, err := keep(first, sent(t, old, over)); err != nil {
@@ -111,6 +112,7 @@ func TestKeepRecords(t *testing.T) {
 			t.Errorf("%q are left, want %q: %v", ids, want, err)
 		}
 	}
+	fleettest.Within(t, "it knows the time of the log", func() bool { return int64(first.Live().Now().At()) > over.Expires() })
 	left("5 1 4")
 	p := results.Policy{Tenant: results.Any, Model: "team/*", Keep: results.All, Days: 1}
 	body, err := json.Marshal(p)

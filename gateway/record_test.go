@@ -168,7 +168,7 @@ func TestRecordsAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if list, err := store.Query(t.Context(), filter, results.Cursor{}, 10); len(list) != 2 || err != nil {
+	if list, _, err := store.Query(t.Context(), filter, results.Page{Limit: 10}); len(list) != 2 || err != nil {
 		t.Errorf("%d are found: %v", len(list), err)
 	}
 	if n, err := store.Forget(t.Context(), filter); n != 2 || err != nil {
@@ -231,7 +231,7 @@ func TestDatabaseFails(t *testing.T) {
 			do(`UPDATE skein_results_schema SET version = 99`)
 			f.Stop(f.Coordinators[0])
 			f.Start(f.Coordinators[0])
-		}, func() { do(`UPDATE skein_results_schema SET version = 2`) }},
+		}, func() { do(`UPDATE skein_results_schema SET version = 3`) }},
 	} {
 		fault.breaks()
 		fleettest.Within(t, "there is a leader", func() bool { return f.Leader() != nil })

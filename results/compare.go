@@ -30,8 +30,9 @@ type Pair struct {
 
 // Statuses of pairs beside OK and the names of faults.
 const (
-	NoRequest = "no_request" // the record holds no request, so there is nothing to ask again
-	NoModel   = "no_model"   // the version that is asked is gone
+	NoRequest = "no_request"     // the record holds no request, so there is nothing to ask again
+	NoModel   = "no_model"       // the version that is asked is gone
+	Unlike    = "not_comparable" // it was asked again, and the two answers are not set against each other
 )
 
 // Difference is what differs between two answers to the same request.
@@ -46,6 +47,23 @@ type Difference struct {
 
 // Tolerance is how far two scores may be apart to count as equal: more than another order of additions makes, less than anybody decides by.
 const Tolerance = 1e-3
+
+// Incomparable says why a record and what its request was answered with now cannot be set against each other; "" = they can.
+func Incomparable(was, now Record) string {
+	switch {
+	case was.Redacted:
+		return "something was taken out of the request when it was kept: the two answers are to different requests"
+	case was.Status != OK:
+		return "the request ended with " + was.Status + " then"
+	case was.Cut && was.Answer == nil:
+		return "the answer then was too large to be kept"
+	case now.Cut && now.Answer == nil:
+		return "the answer now is too large to be kept"
+	case was.Answer == nil && len(was.Labels) == 0:
+		return "the record holds no answer"
+	}
+	return ""
+}
 
 // volatile are members of answers that say when and by what an answer was made, or what it cost, and differ between any two.
 var volatile = []string{"id", "created", "created_at", "model", "model_version", "modelVersion", "model_name", "system_fingerprint", "usage", "object", "processing_ms"}
@@ -139,7 +157,7 @@ func (p Pair) Fit() Pair {
 
 // Count sums what a re-run shows.
 type Count struct {
-	Asked, Same, Differ, Labels, Texts, Scores, NoRequest, NoModel, Failed int64
+	Asked, Same, Differ, Unlike, Labels, Texts, Scores, NoRequest, NoModel, Failed int64
 }
 
 // Add counts a pair.
@@ -150,6 +168,10 @@ func (c *Count) Add(p Pair) {
 		return
 	case NoModel:
 		c.NoModel++
+		return
+	case Unlike:
+		c.Asked++
+		c.Unlike++
 		return
 	case OK:
 	default:

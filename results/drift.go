@@ -41,8 +41,11 @@ type Drift struct {
 	Shares    []Share // the most moved first
 }
 
+// Comparable says that there is anything to compare: both sets have labels. Else the measures say nothing.
+func (d Drift) Comparable() bool { return d.Base > 0 && d.Now > 0 }
+
 // DriftOf compares two distributions. Where a label does not occur in one, half an occurrence is counted for each label of both, since the index is infinite
-// otherwise. Without any label in either the measures are 0.
+// otherwise. Where one has no label the measures are 0: see Comparable.
 func DriftOf(base, now Distribution) Drift {
 	d := Drift{Base: base.Total(), Now: now.Total()}
 	names := maps.Clone(base)
@@ -61,7 +64,7 @@ func DriftOf(base, now Distribution) Drift {
 		}
 		d.Shares = append(d.Shares, s)
 	}
-	if d.Base == 0 || d.Now == 0 {
+	if !d.Comparable() {
 		return d
 	}
 	smooth := slices.ContainsFunc(d.Shares, func(s Share) bool { return s.Base == 0 || s.Now == 0 })

@@ -1,10 +1,14 @@
 package results
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Limits of filters.
@@ -63,6 +67,9 @@ func (f *Filter) add(condition string) error {
 	if len(value) > MaxNeedle || value == "" {
 		return invalid("where", "%.80q: want a value of 1 to %d bytes", condition, MaxNeedle)
 	}
+	if !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
+		return invalid("where", "%.80q: want UTF-8 without NUL, which is all that records hold", condition)
+	}
 	column := f.columns()[field]
 	switch {
 	case field == "status" && op == "!=":
@@ -71,7 +78,7 @@ func (f *Filter) add(condition string) error {
 		*column = append(*column, value)
 	case field == "version" && op == "=":
 		n, err := strconv.Atoi(strings.TrimPrefix(value, "v"))
-		if err != nil || n < 1 {
+		if err != nil || n < 1 || n > math.MaxInt32 {
 			return invalid("where", "%.80q: want the number of a version, as 8", condition)
 		}
 		f.Versions = append(f.Versions, n)
@@ -82,11 +89,11 @@ func (f *Filter) add(condition string) error {
 		}
 		return f.latency(condition, op, d.Microseconds())
 	case field == "at":
-		t, err := ParseTime(value)
+		from, until, err := ParseTime(value)
 		if err != nil {
 			return err
 		}
-		return f.time(condition, op, t)
+		return f.time(condition, op, from, until)
 	case field == "text" && op == "~":
 		if f.Text != "" {
 			return invalid("where", "%.80q: one text is looked for at a time", condition)
@@ -120,18 +127,19 @@ func (f *Filter) latency(condition, op string, us int64) error {
 	return nil
 }
 
-func (f *Filter) time(condition, op string, ms int64) error {
+// time takes a moment or a day, which is an interval: after a day is when it is over, up to a day is with all of it.
+func (f *Filter) time(condition, op string, from, until int64) error {
 	switch op {
 	case ">=":
-		f.From = max(f.From, ms)
+		f.From = max(f.From, from)
 	case ">":
-		f.From = max(f.From, ms+1)
+		f.From = max(f.From, until)
 	case "<", "<=":
-		if op == "<=" {
-			ms++
+		if op == "<" {
+			until = from
 		}
-		if f.Until == 0 || ms < f.Until {
-			f.Until = ms
+		if f.Until == 0 || until < f.Until {
+			f.Until = until
 		}
 	default:
 		return invalid("where", "%.80q: want at with >=, >, <= or <", condition)
@@ -139,16 +147,33 @@ func (f *Filter) time(condition, op string, ms int64) error {
 	return nil
 }
 
-// ParseTime reads a moment: RFC 3339, or a day in UTC. It gives Unix milliseconds.
-func ParseTime(text string) (int64, error) {
-	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
-		if t, err := time.Parse(layout, text); err == nil {
+// ParseTime reads a moment (RFC 3339), which is a millisecond, or a day in UTC: from when to when it is, without the latter, in Unix milliseconds.
+func ParseTime(text string) (from, until int64, err error) {
+	for _, form := range []struct {
+		layout string
+		long   int64
+	}{{time.RFC3339Nano, 1}, {time.DateOnly, Day}} {
+		if t, err := time.Parse(form.layout, text); err == nil {
 			if ms := t.UnixMilli(); ms > 0 && ms <= maxMillis {
-				return ms, nil
+				return ms, ms + form.long, nil
 			}
 		}
 	}
-	return 0, invalid("time", "%.40q: want a moment as 2026-11-26T13:00:00Z, or a day as 2026-11-26", text)
+	return 0, 0, invalid("time", "%.40q: want a moment as 2026-11-26T13:00:00Z, or a day as 2026-11-26", text)
+}
+
+// Noted are conditions as an audit log may keep them for good: of a text that is looked for a hash (SHA-256, its first half).
+func Noted(where []string) []string {
+	out := slices.Clone(where)
+	for i, w := range out {
+		at := strings.IndexAny(w, "!=<>~")
+		if at < 0 || w[at] != '~' {
+			continue
+		}
+		sum := sha256.Sum256([]byte(strings.TrimSpace(w[at+1:])))
+		out[i] = strings.TrimSpace(w[:at]) + "~sha256:" + hex.EncodeToString(sum[:16])
+	}
+	return out
 }
 
 // Meets says whether a record meets a filter.

@@ -16,9 +16,11 @@ func quote(text string) []byte {
 
 // Limits of answers to questions.
 const (
-	MaxPage   = 1000  // records of a page
-	MaxRows   = 10000 // rows of a summary, and labels of a distribution
-	MaxFields = 4     // that records are grouped by
+	MaxPage   = 1000       // records of a page
+	PageBytes = 16 << 20   // bytes of bodies after which a page ends
+	MaxRows   = 10000      // rows of a summary, and labels of a distribution
+	MaxFields = 4          // that records are grouped by
+	MaxSummed = 20_000_000 // records of a summary, which are sorted for their percentiles
 )
 
 // Cursor is a place in records that are ordered by time and id, the newest first: a page begins behind it. The zero Cursor is the beginning.
@@ -29,6 +31,13 @@ type Cursor struct {
 
 // CursorOf is the place of a record.
 func CursorOf(r Record) Cursor { return Cursor{r.At, r.ID} }
+
+// Page is a part of the records that meet a filter.
+type Page struct {
+	After Cursor // it begins behind this place
+	Limit int    // records at most
+	Brief bool   // without requests and answers
+}
 
 func (c Cursor) String() string {
 	if c == (Cursor{}) {

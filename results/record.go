@@ -49,6 +49,7 @@ type Record struct {
 	Cut          bool            `json:"cut,omitempty"`      // a body was larger than MaxBody, or could not be redacted, and is left out
 	Redacted     bool            `json:"redacted,omitempty"` // the request is not what was asked: something was taken out
 	Days         int             `json:"days"`               // how long the record is kept
+	Policy       string          `json:"policy,omitempty"`   // id of the policy that kept it
 	To           Destination     `json:"to,omitempty"`
 }
 
@@ -117,7 +118,7 @@ const maxMillis = 253_402_300_799_999
 
 // texts are the texts of a record that have no form of their own.
 func (r *Record) texts() []*string {
-	out := []*string{&r.RequestID, &r.Tenant, &r.App, &r.Key, &r.Model, &r.Alias, &r.Operation, &r.Path, &r.Status, &r.Error, &r.Gateway, (*string)(&r.To)}
+	out := []*string{&r.RequestID, &r.Tenant, &r.App, &r.Key, &r.Model, &r.Alias, &r.Operation, &r.Path, &r.Status, &r.Error, &r.Gateway, &r.Policy, (*string)(&r.To)}
 	for i := range r.Labels {
 		out = append(out, &r.Labels[i].Name)
 	}

@@ -13,7 +13,7 @@ const maxDepth = 512
 // Apply makes of a record what its rule keeps of it: bodies that are not kept are left out, the others are redacted. A body that cannot be
 // redacted is left out too.
 func (r Rule) Apply(x Record) Record {
-	x.Days, x.To = r.Days, r.Destination()
+	x.Days, x.Policy, x.To = r.Days, r.ID(), r.Destination()
 	if r.Keep != All {
 		x.Request = nil
 	}

@@ -116,6 +116,74 @@ func TestPoliciesThatAreRefused(t *testing.T) {
 	}
 }
 
+// A day is an interval; what no database holds is refused where it is asked.
+func TestDays(t *testing.T) {
+	at := func(text string) results.Record {
+		ms, _, err := results.ParseTime(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return results.Record{At: ms}
+	}
+	before, first, noon, last, after := at("2026-11-25T23:59:59.999Z"), at("2026-11-26"), at("2026-11-26T12:00:00Z"), at("2026-11-26T23:59:59.999Z"), at("2026-11-27T00:00:00Z")
+	for where, wants := range map[string][5]bool{
+		"at>=2026-11-26":           {false, true, true, true, true},
+		"at>2026-11-26":            {false, false, false, false, true},
+		"at<=2026-11-26":           {true, true, true, true, false},
+		"at<2026-11-26":            {true, false, false, false, false},
+		"at>2026-11-26T12:00:00Z":  {false, false, false, true, true},
+		"at<=2026-11-26T12:00:00Z": {true, true, true, false, false},
+	} {
+		f, err := results.ParseFilter([]string{where})
+		if got := [5]bool{f.Meets(before), f.Meets(first), f.Meets(noon), f.Meets(last), f.Meets(after)}; got != wants || err != nil {
+			t.Errorf("%s: %v, %v", where, got, err)
+		}
+	}
+	for _, where := range []string{"version=9999999999", "label=\x00", "text~\xff"} {
+		if _, err := results.ParseFilter([]string{where}); !errors.As(err, new(*results.Invalid)) {
+			t.Errorf("%q: %v", where, err)
+		}
+	}
+	if got := results.Noted([]string{"model=a~b", "text~jane", " text ~ jane ", "nothing"}); !slices.Equal(got, []string{"model=a~b", got[1], got[1], "nothing"}) || strings.Contains(got[1], "jane") {
+		t.Errorf("%q", got)
+	}
+}
+
+// What was not compared is neither the same nor different.
+func TestIncomparable(t *testing.T) {
+	whole := results.Record{Status: results.OK, Answer: json.RawMessage(`"x"`)}
+	labelled := results.Record{Status: results.OK, Labels: []results.Label{{Name: "a"}}}
+	var count results.Count
+	for i, c := range []struct {
+		was, now results.Record
+		why      string
+	}{
+		{whole, whole, ""},
+		{labelled, labelled, ""},
+		{results.Record{Status: "timeout"}, whole, "timeout"},
+		{results.Record{Status: results.OK, Cut: true}, whole, "too large"},
+		{whole, results.Record{Status: results.OK, Cut: true}, "too large"},
+		{results.Record{Status: results.OK, Answer: whole.Answer, Redacted: true}, whole, "taken out"},
+		{results.Record{Status: results.OK}, whole, "holds no answer"},
+	} {
+		why := results.Incomparable(c.was, c.now)
+		if (why == "") != (c.why == "") || !strings.Contains(why, c.why) {
+			t.Errorf("case %d: %q", i, why)
+		}
+		p := results.Pair{Status: results.OK}
+		if why != "" {
+			p.Status = results.Unlike
+		}
+		count.Add(p)
+	}
+	if count != (results.Count{Asked: 7, Same: 2, Unlike: 5}) {
+		t.Errorf("%+v", count)
+	}
+	if results.DriftOf(results.Distribution{"a": 500}, nil).Comparable() || !results.DriftOf(results.Distribution{"a": 1}, results.Distribution{"b": 1}).Comparable() {
+		t.Error("labels of one side alone are compared")
+	}
+}
+
 // testdata/redact.txt: a policy, a record, and what is left of it.
 func TestRedaction(t *testing.T) {
 	b, err := os.ReadFile("testdata/redact.txt")

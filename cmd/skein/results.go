@@ -164,7 +164,11 @@ func (a *app) resultsCompare() *cobra.Command {
 			if err != nil || len(m.Labels) == 0 {
 				return err
 			}
-			fmt.Fprintf(out, "\nlabels: population stability index %.4f, total variation %.4f\n", m.Psi, m.TotalVariation)
+			if m.NotComparable {
+				fmt.Fprintf(out, "\nlabels: not comparable, since one set has none\n")
+			} else {
+				fmt.Fprintf(out, "\nlabels: population stability index %.4f, total variation %.4f\n", m.Psi, m.TotalVariation)
+			}
 			return table(out, "LABEL BASE NOW BASE-SHARE NOW-SHARE", func(row func(...any)) {
 				for _, l := range m.Labels {
 					row(l.Label, l.Base, l.Now, fmt.Sprintf("%.2f%%", 100*l.BaseShare), fmt.Sprintf("%.2f%%", 100*l.NowShare))
@@ -267,6 +271,12 @@ func (a *app) follow(cmd *cobra.Command, s *connect.ServerStreamForClient[adminv
 	count := &adminv1.RerunCount{}
 	var found []*adminv1.ResultPair
 	for s.Receive() {
+		if a.output == "json" { // one object after the other, as they come
+			if err := a.show(cmd, s.Msg(), "", func(func(...any)) {}); err != nil {
+				return err
+			}
+			continue
+		}
 		run = s.Msg().Run
 		if p := s.Msg().Pair; p != nil && (all || p.Differs || p.Status != "ok") {
 			found = append(found, p)
@@ -275,17 +285,14 @@ func (a *app) follow(cmd *cobra.Command, s *connect.ServerStreamForClient[adminv
 			count = c
 		}
 	}
-	if err := s.Err(); err != nil {
+	if err := s.Err(); err != nil || a.output == "json" {
 		return err
-	}
-	if a.output == "json" {
-		return a.show(cmd, &adminv1.RerunResultsResponse{Run: run, Count: count}, "", func(func(...any)) {})
 	}
 	if err := showPairs(cmd.OutOrStdout(), found); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "\n%s: %d asked again, %d the same, %d differ (labels %d, text %d, scores %d); no request kept %d, no such version %d, failed %d\n",
-		run, count.Asked, count.Same, count.Differ, count.LabelsMove, count.TextMoves, count.ScoresMove, count.NoRequest, count.NoModel, count.Failed)
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "\n%s: %d asked again, %d the same, %d differ (labels %d, text %d, scores %d), %d not comparable; no request kept %d, no such version %d, failed %d\n",
+		run, count.Asked, count.Same, count.Differ, count.LabelsMove, count.TextMoves, count.ScoresMove, count.NotComparable, count.NoRequest, count.NoModel, count.Failed)
 	return err
 }
 

@@ -19,7 +19,8 @@ import (
 
 // Connections of a coordinator to the database.
 const (
-	maxConnections = 8
+	readers        = 6 // questions at once
+	writers        = 4 // records, beside them
 	connectionLife = 30 * time.Minute
 )
 
@@ -33,10 +34,27 @@ func Open(address string) (*sqlstore.Store, error) {
 		cfg.ConnectTimeout = connectWait
 	}
 	cfg.RuntimeParams["application_name"] = "skein"
-	db := stdlib.OpenDB(*cfg)
-	db.SetMaxOpenConns(maxConnections)
-	db.SetConnMaxLifetime(connectionLife)
-	return sqlstore.New(db, Dialect()), nil
+	read, write := stdlib.OpenDB(*cfg), stdlib.OpenDB(*cfg)
+	read.SetMaxOpenConns(readers)
+	write.SetMaxOpenConns(writers)
+	for _, db := range []*sql.DB{read, write} {
+		db.SetConnMaxLifetime(connectionLife)
+	}
+	return sqlstore.New(read, write, Dialect()), nil
+}
+
+// ErrEncoding says that a database cannot hold every text.
+var ErrEncoding = errors.New("the database is not in UTF-8: make one with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0")
+
+func check(ctx context.Context, db *sql.DB) error {
+	var encoding string
+	if err := db.QueryRowContext(ctx, "SELECT current_setting('server_encoding')").Scan(&encoding); err != nil {
+		return err
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("%w (it is in %s)", ErrEncoding, encoding)
+	}
+	return nil
 }
 
 // connectWait bounds a connection attempt.
@@ -57,7 +75,8 @@ func Dialect() sqlstore.Dialect {
 		},
 		Contains: func(column, mark string) string { return "position(" + mark + "::text in " + column + ") > 0" },
 		Insert:   insert, InsertPair: insertPairs,
-		Delete: "DELETE FROM %s WHERE ctid IN (SELECT ctid FROM %s WHERE %s LIMIT %d)",
+		Delete: "DELETE FROM %s WHERE ctid IN (SELECT ctid FROM %s WHERE %s LIMIT %d FOR UPDATE SKIP LOCKED)",
+		Check:  check,
 		Data: func(err error) bool {
 			var e *pgconn.PgError
 			return errors.As(err, &e) && (strings.HasPrefix(e.Code, "22") || strings.HasPrefix(e.Code, "23")) // data exceptions, broken constraints
@@ -84,6 +103,11 @@ func migrations() [][]string {
 			`CREATE INDEX skein_pairs_expires ON skein_pairs (expires)`,
 			`CREATE INDEX skein_pairs_id ON skein_pairs (id)`,
 		},
+		{
+			`ALTER TABLE skein_records ADD COLUMN policy TEXT NOT NULL DEFAULT ''`,
+			`CREATE INDEX skein_records_policy ON skein_records (policy, at)`,
+			`DROP TABLE skein_sources`,
+		},
 	}
 }
 
@@ -101,7 +125,7 @@ func insertOf(table string, columns []string) string {
 		}
 		marks = append(marks, fmt.Sprintf("$%d::%s[]", i+1, t))
 	}
-	return "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") SELECT * FROM unnest(" + strings.Join(marks, ", ") + ")"
+	return "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") SELECT * FROM unnest(" + strings.Join(marks, ", ") + ") AS new(" + strings.Join(columns, ", ") + ")"
 }
 
 // arrays turns rows into columns.
@@ -160,6 +184,6 @@ func insertPairs(ctx context.Context, tx *sql.Tx, list []results.Pair) error {
 	for _, c := range sqlstore.PairColumns[2:] {
 		set = append(set, c+" = EXCLUDED."+c)
 	}
-	_, err = tx.ExecContext(ctx, insertOf("skein_pairs", sqlstore.PairColumns)+" ON CONFLICT (run, id) DO UPDATE SET "+strings.Join(set, ", "), args...)
+	_, err = tx.ExecContext(ctx, insertOf("skein_pairs", sqlstore.PairColumns)+" WHERE EXISTS (SELECT 1 FROM skein_records r WHERE r.id = new.id) ON CONFLICT (run, id) DO UPDATE SET "+strings.Join(set, ", "), args...)
 	return err
 }

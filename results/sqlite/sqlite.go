@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"strings"
 
 	"modernc.org/sqlite"
@@ -19,16 +20,31 @@ import (
 // readers is how many questions are answered at once beside the one writer.
 const readers = 4
 
-// Open opens the database in a file, or makes it. One process may write at a time: a second waits for busy milliseconds.
+// Open opens the database in a file, or makes it, for nobody else to read. One process may write at a time: a second waits for busy milliseconds.
+// What is deleted is overwritten.
 func Open(path string) (*sqlstore.Store, error) {
-	// With a write-ahead log synchronous=FULL makes a commit outlive a power cut: what is acknowledged is not lost.
-	pragmas := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(0)", "temp_store(MEMORY)", "cache_size(-32000)"}, "_txlock": {"immediate"}}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+pragmas.Encode())
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite gives its log the same mode
+	if err == nil {
+		err = errors.Join(f.Chmod(0o600), f.Close())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("results: sqlite: %w", err)
 	}
-	db.SetMaxOpenConns(readers + 1)
-	return sqlstore.New(db, Dialect()), nil
+	// With a write-ahead log synchronous=FULL makes a commit outlive a power cut: what is acknowledged is not lost. What is sorted beyond the cache
+	// goes to files.
+	pragmas := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(0)", "temp_store(FILE)", "cache_size(-32000)", "secure_delete(ON)"}, "_txlock": {"immediate"}}
+	name := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + pragmas.Encode()
+	read, err := sql.Open("sqlite", name)
+	if err != nil {
+		return nil, fmt.Errorf("results: sqlite: %w", err)
+	}
+	write, err := sql.Open("sqlite", name)
+	if err != nil {
+		return nil, fmt.Errorf("results: sqlite: %w", err)
+	}
+	read.SetMaxOpenConns(readers)
+	write.SetMaxOpenConns(1)
+	return sqlstore.New(read, write, Dialect()), nil
 }
 
 // Dialect is SQLite's.
@@ -41,6 +57,7 @@ func Dialect() sqlstore.Dialect {
 		Hour:     func(ms string) string { return "strftime('%Y-%m-%dT%H', " + ms + " / 1000, 'unixepoch')" },
 		Contains: func(column, mark string) string { return "instr(" + column + ", " + mark + ") > 0" },
 		Insert:   insert, InsertPair: insertPairs,
+		Wipe:   "PRAGMA wal_checkpoint(TRUNCATE)",
 		Delete: "DELETE FROM %s WHERE rowid IN (SELECT rowid FROM %s WHERE %s LIMIT %d)",
 		Data: func(err error) bool {
 			return is(err, codes.SQLITE_TOOBIG, codes.SQLITE_MISMATCH, codes.SQLITE_CONSTRAINT)
@@ -79,6 +96,11 @@ func migrations() [][]string {
 				difference TEXT NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (run, id))`,
 			`CREATE INDEX skein_pairs_expires ON skein_pairs (expires)`,
 			`CREATE INDEX skein_pairs_id ON skein_pairs (id)`,
+		},
+		{
+			`ALTER TABLE skein_records ADD COLUMN policy TEXT NOT NULL DEFAULT ''`,
+			`CREATE INDEX skein_records_policy ON skein_records (policy, at)`,
+			`DROP TABLE skein_sources`,
 		},
 	}
 }
@@ -123,7 +145,7 @@ func insertPairs(ctx context.Context, tx *sql.Tx, list []results.Pair) error {
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO skein_pairs ("+strings.Join(sqlstore.PairColumns, ", ")+") VALUES "+rows(1, len(sqlstore.PairColumns)), values...); err != nil {
+		if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO skein_pairs ("+strings.Join(sqlstore.PairColumns, ", ")+") SELECT * FROM (VALUES "+rows(1, len(sqlstore.PairColumns))+") WHERE EXISTS (SELECT 1 FROM skein_records WHERE id = ?)", append(values, p.ID)...); err != nil {
 			return err
 		}
 	}

@@ -12,7 +12,7 @@ import (
 
 // Columns of a record, in the order in which Insert gives them and scan reads them.
 var Columns = []string{"id", "at", "request_id", "tenant", "app", "key_id", "model", "version", "alias", "operation", "path", "status", "error", "latency_us",
-	"first_us", "prompt_tokens", "answer_tokens", "device_us", "seed", "gateway", "labels", "request", "answer", "cut", "redacted", "days", "expires"}
+	"first_us", "prompt_tokens", "answer_tokens", "device_us", "seed", "gateway", "labels", "request", "answer", "cut", "redacted", "days", "expires", "policy"}
 
 // Values are a record's columns. Bodies that are not kept are nil.
 func Values(r results.Record) ([]any, error) {
@@ -21,7 +21,7 @@ func Values(r results.Record) ([]any, error) {
 		return nil, err
 	}
 	return []any{r.ID, r.At, r.RequestID, r.Tenant, r.App, r.Key, r.Model, int64(r.Version), r.Alias, r.Operation, r.Path, r.Status, r.Error, r.Latency,
-		r.FirstToken, int64(r.PromptTokens), int64(r.AnswerTokens), r.Device, r.Seed, r.Gateway, labels, bodyText(r.Request), bodyText(r.Answer), r.Cut, r.Redacted, int64(r.Days), r.Expires()}, nil
+		r.FirstToken, int64(r.PromptTokens), int64(r.AnswerTokens), r.Device, r.Seed, r.Gateway, labels, bodyText(r.Request), bodyText(r.Answer), r.Cut, r.Redacted, int64(r.Days), r.Expires(), r.Policy}, nil
 }
 
 // PairColumns of a pair.
@@ -133,61 +133,81 @@ func (s *Store) where(f results.Filter) *condition {
 	return c
 }
 
-func columns() string { return "r." + strings.Join(Columns, ", r.") }
-
-// Query gives a page of the records that meet a filter, the newest first.
-func (s *Store) Query(ctx context.Context, f results.Filter, after results.Cursor, limit int) ([]results.Record, error) {
-	c := s.where(f)
-	if after != (results.Cursor{}) {
-		a, b := c.mark(after.At), c.mark(after.At)
-		c.add("(r.at < %s OR r.at = %s AND r.id < %s)", a, b, c.mark(after.ID))
+// columns of r; a brief record has no bodies.
+func columns(brief bool) string {
+	all := "r." + strings.Join(Columns, ", r.")
+	if brief {
+		all = strings.Replace(all, "r.request, r.answer", "NULL, NULL", 1)
 	}
-	var out []results.Record
-	err := s.each(ctx, c, "r.at DESC, r.id DESC", min(limit, results.MaxPage), func(r results.Record) error {
-		out = append(out, r)
-		return nil
-	})
-	return out, err
+	return all
 }
 
-// Each gives every record that meets a filter to take, the oldest first.
+// Query gives a page of the records that meet a filter, the newest first. next is where the next page begins; zero = there is none.
+func (s *Store) Query(ctx context.Context, f results.Filter, p results.Page) (list []results.Record, next results.Cursor, err error) {
+	return s.page(ctx, f, p, "<", "DESC")
+}
+
+// eachPage is how many records Each reads at once.
+const eachPage = 500
+
+// Each gives every record that meets a filter to take, the oldest first. It reads a page at a time, and holds nothing of the database while take
+// works; what comes meanwhile may be among them.
 func (s *Store) Each(ctx context.Context, f results.Filter, take func(results.Record) error) error {
-	return s.each(ctx, s.where(f), "r.at, r.id", 0, take)
+	for p := (results.Page{Limit: eachPage}); ; {
+		list, next, err := s.page(ctx, f, p, ">", "ASC")
+		if err != nil {
+			return err
+		}
+		for _, r := range list {
+			if err := take(r); err != nil {
+				return err
+			}
+		}
+		if next == (results.Cursor{}) {
+			return nil
+		}
+		p.After = next
+	}
 }
 
-func (s *Store) each(ctx context.Context, c *condition, order string, limit int, take func(results.Record) error) error {
+// page reads records behind a place, in the direction that beyond and order say. It ends early where its bodies are large.
+func (s *Store) page(ctx context.Context, f results.Filter, p results.Page, beyond, order string) (list []results.Record, next results.Cursor, err error) {
 	if err := s.prepare(ctx); err != nil {
-		return err
+		return nil, next, err
 	}
-	statement := "SELECT " + columns() + " FROM skein_records r WHERE " + c.String() + " ORDER BY " + order
-	if limit > 0 {
-		statement += fmt.Sprintf(" LIMIT %d", limit)
+	c, limit := s.where(f), min(p.Limit, results.MaxPage)
+	if p.After != (results.Cursor{}) {
+		a, b := c.mark(p.After.At), c.mark(p.After.At)
+		c.add("r.at %s= %s AND (r.at %s %s OR r.id %s %s)", beyond, a, beyond, b, beyond, c.mark(p.After.ID))
 	}
-	rows, err := s.db.QueryContext(ctx, statement, c.args...)
+	rows, err := s.read.QueryContext(ctx, fmt.Sprintf("SELECT %s FROM skein_records r WHERE %s ORDER BY r.at %s, r.id %s LIMIT %d", columns(p.Brief), c, order, order, limit), c.args...)
 	if err != nil {
-		return fmt.Errorf("results: %s: %w", s.d.Name, err)
+		return nil, next, s.failed(err)
 	}
 	defer rows.Close()
-	for rows.Next() {
+	for size := 0; rows.Next(); {
 		r, err := scan(rows)
 		if err != nil {
-			return fmt.Errorf("results: %s: %w", s.d.Name, err)
+			return nil, next, s.failed(err)
 		}
-		if err := take(r); err != nil {
-			return err
+		list = append(list, r)
+		if size += len(r.Request) + len(r.Answer); len(list) == limit || size >= results.PageBytes {
+			return list, results.CursorOf(r), nil
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return fmt.Errorf("results: %s: %w", s.d.Name, err)
+		return nil, next, s.failed(err)
 	}
-	return nil
+	return list, next, nil
 }
+
+func (s *Store) failed(err error) error { return fmt.Errorf("results: %s: %w", s.d.Name, err) }
 
 func scan(rows *sql.Rows) (r results.Record, err error) {
 	var labels, request, answer sql.NullString
 	var expires int64
 	err = rows.Scan(&r.ID, &r.At, &r.RequestID, &r.Tenant, &r.App, &r.Key, &r.Model, &r.Version, &r.Alias, &r.Operation, &r.Path, &r.Status, &r.Error, &r.Latency,
-		&r.FirstToken, &r.PromptTokens, &r.AnswerTokens, &r.Device, &r.Seed, &r.Gateway, &labels, &request, &answer, &r.Cut, &r.Redacted, &r.Days, &expires)
+		&r.FirstToken, &r.PromptTokens, &r.AnswerTokens, &r.Device, &r.Seed, &r.Gateway, &labels, &request, &answer, &r.Cut, &r.Redacted, &r.Days, &expires, &r.Policy)
 	if err != nil {
 		return r, err
 	}
@@ -208,37 +228,45 @@ func bodies(labels, request, answer sql.NullString, l *[]results.Label, req, ans
 	return json.Unmarshal([]byte(labels.String), l)
 }
 
-// Pairs gives the pairs of a re-run that come after an id, by their ids. tenant "*" = of every tenant.
-func (s *Store) Pairs(ctx context.Context, run, tenant, after string, limit int) (out []results.Pair, err error) {
+// Pairs gives the pairs of a re-run that come after an id, by their ids. tenant "*" = of every tenant. next is the id of the last one where there
+// may be more.
+func (s *Store) Pairs(ctx context.Context, run, tenant, after string, limit int) (out []results.Pair, next string, err error) {
 	if err := s.prepare(ctx); err != nil {
-		return nil, err
+		return nil, "", err
 	}
+	limit = min(limit, results.MaxPage)
 	c := &condition{d: &s.d}
 	c.add("run = %s", c.mark(run))
 	c.add("id > %s", c.mark(after))
 	if tenant != results.Any {
 		c.add("tenant = %s", c.mark(tenant))
 	}
-	rows, err := s.db.QueryContext(ctx, fmt.Sprintf("SELECT %s FROM skein_pairs WHERE %s ORDER BY id LIMIT %d", strings.Join(PairColumns, ", "), c, min(limit, results.MaxPage)), c.args...)
+	rows, err := s.read.QueryContext(ctx, fmt.Sprintf("SELECT %s FROM skein_pairs WHERE %s ORDER BY id LIMIT %d", strings.Join(PairColumns, ", "), c, limit), c.args...)
 	if err != nil {
-		return nil, fmt.Errorf("results: %s: %w", s.d.Name, err)
+		return nil, "", s.failed(err)
 	}
 	defer rows.Close()
-	for rows.Next() {
+	for size := 0; rows.Next(); {
 		var p results.Pair
 		var labels, answer sql.NullString
 		var difference string
 		if err := rows.Scan(&p.Run, &p.ID, &p.At, &p.Tenant, &p.Model, &p.Version, &p.ToModel, &p.ToVersion, &p.Status, &p.Error, &p.Latency, &labels, &answer, &difference, &p.Expires); err != nil {
-			return nil, fmt.Errorf("results: %s: %w", s.d.Name, err)
+			return nil, "", s.failed(err)
 		}
 		var none json.RawMessage
 		if err := bodies(labels, sql.NullString{}, answer, &p.Labels, &none, &p.Answer); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		if err := json.Unmarshal([]byte(difference), &p.Difference); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		out = append(out, p)
+		if size += len(p.Answer); len(out) == limit || size >= results.PageBytes {
+			return out, p.ID, nil
+		}
 	}
-	return out, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, "", s.failed(err)
+	}
+	return out, "", nil
 }

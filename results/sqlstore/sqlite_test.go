@@ -1,9 +1,11 @@
 package sqlstore_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,7 +26,7 @@ func wide(from, n int) (list []results.Record) {
 
 func count(t *testing.T, s *sqlstore.Store) int {
 	t.Helper()
-	list, err := s.Query(t.Context(), results.Filter{}, results.Cursor{}, 1000)
+	list, _, err := s.Query(t.Context(), results.Filter{}, results.Page{Limit: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +40,7 @@ func TestSQLiteFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	db.SetMaxOpenConns(1) // a limit of pages is a connection's own
-	s := sqlstore.New(db, sqlite.Dialect())
+	s := sqlstore.New(db, db, sqlite.Dialect())
 	defer s.Close()
 	if _, _, err := s.Append(t.Context(), wide(0, 5)); err != nil {
 		t.Fatal(err)
@@ -97,5 +99,60 @@ func TestSQLiteLocked(t *testing.T) {
 	}
 	if added, refused, err := s.Append(t.Context(), wide(0, 4)); added != 2 || refused != 0 || err != nil || count(t, s) != 4 {
 		t.Fatalf("unlocked: %d added, %d refused, %v", added, refused, err)
+	}
+}
+
+// What is forgotten or over is no longer in the files, which are for their owner alone.
+func TestSQLiteForgets(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "results.db")
+	if err := os.WriteFile(path, nil, 0o644); err != nil { // as an older program made it
+		t.Fatal(err)
+	}
+	s, err := sqlite.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	files := func() (holds string) {
+		list, err := filepath.Glob(path + "*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range list {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if st, err := os.Stat(name); err != nil || st.Mode().Perm() != 0o600 {
+				t.Errorf("%s: %v, %v", name, st.Mode(), err)
+			}
+			for _, text := range []string{"HIDDEN", "SECRET"} {
+				if bytes.Contains(b, []byte(text)) {
+					holds += text + " "
+				}
+			}
+		}
+		return holds
+	}
+	for i, text := range []string{"HIDDEN", "SECRET", "other"} {
+		r := results.Record{ID: fmt.Sprint(i), At: 1764150000000 + int64(i)*results.Day, Model: "m", Status: "ok", Days: 1, Request: []byte(`"` + strings.Repeat("x", 5000) + text + `"`)}
+		if _, _, err := s.Append(t.Context(), []results.Record{r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := files(); !strings.Contains(got, "HIDDEN") || !strings.Contains(got, "SECRET") {
+		t.Fatalf("%q", got)
+	}
+	if n, err := s.Forget(t.Context(), results.Filter{Text: "SECRET"}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	if got := files(); strings.Contains(got, "SECRET") {
+		t.Errorf("what was forgotten is in the files: %q", got)
+	}
+	if n, err := s.Purge(t.Context(), 1764150000000+results.Day, nil); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	if got := files(); got != "" {
+		t.Errorf("what is over is in the files: %q", got)
 	}
 }

@@ -6,7 +6,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/skein-project/skein/results"
 )
@@ -24,30 +27,27 @@ type Dialect struct {
 	Contains   func(column, mark string) string // condition: a text contains another
 	Insert     func(ctx context.Context, tx *sql.Tx, list []results.Record) (added int64, err error)
 	InsertPair func(ctx context.Context, tx *sql.Tx, list []results.Pair) error
-	Delete     string           // DELETE of at most so many rows: table, condition, limit
-	Data       func(error) bool // the error is about a value, not about the database
+	Delete     string                                      // DELETE of at most so many rows that nobody else deletes now: table, condition, limit
+	Wipe       string                                      // statement that takes what was deleted out of the files; "" = the database does in its time
+	Check      func(ctx context.Context, db *sql.DB) error // that the database can hold records; nil = every one can
+	Data       func(error) bool                            // the error is about a value, not about the database
 }
 
 // Store is a database of records. Its schema is made or migrated when it is first used; an error then is tried again the next time.
 type Store struct {
-	db *sql.DB
-	d  Dialect
+	read, write *sql.DB // apart, so that no question keeps a record waiting
+	d           Dialect
+	most        int // records of a summary; 0 = results.MaxSummed
 
 	mu    sync.Mutex
 	ready bool
-	known map[source]bool // that have a row in sources
 }
 
-// source is a tenant's use of a model.
-type source struct{ tenant, model string }
-
-// New makes a store of an open database, which it closes.
-func New(db *sql.DB, d Dialect) *Store {
-	return &Store{db: db, d: d, known: map[source]bool{}}
-}
+// New makes a store of a database that is open for questions, and once more for changes. It closes both.
+func New(read, write *sql.DB, d Dialect) *Store { return &Store{read: read, write: write, d: d} }
 
 // Close closes the database.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error { return errors.Join(s.read.Close(), s.write.Close()) }
 
 // Dialect names the kind of database.
 func (s *Store) Dialect() string { return s.d.Name }
@@ -62,6 +62,11 @@ func (s *Store) prepare(ctx context.Context) error {
 	if s.ready {
 		return nil
 	}
+	if s.d.Check != nil {
+		if err := s.d.Check(ctx, s.write); err != nil {
+			return fmt.Errorf("results: %s: %w", s.d.Name, err)
+		}
+	}
 	if err := s.migrate(ctx); err != nil {
 		return fmt.Errorf("results: %s: %w", s.d.Name, err)
 	}
@@ -70,7 +75,7 @@ func (s *Store) prepare(ctx context.Context) error {
 }
 
 func (s *Store) migrate(ctx context.Context) error {
-	tx, err := s.db.BeginTx(ctx, nil)
+	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -134,38 +139,19 @@ func (s *Store) Append(ctx context.Context, list []results.Record) (added, refus
 }
 
 func (s *Store) insert(ctx context.Context, list []results.Record) (added int64, err error) {
-	var fresh []source
-	s.mu.Lock()
-	for _, r := range list {
-		if k := (source{r.Tenant, r.Model}); !s.known[k] {
-			fresh = append(fresh, k)
-		}
-	}
-	s.mu.Unlock()
 	err = s.within(ctx, func(tx *sql.Tx) error {
-		for _, k := range fresh {
-			statement := fmt.Sprintf("INSERT INTO skein_sources (tenant, model) VALUES (%s, %s) ON CONFLICT DO NOTHING", s.d.Mark(1), s.d.Mark(2))
-			if _, err := tx.ExecContext(ctx, statement, k.tenant, k.model); err != nil {
-				return err
-			}
-		}
 		added, err = s.d.Insert(ctx, tx, list)
 		return err
 	})
 	if err != nil {
 		return 0, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, k := range fresh {
-		s.known[k] = true
-	}
 	return added, nil
 }
 
 // within runs f in one transaction.
 func (s *Store) within(ctx context.Context, f func(*sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
+	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("results: %s: %w", s.d.Name, err)
 	}
@@ -179,7 +165,7 @@ func (s *Store) within(ctx context.Context, f func(*sql.Tx) error) error {
 	return nil
 }
 
-// AppendPairs stores what a re-run found; a pair that is there is replaced.
+// AppendPairs stores what a re-run found about records that are still there; a pair that is there is replaced.
 func (s *Store) AppendPairs(ctx context.Context, list []results.Pair) error {
 	if err := s.prepare(ctx); err != nil {
 		return err
@@ -190,58 +176,78 @@ func (s *Store) AppendPairs(ctx context.Context, list []results.Pair) error {
 // purgeStep is how many rows are deleted in one transaction, so that nobody waits long for it.
 const purgeStep = 2000
 
-// Purge deletes what is expired at a moment, in Unix milliseconds, by what each record says and by what the policies in force say of its tenant
-// and model. It gives the number of records that are gone.
+// orphans are pairs whose record is gone.
+const orphans = "NOT EXISTS (SELECT 1 FROM skein_records r WHERE r.id = skein_pairs.id)"
+
+// Purge deletes what is expired at a moment, in Unix milliseconds: by what each record says, or by the policy that kept it, where that is in force
+// and now says less. Pairs go with their records. It gives the number of records that are gone.
 func (s *Store) Purge(ctx context.Context, now int64, rules results.Rules) (gone int, err error) {
 	if err := s.prepare(ctx); err != nil {
 		return 0, err
 	}
-	gone, err = s.erase(ctx, "skein_records", "expires <= "+s.d.Mark(1), now)
-	if err == nil {
-		_, err = s.erase(ctx, "skein_pairs", "expires <= "+s.d.Mark(1), now)
-	}
-	if err != nil {
+	if gone, err = s.erase(ctx, "skein_records", "expires <= "+s.d.Mark(1), now); err != nil {
 		return gone, err
 	}
-	list, err := s.sources(ctx)
-	if err != nil {
-		return gone, err
-	}
-	for _, k := range list {
-		rule := rules.Of(k.tenant, k.model)
-		if rule.Days == 0 {
+	for _, id := range slices.Sorted(maps.Keys(rules)) {
+		rule := rules[id]
+		if !rule.Keeps() {
 			continue // nothing is kept any more: what was kept is kept as long as was said then
 		}
-		before := now - int64(rule.Days)*results.Day
-		mine := fmt.Sprintf("tenant = %s AND model = %s AND at <= %s", s.d.Mark(1), s.d.Mark(2), s.d.Mark(3))
-		n, err := s.erase(ctx, "skein_records", mine, k.tenant, k.model, before)
+		n, err := s.erase(ctx, "skein_records", fmt.Sprintf("policy = %s AND at <= %s", s.d.Mark(1), s.d.Mark(2)), id, now-int64(rule.Days)*results.Day)
 		if gone += n; err != nil {
 			return gone, err
 		}
-		if _, err := s.erase(ctx, "skein_pairs", mine, k.tenant, k.model, before); err != nil {
-			return gone, err
-		}
 	}
-	return gone, nil
+	if _, err := s.erase(ctx, "skein_pairs", orphans); err != nil {
+		return gone, err
+	}
+	return gone, s.wipe(ctx)
 }
 
-// Forget deletes the records that meet a filter, and what re-runs found about them.
+// Forget deletes the records that meet a filter, and what re-runs found about them; and where a text is looked for, also what re-runs found that
+// holds it.
 func (s *Store) Forget(ctx context.Context, f results.Filter) (gone int, err error) {
 	if err := s.prepare(ctx); err != nil {
 		return 0, err
 	}
-	q := s.where(f)
-	if _, err := s.erase(ctx, "skein_pairs", "id IN (SELECT r.id FROM skein_records r WHERE "+q.String()+")", q.args...); err != nil {
-		return 0, err
+	if f.Text != "" {
+		wide := f
+		wide.Text = ""
+		q := s.where(wide)
+		answered := s.d.Contains("COALESCE(answer, '')", q.mark(results.Quoted(f.Text)))
+		if _, err := s.erase(ctx, "skein_pairs", answered+" AND id IN (SELECT r.id FROM skein_records r WHERE "+q.String()+")", q.args...); err != nil {
+			return 0, err
+		}
 	}
-	return s.erase(ctx, "skein_records", "id IN (SELECT r.id FROM skein_records r WHERE "+q.String()+")", q.args...)
+	q := s.where(f)
+	if gone, err = s.erase(ctx, "skein_records", "id IN (SELECT r.id FROM skein_records r WHERE "+q.String()+")", q.args...); err != nil {
+		return gone, err
+	}
+	if _, err := s.erase(ctx, "skein_pairs", orphans); err != nil {
+		return gone, err
+	}
+	return gone, s.wipe(ctx)
 }
 
-// erase deletes rows step by step.
+// wipe takes what was deleted out of the files.
+func (s *Store) wipe(ctx context.Context) error {
+	if s.d.Wipe == "" {
+		return nil
+	}
+	if _, err := s.write.ExecContext(ctx, s.d.Wipe); err != nil {
+		return fmt.Errorf("results: %s: %w", s.d.Name, err)
+	}
+	return nil
+}
+
+// erasePause is how long erase waits for whoever deletes the same rows.
+const erasePause = 20 * time.Millisecond
+
+// erase deletes rows step by step, until there is none left that meets the condition.
 func (s *Store) erase(ctx context.Context, table, condition string, args ...any) (gone int, err error) {
 	statement := fmt.Sprintf(s.d.Delete, table, table, condition, purgeStep)
 	for {
-		res, err := s.db.ExecContext(ctx, statement, args...)
+		res, err := s.write.ExecContext(ctx, statement, args...)
 		if err != nil {
 			return gone, fmt.Errorf("results: %s: %w", s.d.Name, err)
 		}
@@ -249,24 +255,21 @@ func (s *Store) erase(ctx context.Context, table, condition string, args ...any)
 		if err != nil {
 			return gone, fmt.Errorf("results: %s: %w", s.d.Name, err)
 		}
-		if gone += int(n); n < purgeStep {
+		if gone += int(n); n > 0 {
+			continue
+		}
+		var one int
+		err = s.write.QueryRowContext(ctx, fmt.Sprintf("SELECT 1 FROM %s WHERE %s LIMIT 1", table, condition), args...).Scan(&one)
+		if errors.Is(err, sql.ErrNoRows) {
 			return gone, nil
 		}
-	}
-}
-
-func (s *Store) sources(ctx context.Context) (out []source, err error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT tenant, model FROM skein_sources ORDER BY tenant, model")
-	if err != nil {
-		return nil, fmt.Errorf("results: %s: %w", s.d.Name, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var k source
-		if err := rows.Scan(&k.tenant, &k.model); err != nil {
-			return nil, err
+		if err != nil {
+			return gone, fmt.Errorf("results: %s: %w", s.d.Name, err)
 		}
-		out = append(out, k)
+		select { // somebody else deletes them, and may fail
+		case <-time.After(erasePause):
+		case <-ctx.Done():
+			return gone, fmt.Errorf("results: %s: %w", s.d.Name, ctx.Err())
+		}
 	}
-	return out, rows.Err()
 }

@@ -1,13 +1,18 @@
 package sqlstore_test
 
 import (
+	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -56,7 +61,7 @@ func record(i int) *rapid.Generator[results.Record] {
 			Tenant: rapid.SampledFrom([]string{"t1", "t2", ""}).Draw(t, "tenant"), App: texts.Draw(t, "app"), Key: "k", Model: rapid.SampledFrom([]string{"m", "team/m"}).Draw(t, "model"),
 			Version: rapid.IntRange(0, 2).Draw(t, "version"), Alias: texts.Draw(t, "alias"), Operation: rapid.SampledFrom([]string{"chat", "classify"}).Draw(t, "op"),
 			Status: rapid.SampledFrom([]string{"ok", "ok", "busy"}).Draw(t, "status"), Latency: int64(rapid.IntRange(0, 6).Draw(t, "latency")), FirstToken: int64(rapid.IntRange(0, 3).Draw(t, "first")),
-			PromptTokens: rapid.IntRange(0, 9).Draw(t, "prompt"), AnswerTokens: 2, Device: 7, Seed: rapid.Int64().Draw(t, "seed"), Days: rapid.IntRange(1, 3).Draw(t, "days"), To: results.Database, Cut: rapid.Bool().Draw(t, "cut"), Redacted: rapid.Bool().Draw(t, "redacted")}
+			PromptTokens: rapid.IntRange(0, 9).Draw(t, "prompt"), AnswerTokens: 2, Device: 7, Seed: rapid.Int64().Draw(t, "seed"), Days: rapid.IntRange(1, 3).Draw(t, "days"), To: results.Database, Cut: rapid.Bool().Draw(t, "cut"), Redacted: rapid.Bool().Draw(t, "redacted"), Policy: rapid.SampledFrom([]string{"", "t1/*"}).Draw(t, "policy")}
 		for n := range rapid.IntRange(0, 3).Draw(t, "labels") {
 			r.Labels = append(r.Labels, results.Label{Input: n, Name: rapid.SampledFrom([]string{"x", "y", "z'"}).Draw(t, "label"), Score: 0.25})
 		}
@@ -129,14 +134,14 @@ func TestStoreAnswersAsTheObviousWay(t *testing.T) {
 			slices.Reverse(want)
 			var got []results.Record
 			for after, size := (results.Cursor{}), rapid.IntRange(1, 200).Draw(rt, "page"); ; {
-				page, err := s.Query(ctx, f, after, size)
+				page, next, err := s.Query(ctx, f, results.Page{After: after, Limit: size})
 				if err != nil {
 					rt.Fatal(err)
 				}
-				if got = append(got, page...); len(page) < size {
+				if got = append(got, page...); next == (results.Cursor{}) {
 					break
 				}
-				after = results.CursorOf(page[len(page)-1])
+				after = next
 			}
 			same(rt, "pages", got, want)
 			by := rapid.SliceOfNDistinct(rapid.SampledFrom([]results.Field{results.ByDay, results.ByHour, results.ByTenant, results.ByApp, results.ByModel, results.ByVersion, results.ByOperation, results.ByStatus, results.ByLabel}), 0, 3, rapid.ID).Draw(rt, "by")
@@ -168,52 +173,270 @@ func same(t *rapid.T, what string, got, want []results.Record) {
 	}
 }
 
-// Records go when they are due, by what was said when they were made or by a shorter time that is said now.
+// kept gives the ids of the records that are there, and of the pairs.
+func kept(t *testing.T, s *sqlstore.Store) (records, pairs string) {
+	t.Helper()
+	if err := s.Each(t.Context(), results.Filter{}, func(r results.Record) error { records += r.ID; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	list, next, err := s.Pairs(t.Context(), "r", results.Any, "", 100)
+	if err != nil || next != "" {
+		t.Fatal(next, err)
+	}
+	for _, p := range list {
+		pairs += p.ID
+	}
+	return records, pairs
+}
+
+// Records go when they are due, by what was said when they were made or by a shorter time that their policy says now; a policy that is deleted, that
+// says none, or that is another one leaves them their time.
 func TestPurge(t *testing.T) {
 	each(t, func(t *testing.T, open func(*testing.T) *sqlstore.Store) {
 		s, ctx := open(t), t.Context()
 		const day, start = results.Day, int64(1764150000000)
-		add := func(id, tenant string, at int64, days int) {
-			r := results.Record{ID: id, At: at, Tenant: tenant, Model: "m", Status: "ok", Days: days}
+		all := results.Policy{Tenant: "*", Model: "*", Keep: results.All, Days: 30}
+		t2 := results.Policy{Tenant: "t2", Model: "*", Keep: results.All, Days: 30}
+		add := func(id string, p results.Policy, at int64, days int) {
+			r := results.Record{ID: id, At: at, Tenant: "t2", Model: "m", Status: "ok", Days: days, Policy: p.ID()}
 			if _, _, err := s.Append(ctx, []results.Record{r}); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.AppendPairs(ctx, []results.Pair{{Run: "r", ID: id, At: at, Tenant: tenant, Model: "m", Expires: r.Expires()}}); err != nil {
+			if err := s.AppendPairs(ctx, []results.Pair{{Run: "r", ID: id, At: at, Tenant: "t2", Model: "m", Expires: r.Expires()}}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		add("a", "t1", start, 1)
-		add("b", "t1", start, 30)
-		add("c", "t2", start, 30)
-		add("d", "t2", start+9*day, 30)
-		rule, err := results.Policy{Tenant: "t2", Model: "*", Keep: results.All, Days: 5}.Rule()
-		if err != nil {
-			t.Fatal(err)
-		}
-		rules := results.Rules{rule.ID(): rule}
-		for _, step := range []struct {
-			at   int64
-			want string
-		}{{start + day - 1, "abcd"}, {start + day, "bcd"}, {start + 5*day, "bd"}, {start + 30*day, ""}} {
-			if _, err := s.Purge(ctx, step.at, rules); err != nil {
-				t.Fatal(err)
+		add("a", all, start, 1)
+		add("b", all, start, 30)
+		add("c", t2, start, 30)
+		add("d", t2, start+9*day, 30)
+		none, shorter, longer, wide := t2, t2, t2, all
+		none.Keep, shorter.Days, longer.Days, wide.Days = results.Nothing, 5, 300, 3
+		none.Days = 2 // which nothing is kept for
+		for i, step := range []struct {
+			at    int64
+			rules []results.Policy
+			want  string
+		}{
+			{start + day - 1, nil, "abcd"}, {start + day, nil, "bcd"}, {start + 10*day, nil, "bcd"}, {start + 10*day, []results.Policy{none}, "bcd"},
+			{start + 10*day, []results.Policy{longer, all}, "bcd"}, {start + 10*day, []results.Policy{none, wide}, "cd"}, {start + 10*day, []results.Policy{shorter}, "d"},
+			{start + 39*day - 1, []results.Policy{longer}, "d"}, {start + 39*day, []results.Policy{longer}, ""},
+		} {
+			rules := results.Rules{}
+			for _, p := range step.rules {
+				rules[p.ID()] = results.Rule{Policy: p}
 			}
-			got, pairs := "", ""
-			if err := s.Each(ctx, results.Filter{}, func(r results.Record) error { got += r.ID; return nil }); err != nil {
-				t.Fatal(err)
-			}
-			list, err := s.Pairs(ctx, "r", results.Any, "", 100)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, p := range list {
-				pairs += p.ID
-			}
-			if len(got) != len(step.want) || len(pairs) != len(step.want) {
-				t.Errorf("after %d days: %q and pairs %q, want %q", (step.at-start)/day, got, pairs, step.want)
+			before, _ := kept(t, s)
+			gone, err := s.Purge(ctx, step.at, rules)
+			if records, pairs := kept(t, s); err != nil || records != step.want || pairs != step.want || gone != len(before)-len(records) {
+				t.Errorf("step %d: %q and pairs %q are left, %d are gone, %v; want %q", i, records, pairs, gone, err, step.want)
 			}
 		}
 	})
+}
+
+// What is forgotten is gone with what re-runs found about it, and what they find later is not stored; what only a re-run's answer says is found too.
+func TestForget(t *testing.T) {
+	each(t, func(t *testing.T, open func(*testing.T) *sqlstore.Store) {
+		s, ctx := open(t), t.Context()
+		for _, id := range []string{"a", "b", "c"} {
+			r := results.Record{ID: id, At: 1764150000000, Tenant: "t" + id, Model: "m", Status: "ok", Days: 1, Request: json.RawMessage(`"of ` + id + `"`)}
+			if _, _, err := s.Append(ctx, []results.Record{r}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		pair := func(id string) {
+			if err := s.AppendPairs(ctx, []results.Pair{{Run: "r", ID: id, At: 1764150000000, Answer: json.RawMessage(`"a secret of ` + id + `"`)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, id := range []string{"a", "b", "c", "d"} {
+			pair(id)
+		}
+		for _, step := range []struct {
+			filter         results.Filter
+			gone           int
+			records, pairs string
+		}{
+			{results.Filter{}, -1, "abc", "abc"},
+			{results.Filter{Text: "of a"}, 1, "bc", "bc"},
+			{results.Filter{Text: "secret", Tenants: []string{"tb"}}, 0, "bc", "c"},
+			{results.Filter{IDs: []string{"c", "x"}}, 1, "b", ""},
+		} {
+			if step.gone >= 0 {
+				if gone, err := s.Forget(ctx, step.filter); gone != step.gone || err != nil {
+					t.Errorf("%+v: %d are gone, %v", step.filter, gone, err)
+				}
+				pair("a") // a re-run that was on its way
+			}
+			if records, pairs := kept(t, s); records != step.records || pairs != step.pairs {
+				t.Errorf("%+v: %q, and pairs %q", step.filter, records, pairs)
+			}
+		}
+	})
+}
+
+// However many delete at once, what Forget was asked to delete is gone when it says so, also where another that deletes the same fails.
+func TestForgetBeside(t *testing.T) {
+	server := pgtest.Start(t)
+	s, err := postgres.Open(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for i := range int64(8) {
+		if _, _, err := s.Append(t.Context(), batch(1000, i*1000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db, err := sql.Open("pgx", server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	other, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.ExecContext(t.Context(), "DELETE FROM skein_records WHERE at % 3 = 0"); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := s.Forget(t.Context(), results.Filter{Models: []string{"team/chat"}})
+		if rows, also := s.Summarize(t.Context(), results.Filter{}, nil); len(rows) > 0 || also != nil {
+			err = fmt.Errorf("%+v are left: %w", rows, errors.Join(err, also))
+		}
+		done <- err
+	}()
+	for left := 8000; left > 8000/3+1; {
+		if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM skein_records").Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := other.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// Questions whose answers nobody takes keep no record waiting.
+func TestStalledReaders(t *testing.T) {
+	each(t, func(t *testing.T, open func(*testing.T) *sqlstore.Store) {
+		s := open(t)
+		if _, _, err := s.Append(t.Context(), batch(eachTwice, 0)); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		stalled, all := make(chan struct{}), sync.WaitGroup{}
+		for range 20 {
+			all.Go(func() {
+				_ = s.Each(ctx, results.Filter{}, func(results.Record) error {
+					stalled <- struct{}{}
+					<-ctx.Done()
+					return ctx.Err()
+				})
+			})
+			<-stalled
+		}
+		if added, _, err := s.Append(t.Context(), batch(1, 5000)); added != 1 || err != nil {
+			t.Errorf("%d added: %v", added, err)
+		}
+		if _, _, err := s.Query(t.Context(), results.Filter{}, results.Page{Limit: 1}); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		all.Wait()
+	})
+}
+
+// eachTwice are more records than Each reads at once.
+const eachTwice = 1100
+
+// A page ends where its bodies are large, the next one goes on there, and a brief one has none.
+func TestLargePages(t *testing.T) {
+	each(t, func(t *testing.T, open func(*testing.T) *sqlstore.Store) {
+		s, n := open(t), 40
+		body := json.RawMessage(`"` + strings.Repeat("x", results.MaxBody-2) + `"`)
+		for i := range n {
+			r := results.Record{ID: fmt.Sprintf("%02d", i), At: 1764150000000, Model: "m", Status: "ok", Days: 1, Answer: body}
+			if _, _, err := s.Append(t.Context(), []results.Record{r}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var sizes []int
+		seen := 0
+		for p := (results.Page{Limit: 1000}); ; {
+			list, next, err := s.Query(t.Context(), results.Filter{}, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range list {
+				if seen++; r.ID != fmt.Sprintf("%02d", n-seen) {
+					t.Fatalf("record %d is %s", seen, r.ID)
+				}
+			}
+			if sizes = append(sizes, len(list)); next == (results.Cursor{}) {
+				break
+			}
+			p.After = next
+		}
+		if !slices.Equal(sizes, []int{16, 16, 8}) {
+			t.Errorf("pages of %v records", sizes)
+		}
+		list, next, err := s.Query(t.Context(), results.Filter{}, results.Page{Limit: 1000, Brief: true})
+		if len(list) != n || next != (results.Cursor{}) || err != nil || list[0].Answer != nil {
+			t.Errorf("%d brief records, %v, %v", len(list), next, err)
+		}
+	})
+}
+
+// A summary of more records than are sorted is refused, and says so.
+func TestSummaryOfTooMany(t *testing.T) {
+	each(t, func(t *testing.T, open func(*testing.T) *sqlstore.Store) {
+		s := open(t)
+		s.Most(10)
+		for n, fine := range []bool{10: true, 11: false} {
+			if n < 10 {
+				continue
+			}
+			if _, _, err := s.Append(t.Context(), batch(n, 0)); err != nil {
+				t.Fatal(err)
+			}
+			_, err := s.Summarize(t.Context(), results.Filter{}, []results.Field{results.ByTenant})
+			if fine != (err == nil) || err != nil && !errors.As(err, new(*results.Invalid)) {
+				t.Errorf("%d records: %v", n, err)
+			}
+		}
+	})
+}
+
+// A database in which not every text has a place is refused by name before a record is lost in it.
+func TestEncoding(t *testing.T) {
+	server := pgtest.Start(t)
+	db, err := sql.Open("pgx", server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), "CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"); err != nil {
+		t.Fatal(err)
+	}
+	address, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address.Path = "/latin"
+	s, err := postgres.Open(address.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, _, err := s.Append(t.Context(), batch(1, 0)); !errors.Is(err, postgres.ErrEncoding) || !strings.Contains(err.Error(), "LATIN1") {
+		t.Error(err)
+	}
 }
 
 // A database of an older schema is brought up to date with all that it holds; one of a newer schema is left alone, and the error says what to do.
@@ -223,7 +446,12 @@ func TestSchemas(t *testing.T) {
 		old := open(t)
 		old.Limit(1)
 		r := results.Record{ID: "old", At: 1764150000000, Model: "m", Status: "ok", Days: 1}
-		if _, _, err := old.Append(ctx, []results.Record{r}); err != nil {
+		if _, _, err := old.Append(ctx, nil); err != nil {
+			t.Fatal(err)
+		}
+		// A record as the first version had it.
+		statement := "INSERT INTO skein_records VALUES ('old', 1764150000000, '', 't', '', '', 'm', 1, '', 'chat', '', 'ok', '', 1, 0, 0, 0, 0, 0, '', NULL, NULL, NULL, FALSE, FALSE, 1, 1764236400000)"
+		if err := old.Do(ctx, statement); err != nil {
 			t.Fatal(err)
 		}
 		if err := old.AppendPairs(ctx, []results.Pair{{Run: "r", ID: "old"}}); err == nil {
@@ -233,7 +461,7 @@ func TestSchemas(t *testing.T) {
 		if err := now.AppendPairs(ctx, []results.Pair{{Run: "r", ID: "old"}}); err != nil {
 			t.Fatal(err)
 		}
-		if list, err := now.Query(ctx, results.Filter{}, results.Cursor{}, 10); err != nil || len(list) != 1 || list[0].ID != "old" {
+		if list, _, err := now.Query(ctx, results.Filter{}, results.Page{Limit: 10}); err != nil || len(list) != 1 || list[0].ID != "old" {
 			t.Fatal(list, err)
 		}
 		stale := open(t)

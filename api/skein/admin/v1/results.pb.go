@@ -1242,7 +1242,9 @@ type CompareResultsResponse struct {
 	// Total variation distance, 0 to 1.
 	TotalVariation float64 `protobuf:"fixed64,4,opt,name=total_variation,json=totalVariation,proto3" json:"total_variation,omitempty"`
 	// The most moved first.
-	Labels        []*LabelShare `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty"`
+	Labels []*LabelShare `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty"`
+	// One set has no labels: then psi and total_variation say nothing.
+	NotComparable bool `protobuf:"varint,6,opt,name=not_comparable,json=notComparable,proto3" json:"not_comparable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1310,6 +1312,13 @@ func (x *CompareResultsResponse) GetLabels() []*LabelShare {
 		return x.Labels
 	}
 	return nil
+}
+
+func (x *CompareResultsResponse) GetNotComparable() bool {
+	if x != nil {
+		return x.NotComparable
+	}
+	return false
 }
 
 type ExportResultsRequest struct {
@@ -1577,7 +1586,8 @@ type ResultPair struct {
 	Version   int32                  `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
 	ToModel   string                 `protobuf:"bytes,4,opt,name=to_model,json=toModel,proto3" json:"to_model,omitempty"`
 	ToVersion int32                  `protobuf:"varint,5,opt,name=to_version,json=toVersion,proto3" json:"to_version,omitempty"`
-	// "ok"; "no_request" = the record kept none; "no_model" = the version is gone; else what went wrong.
+	// "ok"; "no_request" = the record kept none; "no_model" = the version is gone; "not_comparable" = it was asked again, and error says why
+	// the two answers are not set against each other; else what went wrong.
 	Status     string         `protobuf:"bytes,6,opt,name=status,proto3" json:"status,omitempty"`
 	Error      string         `protobuf:"bytes,7,opt,name=error,proto3" json:"error,omitempty"`
 	LatencyUs  int64          `protobuf:"varint,8,opt,name=latency_us,json=latencyUs,proto3" json:"latency_us,omitempty"`
@@ -1738,16 +1748,18 @@ func (x *ResultPair) GetNumberDelta() float64 {
 
 // RerunCount sums pairs.
 type RerunCount struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Asked         int64                  `protobuf:"varint,1,opt,name=asked,proto3" json:"asked,omitempty"`
-	Same          int64                  `protobuf:"varint,2,opt,name=same,proto3" json:"same,omitempty"`
-	Differ        int64                  `protobuf:"varint,3,opt,name=differ,proto3" json:"differ,omitempty"`
-	LabelsMove    int64                  `protobuf:"varint,4,opt,name=labels_move,json=labelsMove,proto3" json:"labels_move,omitempty"`
-	TextMoves     int64                  `protobuf:"varint,5,opt,name=text_moves,json=textMoves,proto3" json:"text_moves,omitempty"`
-	ScoresMove    int64                  `protobuf:"varint,6,opt,name=scores_move,json=scoresMove,proto3" json:"scores_move,omitempty"`
-	NoRequest     int64                  `protobuf:"varint,7,opt,name=no_request,json=noRequest,proto3" json:"no_request,omitempty"`
-	NoModel       int64                  `protobuf:"varint,8,opt,name=no_model,json=noModel,proto3" json:"no_model,omitempty"`
-	Failed        int64                  `protobuf:"varint,9,opt,name=failed,proto3" json:"failed,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Asked      int64                  `protobuf:"varint,1,opt,name=asked,proto3" json:"asked,omitempty"`
+	Same       int64                  `protobuf:"varint,2,opt,name=same,proto3" json:"same,omitempty"`
+	Differ     int64                  `protobuf:"varint,3,opt,name=differ,proto3" json:"differ,omitempty"`
+	LabelsMove int64                  `protobuf:"varint,4,opt,name=labels_move,json=labelsMove,proto3" json:"labels_move,omitempty"`
+	TextMoves  int64                  `protobuf:"varint,5,opt,name=text_moves,json=textMoves,proto3" json:"text_moves,omitempty"`
+	ScoresMove int64                  `protobuf:"varint,6,opt,name=scores_move,json=scoresMove,proto3" json:"scores_move,omitempty"`
+	NoRequest  int64                  `protobuf:"varint,7,opt,name=no_request,json=noRequest,proto3" json:"no_request,omitempty"`
+	NoModel    int64                  `protobuf:"varint,8,opt,name=no_model,json=noModel,proto3" json:"no_model,omitempty"`
+	Failed     int64                  `protobuf:"varint,9,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Asked again, and neither the same nor different: see ResultPair.status.
+	NotComparable int64 `protobuf:"varint,10,opt,name=not_comparable,json=notComparable,proto3" json:"not_comparable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1841,6 +1853,13 @@ func (x *RerunCount) GetNoModel() int64 {
 func (x *RerunCount) GetFailed() int64 {
 	if x != nil {
 		return x.Failed
+	}
+	return 0
+}
+
+func (x *RerunCount) GetNotComparable() int64 {
+	if x != nil {
+		return x.NotComparable
 	}
 	return 0
 }
@@ -2133,13 +2152,14 @@ const file_skein_admin_v1_results_proto_rawDesc = "" +
 	"\x03now\x18\x03 \x01(\x03R\x03now\x12\x1d\n" +
 	"\n" +
 	"base_share\x18\x04 \x01(\x01R\tbaseShare\x12\x1b\n" +
-	"\tnow_share\x18\x05 \x01(\x01R\bnowShare\"\xe3\x01\n" +
+	"\tnow_share\x18\x05 \x01(\x01R\bnowShare\"\x8a\x02\n" +
 	"\x16CompareResultsResponse\x12-\n" +
 	"\x04base\x18\x01 \x01(\v2\x19.skein.admin.v1.ResultRowR\x04base\x12+\n" +
 	"\x03now\x18\x02 \x01(\v2\x19.skein.admin.v1.ResultRowR\x03now\x12\x10\n" +
 	"\x03psi\x18\x03 \x01(\x01R\x03psi\x12'\n" +
 	"\x0ftotal_variation\x18\x04 \x01(\x01R\x0etotalVariation\x122\n" +
-	"\x06labels\x18\x05 \x03(\v2\x1a.skein.admin.v1.LabelShareR\x06labels\"D\n" +
+	"\x06labels\x18\x05 \x03(\v2\x1a.skein.admin.v1.LabelShareR\x06labels\x12%\n" +
+	"\x0enot_comparable\x18\x06 \x01(\bR\rnotComparable\"D\n" +
 	"\x14ExportResultsRequest\x12\x14\n" +
 	"\x05where\x18\x01 \x03(\tR\x05where\x12\x16\n" +
 	"\x06format\x18\x02 \x01(\tR\x06format\"-\n" +
@@ -2178,7 +2198,7 @@ const file_skein_admin_v1_results_proto_rawDesc = "" +
 	"form_moves\x18\x0e \x01(\bR\tformMoves\x12\x1f\n" +
 	"\vscore_delta\x18\x0f \x01(\x01R\n" +
 	"scoreDelta\x12!\n" +
-	"\fnumber_delta\x18\x10 \x01(\x01R\vnumberDelta\"\x81\x02\n" +
+	"\fnumber_delta\x18\x10 \x01(\x01R\vnumberDelta\"\xa8\x02\n" +
 	"\n" +
 	"RerunCount\x12\x14\n" +
 	"\x05asked\x18\x01 \x01(\x03R\x05asked\x12\x12\n" +
@@ -2193,7 +2213,9 @@ const file_skein_admin_v1_results_proto_rawDesc = "" +
 	"\n" +
 	"no_request\x18\a \x01(\x03R\tnoRequest\x12\x19\n" +
 	"\bno_model\x18\b \x01(\x03R\anoModel\x12\x16\n" +
-	"\x06failed\x18\t \x01(\x03R\x06failed\"\x8a\x01\n" +
+	"\x06failed\x18\t \x01(\x03R\x06failed\x12%\n" +
+	"\x0enot_comparable\x18\n" +
+	" \x01(\x03R\rnotComparable\"\x8a\x01\n" +
 	"\x14RerunResultsResponse\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12.\n" +
 	"\x04pair\x18\x02 \x01(\v2\x1a.skein.admin.v1.ResultPairR\x04pair\x120\n" +

@@ -603,7 +603,7 @@ const file_skein_admin_v1_view_proto_rawDesc = "" +
 	"\aPutView\x12\x1e.skein.admin.v1.PutViewRequest\x1a\x1f.skein.admin.v1.PutViewResponse\"\x04\x88\xb5\x18\x1f\x12Y\n" +
 	"\n" +
 	"DeleteView\x12!.skein.admin.v1.DeleteViewRequest\x1a\".skein.admin.v1.DeleteViewResponse\"\x04\x88\xb5\x18\x1f\x12P\n" +
-	"\aTryView\x12\x1e.skein.admin.v1.TryViewRequest\x1a\x1f.skein.admin.v1.TryViewResponse\"\x04\x88\xb5\x18\x1eB;Z9github.com/skein-project/skein/api/skein/admin/v1;adminv1b\x06proto3"
+	"\aTryView\x12\x1e.skein.admin.v1.TryViewRequest\x1a\x1f.skein.admin.v1.TryViewResponse\"\x04\x88\xb5\x18\x1fB;Z9github.com/skein-project/skein/api/skein/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_skein_admin_v1_view_proto_rawDescOnce sync.Once
