@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
@@ -43,6 +46,8 @@ func main() {
 		{"tools", func() error { return tools(ctx, c) }},
 		{"embeddings", func() error { return embeddings(ctx, c) }},
 		{"responses", func() error { return respond(ctx, c) }},
+		{"responses, listed and deleted", func() error { return kept(ctx, c) }},
+		{"files and batches", func() error { return batch(ctx, c) }},
 		{"errors", func() error { return refusals(ctx, c, openai.NewClient(base, option.WithAPIKey("sk-wrong"))) }},
 		{"abort", func() error { return abort(ctx, c) }},
 	} {
@@ -134,6 +139,73 @@ func respond(ctx context.Context, c openai.Client) error {
 		return err
 	}
 	return differ(strings.TrimSpace(got.OutputText()), "42")
+}
+
+func kept(ctx context.Context, c openai.Client) error {
+	got, err := c.Responses.New(ctx, responses.ResponseNewParams{Model: "calc", Input: responses.ResponseNewParamsInputUnion{OfString: openai.String("sum 17 25")}})
+	if err != nil {
+		return err
+	}
+	var said []string
+	items := c.Responses.InputItems.ListAutoPaging(ctx, got.ID, responses.InputItemListParams{Limit: openai.Int(1), Order: responses.InputItemListParamsOrderAsc})
+	for items.Next() {
+		said = append(said, string(items.Current().Role))
+	}
+	if err := errors.Join(items.Err(), differ(fmt.Sprint(said), "[user]"), c.Responses.Delete(ctx, got.ID)); err != nil {
+		return err
+	}
+	var e *openai.Error
+	if _, err := c.Responses.Get(ctx, got.ID, responses.ResponseGetParams{}); !errors.As(err, &e) || e.StatusCode != http.StatusNotFound {
+		return fmt.Errorf("what was deleted: %v", err)
+	}
+	return nil
+}
+
+// batchWithin bounds how long a batch of two lines takes.
+const batchWithin = time.Minute
+
+func batch(ctx context.Context, c openai.Client) error {
+	line := `{"custom_id": %q, "method": "POST", "url": "/v1/chat/completions", "body": {"model": "calc", "messages": [{"role": "user", "content": "sum 17 25"}]}}` + "\n"
+	in := openai.File(strings.NewReader(fmt.Sprintf(line+line, "a", "b")), "in.jsonl", "application/jsonl")
+	file, err := c.Files.New(ctx, openai.FileNewParams{File: in, Purpose: openai.FilePurposeBatch})
+	if err != nil {
+		return err
+	}
+	b, err := c.Batches.New(ctx, openai.BatchNewParams{InputFileID: file.ID, Endpoint: openai.BatchNewParamsEndpointV1ChatCompletions, CompletionWindow: openai.BatchNewParamsCompletionWindow24h})
+	for until := time.Now().Add(batchWithin); err == nil && b.Status != openai.BatchStatusCompleted && time.Now().Before(until); {
+		time.Sleep(200 * time.Millisecond)
+		b, err = c.Batches.Get(ctx, b.ID)
+	}
+	if err != nil {
+		return err
+	}
+	if err := differ(fmt.Sprint(b.Status, " ", b.RequestCounts.Completed), "completed 2"); err != nil {
+		return err
+	}
+	res, err := c.Files.Content(ctx, b.OutputFileID)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	out, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	if err := differ(strings.Count(string(out), `"status_code":200`), 2); err != nil {
+		return err
+	}
+	seen := 0
+	pages := c.Batches.ListAutoPaging(ctx, openai.BatchListParams{Limit: openai.Int(1)})
+	for pages.Next() {
+		if pages.Current().ID == b.ID {
+			seen++
+		}
+	}
+	gone, err := c.Files.Delete(ctx, file.ID)
+	if err != nil {
+		return err
+	}
+	return errors.Join(pages.Err(), differ(seen, 1), differ(gone.Deleted, true))
 }
 
 func refusals(ctx context.Context, c, stranger openai.Client) error {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { KEY, URL_, load, refused, run, version } from "./checks.mjs";
 
-const { default: OpenAI } = await load("openai");
+const { default: OpenAI, toFile } = await load("openai");
 const { zodResponseFormat } = await load("openai/helpers/zod");
 const { z } = await load("zod");
 const client = new OpenAI({ baseURL: URL_ + "/v1", apiKey: KEY });
@@ -81,6 +81,36 @@ await run("openai-node", version("openai"), {
       const got = await client.chat.completions.parse({ model: "calc", messages: sum, response_format: zodResponseFormat(reading, "reading"), temperature: 1.5, seed });
       assert.deepEqual(reading.parse(got.choices[0].message.parsed), got.choices[0].message.parsed);
     }
+  },
+  "responses, listed and deleted": async () => {
+    const first = await client.responses.create({ model: "calc", input: "sum 17 25" });
+    const then = await client.responses.create({ model: "calc", input: "sum 1 2", previous_response_id: first.id });
+    const said = [];
+    for await (const i of client.responses.inputItems.list(then.id, { order: "asc", limit: 1 })) said.push(i.content[0].text.trim());
+    assert.deepEqual(said, ["sum 17 25", "42", "sum 1 2"]);
+    await client.responses.delete(then.id);
+    await refused(OpenAI.NotFoundError, () => client.responses.retrieve(then.id));
+  },
+  "files, by pages": async () => {
+    const made = [];
+    for (let i = 0; i < 3; i++) made.push(await client.files.create({ file: await toFile(Buffer.from("{}\n"), `${i}.jsonl`), purpose: "batch" }));
+    const seen = [];
+    for await (const f of client.files.list({ limit: 1, order: "asc" })) seen.push(f.id);
+    assert.deepEqual(seen.filter((id) => made.some((f) => f.id === id)), made.map((f) => f.id));
+    for (const f of made) assert.ok((await client.files.delete(f.id)).deleted);
+    await refused(OpenAI.NotFoundError, () => client.files.retrieve(made[0].id));
+  },
+  batches: async () => {
+    const lines = ["a", "b"].map((id) => JSON.stringify({ custom_id: id, method: "POST", url: "/v1/chat/completions", body: { model: "calc", messages: sum } }));
+    const file = await client.files.create({ file: await toFile(Buffer.from(lines.join("\n")), "in.jsonl"), purpose: "batch" });
+    let batch = await client.batches.create({ input_file_id: file.id, endpoint: "/v1/chat/completions", completion_window: "24h" });
+    for (let i = 0; i < 300 && !["completed", "failed", "expired"].includes(batch.status); i++) {
+      await new Promise((done) => setTimeout(done, 200));
+      batch = await client.batches.retrieve(batch.id);
+    }
+    assert.deepEqual([batch.status, batch.request_counts.completed], ["completed", 2]);
+    const out = (await (await client.files.content(batch.output_file_id)).text()).trim().split("\n").map((x) => JSON.parse(x));
+    assert.deepEqual(out.map((x) => [x.custom_id, x.response.body.choices[0].message.content.trim()]), [["a", "42"], ["b", "42"]]);
   },
   errors: async () => {
     let e = await refused(OpenAI.AuthenticationError, () => new OpenAI({ baseURL: URL_ + "/v1", apiKey: "sk-wrong" }).models.list());

@@ -3,6 +3,7 @@
 import base64
 import json
 import struct
+import time
 from typing import List, Literal
 
 import openai
@@ -145,6 +146,51 @@ def strict():
 def penalties():
     got = client.completions.create(model="calc", prompt="sum 17 25 =", max_tokens=4, logit_bias={"20": 100}, frequency_penalty=0.1, presence_penalty=-0.1)
     same(len(set(got.choices[0].text.strip())), 1)
+
+
+@check("responses, listed and deleted")
+def responses_kept():
+    first = client.responses.create(model="calc", input="sum 17 25")
+    then = client.responses.create(model="calc", input="sum 1 2", previous_response_id=first.id)
+    items = list(client.responses.input_items.list(then.id, order="asc", limit=1))  # page after page
+    same([(i.role, i.content[0].text.strip()) for i in items], [("user", "sum 17 25"), ("assistant", "42"), ("user", "sum 1 2")])
+    client.responses.delete(then.id)
+    refused(openai.NotFoundError, lambda: client.responses.retrieve(then.id))
+    same(client.responses.retrieve(first.id).id, first.id)
+
+
+@check("files, by pages")
+def files():
+    made = [client.files.create(file=(f"{i}.jsonl", b"{}\n" * (i + 1)), purpose="batch") for i in range(5)]
+    same([f.bytes for f in made], [3, 6, 9, 12, 15])
+    seen = [f.id for f in client.files.list(limit=2, order="asc")]  # page after page
+    same([i for i in seen if i in {f.id for f in made}], [f.id for f in made])
+    same(client.files.content(made[2].id).read(), b"{}\n" * 3)
+    for f in made:
+        assert client.files.delete(f.id).deleted
+    refused(openai.NotFoundError, lambda: client.files.retrieve(made[0].id))
+
+
+@check("batches")
+def batches():
+    lines = [{"custom_id": f"c{i}", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "calc", "messages": SUM}} for i in range(2)]
+    lines.append({"custom_id": "none", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "none", "messages": SUM}})
+    file = client.files.create(file=("in.jsonl", "\n".join(map(json.dumps, lines)).encode()), purpose="batch")
+    batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={"for": "conformance"})
+    until = time.monotonic() + 60
+    while batch.status not in ("completed", "failed", "expired", "cancelled") and time.monotonic() < until:
+        time.sleep(0.2)
+        batch = client.batches.retrieve(batch.id)
+    same((batch.status, batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed), ("completed", 3, 2, 1))
+    out = [json.loads(x) for x in client.files.content(batch.output_file_id).text.splitlines()]
+    same([(x["custom_id"], x["response"]["status_code"]) for x in out], [("c0", 200), ("c1", 200)])
+    same(out[0]["response"]["body"]["choices"][0]["message"]["content"].strip(), "42")
+    bad = [json.loads(x) for x in client.files.content(batch.error_file_id).text.splitlines()]
+    same([(x["custom_id"], x["response"]["body"]["error"]["code"]) for x in bad], [("none", "model_not_found")])
+    assert batch.id in [b.id for b in client.batches.list(limit=1)]
+    again = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    assert client.batches.cancel(again.id).status in ("cancelling", "cancelled", "completed")
+    refused(openai.BadRequestError, lambda: client.batches.create(input_file_id=file.id, endpoint="/v1/images", completion_window="24h"))
 
 
 @check("errors")
