@@ -2,6 +2,7 @@ package view
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -40,9 +41,24 @@ type cell struct {
 	there bool
 }
 
+// run is one use of a view.
+type run struct {
+	*Compiled
+	left int // bytes of texts that may still be made
+}
+
+// spend counts bytes of texts that were made.
+func (r *run) spend(field string, n int) error {
+	if r.left -= n; r.left < 0 {
+		return Unfit{field, fmt.Sprintf("the answer would be longer than %d bytes in this form", MaxOut)}
+	}
+	return nil
+}
+
 // Apply writes an answer in the view's form. Errors are of type Unfit.
 func (c *Compiled) Apply(in Input) ([]byte, error) {
-	rows, err := c.table(in)
+	r := &run{Compiled: c, left: MaxOut}
+	rows, err := r.table(in)
 	if err != nil {
 		return nil, err
 	}
@@ -59,31 +75,31 @@ func (c *Compiled) Apply(in Input) ([]byte, error) {
 }
 
 // table makes the rows that stay.
-func (c *Compiled) table(in Input) ([][]cell, error) {
+func (r *run) table(in Input) ([][]cell, error) {
 	elements := []any{in.Answer}
-	if c.view.Rows != "" {
-		at, ok := find(in.Answer, c.rows)
+	if r.view.Rows != "" {
+		at, ok := find(in.Answer, r.rows)
 		list, isList := at.([]any)
 		if !ok || !isList {
-			return nil, Unfit{"", fmt.Sprintf("the answer has no list at %q", c.view.Rows)}
+			return nil, Unfit{"", fmt.Sprintf("the answer has no list at %q", r.view.Rows)}
 		}
 		elements = list
 	}
-	if len(elements) > MaxRows {
-		return nil, Unfit{"", fmt.Sprintf("%d rows are more than %d", len(elements), MaxRows)}
+	if n := len(elements); n > MaxRows || n*len(r.fields) > MaxCells {
+		return nil, Unfit{"", fmt.Sprintf("%d rows of %d fields are more than %d rows, or than %d fields in all", n, len(r.fields), MaxRows, MaxCells)}
 	}
 	var rows [][]cell
-	seen := map[string]bool{}
+	seen := map[[sha256.Size]byte]bool{}
 	for _, e := range elements {
-		row, keep, err := c.row(in, e)
+		row, keep, err := r.row(in, e)
 		if err != nil {
 			return nil, err
 		}
-		if !keep || c.empty(row) {
+		if !keep || r.empty(row) {
 			continue
 		}
-		if len(c.view.Distinct) > 0 {
-			key := c.key(row)
+		if len(r.view.Distinct) > 0 {
+			key := r.key(row)
 			if seen[key] {
 				continue
 			}
@@ -95,9 +111,9 @@ func (c *Compiled) table(in Input) ([][]cell, error) {
 }
 
 // row makes the fields of one element; keep is false where a field that is missing takes the row with it.
-func (c *Compiled) row(in Input, element any) (row []cell, keep bool, err error) {
-	row = make([]cell, len(c.fields))
-	for i, f := range c.fields {
+func (r *run) row(in Input, element any) (row []cell, keep bool, err error) {
+	row = make([]cell, len(r.fields))
+	for i, f := range r.fields {
 		from := element
 		switch f.From {
 		case Answer:
@@ -120,7 +136,7 @@ func (c *Compiled) row(in Input, element any) (row []cell, keep bool, err error)
 				ok = true
 			}
 		}
-		v, err := f.clean(v)
+		v, err := r.clean(f, v)
 		if err != nil {
 			return nil, false, err
 		}
@@ -130,26 +146,36 @@ func (c *Compiled) row(in Input, element any) (row []cell, keep bool, err error)
 }
 
 // clean applies the rules to texts, also those within lists and objects, and rounds numbers.
-func (f compiled) clean(v any) (_ any, err error) {
+func (r *run) clean(f compiled, v any) (_ any, err error) {
 	switch x := v.(type) {
 	case string:
-		for _, rule := range f.rules {
+		for _, apply := range f.rules {
 			if len(x) > MaxText {
 				return nil, Unfit{f.Name, fmt.Sprintf("a text of %d bytes to clean is longer than %d", len(x), MaxText)}
 			}
-			x = rule(x)
+			if x, err = apply(x); err != nil {
+				return nil, Unfit{f.Name, err.Error()}
+			}
 		}
-		return x, nil
+		return x, r.spend(f.Name, len(x))
 	case json.Number:
 		n, err := x.Float64()
 		if f.Digits == nil || err != nil || math.IsInf(n, 0) {
-			return x, nil //nolint:nilerr // what is no float64 is not rounded
+			return x, r.spend(f.Name, len(x)) // what is no float64 is not rounded
 		}
-		return json.Number(strconv.FormatFloat(n, 'f', *f.Digits, 64)), nil
+		rounded := strconv.FormatFloat(n, 'f', *f.Digits, 64)
+		if !strings.ContainsAny(x.String(), ".eE") { // an integer is exact, however large it is
+			_, zeros, _ := strings.Cut(rounded, ".")
+			rounded = strings.TrimSuffix(x.String()+"."+zeros, ".")
+		}
+		if strings.Trim(rounded, "-0.") == "" {
+			rounded = strings.TrimPrefix(rounded, "-")
+		}
+		return json.Number(rounded), r.spend(f.Name, len(rounded))
 	case []any:
 		out := make([]any, len(x))
 		for i := range x {
-			if out[i], err = f.clean(x[i]); err != nil {
+			if out[i], err = r.clean(f, x[i]); err != nil {
 				return nil, err
 			}
 		}
@@ -157,13 +183,16 @@ func (f compiled) clean(v any) (_ any, err error) {
 	case map[string]any:
 		out := make(map[string]any, len(x))
 		for _, k := range slices.Sorted(maps.Keys(x)) {
-			if out[k], err = f.clean(x[k]); err != nil {
+			if err := r.spend(f.Name, len(k)); err != nil {
+				return nil, err
+			}
+			if out[k], err = r.clean(f, x[k]); err != nil {
 				return nil, err
 			}
 		}
 		return out, nil
 	}
-	return v, nil
+	return v, r.spend(f.Name, 1)
 }
 
 // empty says whether a field that must not be empty is.
@@ -176,14 +205,14 @@ func (c *Compiled) empty(row []cell) bool {
 	return false
 }
 
-func (c *Compiled) key(row []cell) string {
+func (c *Compiled) key(row []cell) [sha256.Size]byte {
 	var parts []any
 	for _, name := range c.view.Distinct {
 		x := row[c.index(name)]
 		parts = append(parts, x.there, x.value)
 	}
 	b, _ := json.Marshal(parts) // values that came from JSON
-	return string(b)
+	return sha256.Sum256(b)
 }
 
 func (c *Compiled) index(name string) int {
@@ -213,10 +242,16 @@ func (c *Compiled) object(row []cell) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		if len(b)+len(name)+len(value) > MaxOut {
+			return nil, errLong
+		}
 		b = append(append(append(b, name...), ':'), value...)
 	}
 	return append(b, '}'), nil
 }
+
+// errLong says that what is written grows beyond MaxOut.
+var errLong = Unfit{"", fmt.Sprintf("the answer would be longer than %d bytes in this form", MaxOut)}
 
 // plain is JSON without the escapes that HTML wants.
 func plain(v any) ([]byte, error) {
@@ -239,6 +274,9 @@ func (c *Compiled) lines(rows [][]cell, before, between, last, after string) ([]
 		if err != nil {
 			return nil, err
 		}
+		if len(b)+len(o) > MaxOut {
+			return nil, errLong
+		}
 		b = append(b, o...)
 	}
 	if len(rows) > 0 {
@@ -260,10 +298,14 @@ func (c *Compiled) csv(rows [][]cell) ([]byte, error) {
 		return nil, fmt.Errorf("view: %w", err)
 	}
 	for _, row := range rows {
+		size := b.Len()
 		for i, x := range row {
 			var err error
 			if line[i], err = text(x.value); err != nil {
 				return nil, err
+			}
+			if size += len(line[i]); size > MaxOut {
+				return nil, errLong
 			}
 		}
 		if len(line) == 1 && line[0] == "" { // which would be an empty line, that is none

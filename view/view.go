@@ -12,14 +12,17 @@ import (
 // Limits of a view.
 const (
 	MaxFields  = 256
-	MaxName    = 256     // bytes of a field's name
-	MaxPointer = 512     // bytes of a pointer
-	MaxRules   = 16      // cleaning rules of a field
-	MaxPattern = 512     // bytes of a pattern
-	MaxWith    = 64      // bytes of what is put in place of a match
-	MaxText    = 1 << 20 // bytes of a text that rules are applied to: a rule can make it up to MaxWith times as long
-	MaxKeys    = 16      // fields that rows are compared by
+	MaxName    = 256         // bytes of a field's name
+	MaxPointer = 512         // bytes of a pointer
+	MaxRules   = 16          // cleaning rules of a field
+	MaxPattern = 512         // bytes of a pattern
+	MaxWith    = 64          // bytes of what is put in place of a match
+	MaxText    = 1 << 20     // bytes of a text that rules are applied to
+	MaxGrown   = 4 * MaxText // bytes of what mask or replace may make of a text
+	MaxKeys    = 16          // fields that rows are compared by
 	MaxRows    = 1 << 20
+	MaxCells   = 4 << 20  // fields of all rows
+	MaxOut     = 64 << 20 // bytes of all texts while they are cleaned, and of what is written
 )
 
 // Format is how rows are written.
@@ -166,7 +169,7 @@ func (f Field) validate() error {
 type compiled struct {
 	Field
 	path  []string
-	rules []func(string) string
+	rules []rule
 }
 
 // Compiled is a view that is ready to be applied. It may be used by many at once.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -221,4 +222,56 @@ func FuzzView(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What a view would make too large is refused before it is made: by one rule, by many fields, by many rows, and while it is written.
+func TestTooLarge(t *testing.T) {
+	text := strings.Repeat("z", MaxText)
+	long := Rule{Do: "replace", Pattern: "x*", With: strings.Repeat("y", MaxWith)}
+	twice := Rule{Do: "replace", Pattern: "(z+)", With: "$1$1$1$1$1"}
+	fields := func(n int, rules ...Rule) (out []Field) {
+		for i := range n {
+			out = append(out, Field{Name: fmt.Sprint("f", i), Pointer: "/t", Clean: rules})
+		}
+		return out
+	}
+	for what, v := range map[string]View{
+		"a rule":        {Format: JSON, Fields: fields(1, long)},
+		"a group":       {Format: JSON, Fields: fields(1, twice)},
+		"fields":        {Format: CSV, Fields: fields(80, Rule{Do: "trim"})},
+		"uncleaned":     {Format: NDJSON, Fields: fields(80)},
+		"rows":          {Format: JSON, Rows: "/list", Fields: fields(256)},
+		"quoted":        {Format: JSON, Fields: []Field{{Name: "a", Pointer: "/quotes"}}},
+		"names of rows": {Format: JSON, Rows: "/many", Fields: []Field{{Name: strings.Repeat("n", 256), Pointer: "/t"}}},
+	} {
+		c, err := v.Compile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := Input{Answer: map[string]any{"t": text, "quotes": strings.Repeat("\x01", 12<<20), "list": make([]any, 20_000), "many": make([]any, 300_000)}}
+		if out, err := c.Apply(in); !errors.As(err, new(Unfit)) {
+			t.Errorf("%s: %d bytes, %v", what, len(out), err)
+		}
+	}
+	c, err := (View{Format: JSON, Fields: fields(4, Rule{Do: "mask", Pattern: "z{100}"})}).Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Apply(Input{Answer: map[string]any{"t": text}}); err != nil {
+		t.Errorf("what gets shorter: %v", err)
+	}
+}
+
+// Integers stay what they are, however large they are, and nothing is rounded to minus zero.
+func TestDigits(t *testing.T) {
+	two := 2
+	c, err := (View{Format: JSON, Fields: []Field{{Name: "n", Pointer: "", Digits: &two}}}).Compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for in, want := range map[string]string{"12345678901234567890": "12345678901234567890.00", "-0": "0.00", "-0.004": "0.00", "-0.006": "-0.01", "1.005e2": "100.50", "7": "7.00"} {
+		if out, err := c.Apply(Input{Answer: json.Number(in)}); err != nil || string(out) != `{"n":`+want+`}` {
+			t.Errorf("%s: %s, %v", in, out, err)
+		}
+	}
 }
