@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/skein-project/skein/engine/sample"
 	"github.com/skein-project/skein/grammar"
 	"github.com/skein-project/skein/internal/toolcall"
+	"github.com/skein-project/skein/model"
 )
 
 // formats are the fields that say what the text of an answer must look like: those of the OpenAI API, and those of vLLM.
@@ -167,6 +169,22 @@ func biases(by map[string]float64) (out []sample.Bias, err error) {
 
 func sortBias(list []sample.Bias) {
 	slices.SortFunc(list, func(a, b sample.Bias) int { return cmp.Compare(a.Token, b.Token) })
+}
+
+// checkBias refuses what is out of range, and tokens that the model does not have.
+func (t *text) checkBias(list []sample.Bias) error {
+	if len(list) > model.MaxBiases {
+		return invalid("logit_bias", "logit_bias: %d tokens, at most %d", len(list), model.MaxBiases)
+	}
+	for _, b := range list {
+		if err := t.known([]int32{b.Token}, "logit_bias"); err != nil {
+			return err
+		}
+		if math.IsNaN(b.Add) || math.Abs(b.Add) > model.MaxBias {
+			return invalid("logit_bias", "logit_bias: %v of token %d is not in %d..%d", b.Add, b.Token, -model.MaxBias, model.MaxBias)
+		}
+	}
+	return nil
 }
 
 // penalise sets the penalties.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -136,16 +135,8 @@ func (s *Server) check(t *text, a *Ask) error {
 	if a.Constraint != nil && t.tokenizer == nil {
 		return invalid("response_format", "the model has no tokenizer, so it has no text to constrain")
 	}
-	if len(a.Bias) > model.MaxBiases {
-		return invalid("logit_bias", "logit_bias: %d tokens, at most %d", len(a.Bias), model.MaxBiases)
-	}
-	for _, b := range a.Bias {
-		if err := t.known([]int32{b.Token}, "logit_bias"); err != nil {
-			return err
-		}
-		if math.IsNaN(b.Add) || math.Abs(b.Add) > model.MaxBias {
-			return invalid("logit_bias", "logit_bias: %v of token %d is not in %d..%d", b.Add, b.Token, -model.MaxBias, model.MaxBias)
-		}
+	if err := t.checkBias(a.Bias); err != nil {
+		return err
 	}
 	if len(a.Tokens) == 0 {
 		return invalid("prompt", "the prompt is empty")

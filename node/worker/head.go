@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
@@ -14,7 +13,6 @@ import (
 	"github.com/skein-project/skein/agent"
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/engine/batch"
-	"github.com/skein-project/skein/engine/sample"
 	"github.com/skein-project/skein/telemetry"
 	"github.com/skein-project/skein/wire"
 )
@@ -318,14 +316,6 @@ func (h *head) ready(steered bool) error {
 	return nil
 }
 
-// errOlder refuses what a stage would not heed.
-var errOlder = &wire.Refused{Code: connect.CodeUnimplemented, Why: "a stage of the replica is of an older program, which knows no penalties, no bias and no constraints"}
-
-// begins says that a state of the last stage begins.
-func begins(wants []batch.Want) bool {
-	return slices.ContainsFunc(wants, func(w batch.Want) bool { return w.Begin != nil })
-}
-
 var ids atomic.Uint64
 
 // generate answers wire.Generate.
@@ -361,30 +351,6 @@ func (w *worker) generate(ctx context.Context, r *wire.GenerateRequest, send fun
 		return &wire.Refused{Code: connect.CodeUnavailable, Why: "the placement ended"}
 	}
 	return d.pass(ctx, a, send)
-}
-
-// maxBegin bounds, in bytes of JSON, what a sequence begins with: it is a part of a message's header.
-const maxBegin = maxHeader / 2
-
-// beginOf is what the last stage must know of a request's sequence; nil = nothing.
-func beginOf(r *wire.GenerateRequest, vocab int) (*sample.Begin, error) {
-	refuse := func(why string) (*sample.Begin, error) {
-		return nil, &wire.Refused{Code: connect.CodeInvalidArgument, Why: why}
-	}
-	if !r.Steered() {
-		return nil, nil
-	}
-	if r.Given < 0 || r.Given > len(r.Tokens) {
-		return refuse(fmt.Sprintf("%d of %d tokens are said to be of the answer", r.Given, len(r.Tokens)))
-	}
-	b := r.Begin()
-	if err := b.Validate(vocab); err != nil {
-		return refuse(err.Error())
-	}
-	if raw, err := json.Marshal(b); err != nil || len(raw) > maxBegin {
-		return refuse(fmt.Sprintf("what the answer must look like, with what is given of it, has %d bytes, at most %d", len(raw), maxBegin))
-	}
-	return b, nil
 }
 
 // pass hands tokens to the caller as they come, several at once where they came faster than they went.

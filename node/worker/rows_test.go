@@ -50,7 +50,9 @@ func TestRows(t *testing.T) {
 	r, digits, end := calcRows(t)
 	logits := make([]float32, r.manifest.Config.Vocab)
 	logits[digits[7]], logits[digits[4]], logits[end] = 5, 4, 9
-	begin := func(source grammar.Source) *sample.Begin { return &sample.Begin{Constraint: &source, EOS: []int32{end}} }
+	begin := func(source grammar.Source) *sample.Begin {
+		return &sample.Begin{Constraint: &source, EOS: []int32{end}}
+	}
 	choose := func(row int, w batch.Want) sample.Choice {
 		t.Helper()
 		r.prepare([]batch.Want{w})
