@@ -57,7 +57,7 @@ func (r *rows) choose(row int, logits []float32, w batch.Want) (sample.Choice, e
 		var err error
 		if state, err = r.begin(w.Begin); err != nil {
 			delete(r.states, row)
-			return sample.Choice{Failed: err.Error()}, nil
+			return sample.Choice{Failed: err.Error()}, nil //nolint:nilerr // it is told of this sequence alone
 		}
 		r.states[row] = state
 	case !w.Goes:
