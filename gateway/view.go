@@ -31,14 +31,15 @@ const (
 // status 200 passes as it is.
 type shaped struct {
 	http.ResponseWriter
-	c       *call
-	refuse  func(w http.ResponseWriter, err error) // writes an error as the protocol does
-	name    view.Name                              // that the client asks for; zero = the tenant's own choice
-	request bytes.Buffer                           // what was read of the request
-	body    bytes.Buffer
-	status  int // 0 = not said yet
-	passes  bool
-	refused error // the client was told
+	c         *call
+	refuse    func(w http.ResponseWriter, err error) // writes an error as the protocol does
+	name      view.Name                              // that the client asks for; zero = the tenant's own choice
+	request   bytes.Buffer                           // what was read of the request
+	jsonBytes string                                 // how much of it is JSON, where binary tensors follow; "" = all
+	body      bytes.Buffer
+	status    int // 0 = not said yet
+	passes    bool
+	refused   error // the client was told
 }
 
 // shape holds an answer back where the client or its tenant wants a view of it; else it is nil. The request's body is noted as it is read.
@@ -47,7 +48,7 @@ func (s *Server) shape(w http.ResponseWriter, r *http.Request, c *call, refuse f
 	if wanted == viewNone {
 		return nil, nil //nolint:nilnil // nothing is held back
 	}
-	out := &shaped{ResponseWriter: w, c: c, refuse: refuse}
+	out := &shaped{ResponseWriter: w, c: c, refuse: refuse, jsonBytes: r.Header.Get(oip.HeaderLength)}
 	if wanted != "" {
 		name, err := view.ParseName(wanted)
 		if err != nil {
@@ -170,10 +171,15 @@ func (s *Server) inView(w *shaped) (out []byte, kind string, err error) {
 		return nil, "", err
 	}
 	var in view.Input
+	if field := compiled.Reader(view.Request); field != "" {
+		if in.Request, err = view.Decode(w.asked()); err != nil {
+			return nil, "", &httpError{http.StatusUnprocessableEntity, &Error{Fault: FaultInvalid, Why: fmt.Sprintf("%s: field %.80q is from the request, which is not JSON: %v", name.View, field, err)}}
+		}
+	}
 	for _, part := range []struct {
 		text []byte
 		to   *any
-	}{{w.body.Bytes(), &in.Answer}, {w.request.Bytes(), &in.Request}, {w.c.facts(), &in.Call}} {
+	}{{w.body.Bytes(), &in.Answer}, {w.c.facts(), &in.Call}} {
 		if *part.to, err = view.Decode(part.text); err != nil {
 			return nil, "", fmt.Errorf("gateway: a view's input: %w", err)
 		}
@@ -183,6 +189,15 @@ func (s *Server) inView(w *shaped) (out []byte, kind string, err error) {
 	}
 	w.Header().Set(viewHeader, fmt.Sprintf("%s@%d", name.View, number))
 	return out, compiled.Format().ContentType(), nil
+}
+
+// asked is the JSON of the request: all of it, or what stands before binary tensors.
+func (w *shaped) asked() []byte {
+	b := w.request.Bytes()
+	if n, err := strconv.Atoi(w.jsonBytes); err == nil && n >= 0 && n <= len(b) {
+		return b[:n]
+	}
+	return b
 }
 
 // facts is what a view may say about the call itself, as JSON.
@@ -205,7 +220,7 @@ func (s *Server) hasViews(tenant string) bool {
 // ownView is the name of the view that a tenant wants the answer to a call in, without being asked: the one whose pattern fits most closely.
 func (s *Server) ownView(c *call) (name string) {
 	c.mu.Lock()
-	model, operation, tenant := c.model, c.operation, c.who.Tenant
+	model, version, operation, tenant := c.model, c.version.Model, c.operation, c.who.Tenant
 	c.mu.Unlock()
 	if model == "" {
 		return "" // no model's answer
@@ -216,7 +231,7 @@ func (s *Server) ownView(c *call) (name string) {
 		if err != nil {
 			continue // it cannot be asked for either; PutView lets none through
 		}
-		if score := k.Fits(model, operation); score > best {
+		if score := max(k.Fits(model, operation), k.Fits(version, operation)); score > best { // as it was asked for, or what answered
 			best, name = score, d.ID[len(view.Prefix(tenant)):]
 		}
 	}

@@ -115,6 +115,9 @@ func TestViewsOfAnswers(t *testing.T) {
 	if r := viewed(t, url, acme, "", body); r.status != http.StatusUnprocessableEntity || !strings.Contains(r.body, "flat: view: field") {
 		t.Errorf("what has no such form: %+v", r)
 	}
+	if r := viewed(t, url, acme, "", strings.Replace(body, "calc", "calc@1", 1)); r.status != http.StatusUnprocessableEntity {
+		t.Errorf("asked for by its version: %+v", r)
+	}
 	if r := viewed(t, url, acme, "flat@1", body); r.status != 200 || r.body != want {
 		t.Errorf("the first version: %+v", r)
 	}

@@ -199,6 +199,16 @@ func (v View) Compile() (*Compiled, error) {
 	return c, nil
 }
 
+// Reader is the first field that reads a source; "" = none does, and Input need not have it.
+func (c *Compiled) Reader(of Source) string {
+	for _, f := range c.fields {
+		if f.From == of {
+			return f.Name
+		}
+	}
+	return ""
+}
+
 // Format is how the view writes.
 func (c *Compiled) Format() Format { return c.view.Format }
 
