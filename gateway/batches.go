@@ -152,7 +152,9 @@ func (s *Server) batches(tenant string) (list []job.Batch) {
 			list = append(list, b)
 		}
 	}
-	slices.SortStableFunc(list, func(a, b job.Batch) int { return cmp.Compare(b.Since[job.Validating], a.Since[job.Validating]) })
+	slices.SortStableFunc(list, func(a, b job.Batch) int {
+		return cmp.Or(cmp.Compare(b.Since[job.Validating], a.Since[job.Validating]), cmp.Compare(b.ID, a.ID))
+	})
 	return list
 }
 
@@ -178,7 +180,7 @@ func (s *Server) newBatch(ctx context.Context, req *batchRequest) (b job.Batch, 
 	if err != nil {
 		return b, invalid("completion_window", "completion_window is %.20q, want a time, as 24h", req.Window)
 	}
-	b = job.Batch{ID: newID("batch_"), App: who.App, Key: who.Key, Endpoint: req.Endpoint, Input: req.Input, Window: window.Milliseconds(), Metadata: req.Metadata, Keep: s.cfg.FilesFor.Milliseconds()}
+	b = job.Batch{ID: timedID("batch_", millis()), App: who.App, Key: who.Key, Endpoint: req.Endpoint, Input: req.Input, Window: window.Milliseconds(), Metadata: req.Metadata, Keep: s.cfg.FilesFor.Milliseconds()}
 	if c.shown.from.IsValid() {
 		b.From = c.shown.from.String()
 	}
@@ -262,7 +264,7 @@ func (s *Server) listBatches(w http.ResponseWriter, r *http.Request) error {
 	}
 	who := callOf(r.Context()).principal()
 	list := slices.DeleteFunc(s.batches(who.Tenant), func(b job.Batch) bool { return !sees(who, b.App) })
-	list, more, err := page(r, list, func(b job.Batch) string { return b.ID }, 100, 20)
+	list, more, err := page(r, list, func(b job.Batch) (string, cluster.Millis) { return b.ID, b.Since[job.Validating] }, 100, 20)
 	if err != nil {
 		return err
 	}

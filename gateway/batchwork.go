@@ -293,7 +293,7 @@ func (w *worker) lost(ctx context.Context, why error) (job.Batch, error) {
 func (w *worker) finish(ctx context.Context, b job.Batch) (job.Batch, error) {
 	tenant, _, _ := strings.Cut(w.id.ID, "/")
 	now := millis()
-	output, errs := newID("file-"), newID("file-")
+	output, errs := timedID("file-", now), timedID("file-", now)
 	var puts []cluster.PutDocument
 	made := func(id, name string, parts []job.Part) (string, error) {
 		if len(parts) == 0 {

@@ -7,13 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/skein-project/skein/blob"
 	"github.com/skein-project/skein/cluster"
@@ -21,20 +18,10 @@ import (
 	"github.com/skein-project/skein/wire"
 )
 
-// Bounds of uploads beside those of Config.
+// Bounds of files beside those of Config.
 const (
-	maxField    = 256     // bytes of a field of a form that is no file
-	maxFields   = 16      // of a form
-	formRoom    = 1 << 20 // bytes of a form beside its file
-	maxUploads  = 8       // files that come to one gateway at once
-	fileFeature = 3       // level of files and batches
+	fileFeature = 3 // level of files and batches
 	commitWait  = time.Minute
-)
-
-// Fields of a form that say how long a file is kept.
-const (
-	fieldAnchor  = "expires_after[anchor]"
-	fieldSeconds = "expires_after[seconds]"
 )
 
 // Depot is where files, batches and responses are kept: the coordinators, wherever they are.
@@ -120,23 +107,8 @@ func (s *Server) files(tenant string) (list []job.File) {
 			list = append(list, f)
 		}
 	}
-	slices.SortStableFunc(list, func(a, b job.File) int { return cmp.Compare(b.Created, a.Created) })
+	slices.SortStableFunc(list, func(a, b job.File) int { return cmp.Or(cmp.Compare(b.Created, a.Created), cmp.Compare(b.ID, a.ID)) })
 	return list
-}
-
-// upload is a form as it came: its file lies on the disk.
-type upload struct {
-	file    *os.File // unlinked; nil = there was none
-	bytes   int64
-	name    string
-	purpose string
-	keep    int64 // seconds; 0 = not said
-}
-
-func (u *upload) close() {
-	if u.file != nil {
-		_ = u.file.Close() // it has no name any more
-	}
 }
 
 // uploadFile answers POST /v1/files.
@@ -149,12 +121,11 @@ func (s *Server) uploadFile(w http.ResponseWriter, r *http.Request) error {
 	if err := s.roomForFile(who.Tenant, max(r.ContentLength, 0)-formRoom); err != nil {
 		return err
 	}
-	select {
-	case s.uploads <- struct{}{}:
-		defer func() { <-s.uploads }()
-	default:
-		return &Error{Fault: FaultBusy, Why: fmt.Sprintf("%d files come in already", maxUploads)}
+	leave, err := s.uploads.enter(who.Tenant)
+	if err != nil {
+		return err
 	}
+	defer leave()
 	u, err := s.receive(r)
 	defer u.close()
 	if err != nil {
@@ -168,7 +139,7 @@ func (s *Server) uploadFile(w http.ResponseWriter, r *http.Request) error {
 	if u.keep > 0 {
 		keep = u.keep * 1000
 	}
-	f := job.File{ID: newID("file-"), App: who.App, Name: u.name, Purpose: u.purpose, Bytes: u.bytes, Created: now, Expires: now + cluster.Millis(keep)}
+	f := job.File{ID: timedID("file-", now), App: who.App, Name: u.name, Purpose: u.purpose, Bytes: u.bytes, Created: now, Expires: now + cluster.Millis(keep)}
 	if f.Parts, err = deposit(r.Context(), depot, u.file); err != nil {
 		return err
 	}
@@ -198,101 +169,6 @@ func (s *Server) roomForFile(tenant string, more int64) error {
 		return &Error{Fault: FaultInvalid, Why: fmt.Sprintf("there are %d files already, at most %d are kept: delete some", len(list), s.cfg.MaxFiles)}
 	case more > 0 && bytes+more > s.cfg.MaxFileBytes:
 		return &Error{Fault: FaultInvalid, Why: fmt.Sprintf("files have %d bytes already, and at most %d are kept: delete some", bytes, s.cfg.MaxFileBytes)}
-	}
-	return nil
-}
-
-// receive reads a form. What it gives is to be closed, also after an error.
-func (s *Server) receive(r *http.Request) (u *upload, err error) {
-	u = &upload{}
-	form, err := r.MultipartReader()
-	if err != nil {
-		return u, invalid("file", "want a form: multipart/form-data with the fields purpose and file")
-	}
-	for range maxFields {
-		part, err := form.NextPart()
-		if errors.Is(err, io.EOF) {
-			return u, u.check()
-		}
-		if err == nil && part.FormName() == "file" {
-			err = u.take(part, s.cfg.MaxFile)
-		} else if err == nil {
-			err = u.field(part)
-		}
-		if err != nil {
-			return u, uploadFailed(err)
-		}
-	}
-	return u, invalid("", "the form has more than %d fields", maxFields)
-}
-
-func uploadFailed(err error) error {
-	var e *Error
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &e):
-		return e
-	case errors.As(err, &tooLarge):
-		return &Error{Fault: FaultTooLarge, Why: fmt.Sprintf("the request is larger than %d bytes", tooLarge.Limit)}
-	case errors.Is(err, os.ErrPermission), errors.Is(err, os.ErrNotExist):
-		return err // of the disk here
-	}
-	return invalid("file", "the form cannot be read: %.200v", err)
-}
-
-// take writes a file to the disk.
-func (u *upload) take(part *multipart.Part, most int64) error {
-	if u.file != nil {
-		return invalid("file", "the form has more than one file")
-	}
-	u.name = part.FileName()
-	var err error
-	if u.file, err = os.CreateTemp("", "skein-file-"); err != nil {
-		return err
-	}
-	if err := os.Remove(u.file.Name()); err != nil {
-		return err
-	}
-	if u.bytes, err = io.Copy(u.file, io.LimitReader(part, most+1)); err != nil {
-		return err
-	}
-	if u.bytes > most {
-		return &Error{Fault: FaultTooLarge, Param: "file", Why: fmt.Sprintf("the file is larger than %d bytes", most)}
-	}
-	_, err = u.file.Seek(0, io.SeekStart)
-	return err
-}
-
-// field reads a field that is no file. Others than those that are known are not looked at.
-func (u *upload) field(part *multipart.Part) error {
-	b, err := io.ReadAll(io.LimitReader(part, maxField+1))
-	switch name := part.FormName(); {
-	case err != nil:
-		return err
-	case len(b) > maxField:
-		return invalid(name, "%.40s has more than %d bytes", name, maxField)
-	case name == "purpose":
-		u.purpose = string(b)
-	case name == fieldSeconds:
-		if u.keep, err = strconv.ParseInt(string(b), 10, 64); err != nil || u.keep < 1 || u.keep > job.MaxKept/1000 {
-			return invalid(name, "%s is %.20q, want 1 to %d", name, b, job.MaxKept/1000)
-		}
-	case name == fieldAnchor && string(b) != "created_at":
-		return invalid(name, "%s is %.20q, want created_at", name, b)
-	}
-	return nil
-}
-
-func (u *upload) check() error {
-	switch {
-	case u.file == nil:
-		return invalid("file", "the form has no file")
-	case u.bytes == 0:
-		return invalid("file", "the file is empty")
-	case u.purpose != job.PurposeInput:
-		return invalid("purpose", "purpose is %.40q, and what is kept here is for %s", u.purpose, job.PurposeInput)
-	case u.name == "" || len(u.name) > job.MaxName || !utf8.ValidString(u.name):
-		return invalid("file", "the file needs a name of at most %d bytes", job.MaxName)
 	}
 	return nil
 }
@@ -355,49 +231,26 @@ func commit(ctx context.Context, to Depot, r *wire.CommitRequest) (*wire.CommitR
 	return nil, res.Rejected
 }
 
-// page cuts a list, newest first, to what was asked for.
-func page[T any](r *http.Request, list []T, id func(T) string, most, usual int) (out []T, more bool, err error) {
-	q := r.URL.Query()
-	limit := usual
-	if text := q.Get("limit"); text != "" {
-		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > most {
-			return nil, false, invalid("limit", "limit %.20q, want 1 to %d", text, most)
-		}
-	}
-	switch order := q.Get("order"); order {
-	case "", "desc":
-	case "asc":
-		slices.Reverse(list)
-	default:
-		return nil, false, invalid("order", "order %.20q, want asc or desc", order)
-	}
-	if after := q.Get("after"); after != "" {
-		i := slices.IndexFunc(list, func(x T) bool { return id(x) == after })
-		if i < 0 {
-			return nil, false, invalid("after", "after: there is no %.80q", after)
-		}
-		list = list[i+1:]
-	}
-	return list[:min(limit, len(list))], len(list) > limit, nil
-}
-
 // listFiles answers GET /v1/files.
 func (s *Server) listFiles(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.depot(); err != nil {
 		return err
 	}
 	who, purpose := callOf(r.Context()).principal(), r.URL.Query().Get("purpose")
-	var list []fileJSON
+	var list []job.File
 	for _, f := range s.files(who.Tenant) {
 		if sees(who, f.App) && (purpose == "" || f.Purpose == purpose) {
-			list = append(list, fileOf(f))
+			list = append(list, f)
 		}
 	}
-	list, more, err := page(r, list, func(f fileJSON) string { return f.ID }, 10_000, 10_000)
+	list, more, err := page(r, list, func(f job.File) (string, cluster.Millis) { return f.ID, f.Created }, 10_000, 10_000)
 	if err != nil {
 		return err
 	}
-	out := filesJSON{Object: "list", Data: append([]fileJSON{}, list...), HasMore: more}
+	out := filesJSON{Object: "list", Data: []fileJSON{}, HasMore: more}
+	for _, f := range list {
+		out.Data = append(out.Data, fileOf(f))
+	}
 	if n := len(list); n > 0 {
 		out.FirstID, out.LastID = &list[0].ID, &list[n-1].ID
 	}

@@ -195,7 +195,7 @@ type Server struct {
 	inside  inside
 
 	batching atomic.Pointer[batching] // nil until RunBatches
-	uploads  chan struct{}            // holds one of each file that comes
+	uploads  uploads                  // files that come
 
 	shadows  chan struct{} // holds one of each copy that runs
 	operator http.Handler  // of the operators' API; nil = it is not in this process
@@ -208,7 +208,6 @@ func New(cfg Config, state *live.State, library Library, dialer *wire.Dialer, lo
 	}
 	s := &Server{cfg: cfg.withDefaults(), live: state, library: library, dialer: dialer, log: log, needs: Needs(), ledger: newLedger(), books: newBooks()}
 	s.proxies, _ = cfg.proxies() // they are valid
-	s.uploads = make(chan struct{}, maxUploads)
 	s.records = newRecords(s.cfg.QueueBytes)
 	s.shadows = make(chan struct{}, s.cfg.Shadows)
 	s.gates.gates = map[cluster.VersionID]*gate{}

@@ -22,8 +22,12 @@ var anyone = []struct{ path, summary string }{
 	{pathOIPReady, "Say whether requests should come here: 503 if not"},
 }
 
-// queries are the parameters behind the question mark, by path.
-var queries = map[string][]string{pathResponse + "/input_items": {"limit", "order", "after"}}
+// queries are the parameters behind the question mark, by method and path.
+var queries = map[string][]string{
+	"GET " + pathResponse + "/input_items": {"limit", "order", "after"},
+	"GET " + pathFiles:                     {"limit", "order", "after", "purpose"},
+	"GET " + pathBatches:                   {"limit", "order", "after"},
+}
 
 // written are the schemas of types that read JSON in more forms than one.
 var written = map[reflect.Type]openapi.Schema{
@@ -39,7 +43,7 @@ var written = map[reflect.Type]openapi.Schema{
 func Document() ([]byte, error) {
 	d := openapi.New("Skein", "v1", "The client API of Skein: OpenAI, Anthropic, the Open Inference Protocol, and Connect, over one key.", written)
 	for _, e := range routes() {
-		op := openapi.Operation{Method: e.method, Path: documented(e.path), Tag: tagOf(e.path), Summary: e.contract.summary, Query: queries[e.path],
+		op := openapi.Operation{Method: e.method, Path: documented(e.path), Tag: tagOf(e.path), Summary: e.contract.summary, Query: queries[e.method+" "+e.path],
 			Request: e.contract.request, Answer: e.contract.answer, Event: e.contract.event, Failure: e.form.failure(&Error{})}
 		d.Add(op)
 	}
