@@ -301,6 +301,8 @@ type params struct {
 	Audio            map[string]any `json:"audio"`
 	User             string         `json:"user"`
 	SafetyIdentifier string         `json:"safety_identifier"`
+	ServiceTier      string         `json:"service_tier"`
+	Verbosity        string         `json:"verbosity"`
 }
 
 // session is what the client says about whose request it is.
@@ -342,6 +344,10 @@ func (p *params) unsupported() string {
 		return "modalities"
 	case len(p.Audio) > 0:
 		return "audio"
+	case !slices.Contains([]string{"", "auto", "default"}, p.ServiceTier):
+		return "service_tier"
+	case !slices.Contains([]string{"", "medium"}, p.Verbosity):
+		return "verbosity"
 	}
 	return ""
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -95,5 +96,19 @@ func TestTurnedDown(t *testing.T) {
 	}
 	if rec.Code != http.StatusBadRequest || rec.Header().Get(oip.HeaderLength) != "" || rec.Header().Get("Content-Length") != "" {
 		t.Errorf("%d %v %s", rec.Code, rec.Header(), rec.Body)
+	}
+}
+
+// What nobody does is refused by its name, in chats as in responses, and what is done anyhow may be asked for.
+func TestTiers(t *testing.T) {
+	for body, want := range map[string]string{`{"service_tier": "auto"}`: "", `{"service_tier": "default", "verbosity": "medium"}`: "", `{"service_tier": null, "verbosity": null}`: "",
+		`{"service_tier": "flex"}`: "service_tier", `{"service_tier": "priority"}`: "service_tier", `{"verbosity": "low"}`: "verbosity"} {
+		var chat chatRequest
+		if err := json.Unmarshal([]byte(body), &chat); err != nil {
+			t.Fatal(err)
+		}
+		if got := chat.params.unsupported(); got != want {
+			t.Errorf("%s: %q, want %q", body, got, want)
+		}
 	}
 }
