@@ -69,6 +69,7 @@ func TestViews(t *testing.T) {
 	if res, err := publisher.Views.TryView(t.Context(), connect.NewRequest(try)); err != nil || res.Msg.Text != `{"a":9007199254740993}` || res.Msg.ContentType != "application/json" {
 		t.Errorf("%v, %v", res, err)
 	}
+	want(t, connect.CodePermissionDenied, as["acme caller"].Views.TryView, try)
 	want(t, connect.CodeInvalidArgument, publisher.Views.TryView, &adminv1.TryViewRequest{Definition: definition("a"), Answer: `{"x":`})
 	want(t, connect.CodeFailedPrecondition, publisher.Views.TryView, &adminv1.TryViewRequest{Definition: `{"format":"csv","rows":"/x","fields":[{"name":"a","pointer":""}]}`, Answer: `{}`})
 

@@ -23,3 +23,10 @@ func (s *Server) Records() (n Records) {
 	}
 	return n
 }
+
+// Asked is the JSON of a request's body that a view reads.
+func Asked(body, length string) string {
+	w := &shaped{jsonBytes: length}
+	w.request.WriteString(body)
+	return string(w.asked())
+}

@@ -149,6 +149,15 @@ func TestViewsOfAnswers(t *testing.T) {
 	all.Wait()
 }
 
+// Of a request with binary tensors a view sees the JSON; a length that is none is as if nobody had said one.
+func TestAskedInJSON(t *testing.T) {
+	for length, want := range map[string]string{"": "{}\x00\xff", "2": "{}", "4": "{}\x00\xff", "5": "{}\x00\xff", "-1": "{}\x00\xff", "x": "{}\x00\xff"} {
+		if got := gateway.Asked("{}\x00\xff", length); got != want {
+			t.Errorf("%q: %q", length, got)
+		}
+	}
+}
+
 // Connect's JSON takes a view too; what is no JSON refuses one before anything is computed.
 func TestViewsOfConnect(t *testing.T) {
 	t.Parallel()

@@ -275,3 +275,11 @@ func TestDigits(t *testing.T) {
 		}
 	}
 }
+
+// A view says whether it reads the request, which then has to be JSON.
+func TestReader(t *testing.T) {
+	c, err := (View{Format: JSON, Fields: []Field{{Name: "a", Pointer: "/a"}, {Name: "b", From: Request, Pointer: "/b"}}}).Compile()
+	if err != nil || c.Reader(Request) != "b" || c.Reader(Call) != "" {
+		t.Errorf("%q reads the request, %q the call, %v", c.Reader(Request), c.Reader(Call), err)
+	}
+}
