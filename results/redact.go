@@ -50,7 +50,6 @@ func (r Rule) redact(name string, body []byte) (out json.RawMessage, changed, ok
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	var v any
-	ok = true
 	if err := dec.Decode(&v); err != nil {
 		return nil, false, false
 	}
