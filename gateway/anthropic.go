@@ -217,7 +217,11 @@ func (c *conversation) hearAssistant(at string, content blocks) error {
 			c.say("assistant", *b.Text)
 		case b.Type == "tool_use" && calls < maxToolCalls:
 			calls++
-			made, err := callOfFunction(fmt.Sprintf("%s[%d]", at, i), b.ID, b.Name, string(b.Input))
+			param := fmt.Sprintf("%s[%d]", at, i)
+			if _, err := objectOf(param+".input", b.Input); len(b.Input) > 0 && err != nil {
+				return err
+			}
+			made, err := callOfFunction(param, b.ID, b.Name, string(b.Input))
 			if err != nil {
 				return err
 			}

@@ -29,7 +29,7 @@ type turn struct {
 // toolCall is a call of a function that an earlier answer made.
 type toolCall struct {
 	id, name  string
-	arguments any // a *jinja.Object
+	arguments any // a *jinja.Object; a string as it was written where that is none
 }
 
 // tool is a function that the model may ask the client to call.
@@ -190,7 +190,8 @@ func toolOf(param, name, description string, schema json.RawMessage, strict *boo
 	return t, err
 }
 
-// callOfFunction reads a call that an earlier answer made.
+// callOfFunction reads a call that an earlier answer made. What a model wrote for arguments, or was kept from writing to the end, need be no object:
+// the conversation goes on all the same, and the model is shown what it wrote.
 func callOfFunction(param, id, name, arguments string) (toolCall, error) {
 	c := toolCall{id: id, name: name}
 	if !functionForm.MatchString(name) || len(id) > maxCallID {
@@ -199,9 +200,12 @@ func callOfFunction(param, id, name, arguments string) (toolCall, error) {
 	if arguments == "" {
 		arguments = "{}"
 	}
-	o, err := objectOf(param, []byte(arguments))
-	c.arguments = o
-	return c, err
+	if o, err := objectOf(param, []byte(arguments)); err == nil {
+		c.arguments = o
+	} else {
+		c.arguments = arguments
+	}
+	return c, nil
 }
 
 // converse makes an ask of a conversation: the functions that o offers are rendered with it.
