@@ -12,6 +12,7 @@ import (
 // admitAsks checks generations, and lets them in together if the limits of whoever asks allow it. prompt is the number of tokens of all
 // prompts, each counted once.
 func (s *Server) admitAsks(ctx context.Context, t *text, asks []Ask, prompt int) error {
+	reseed(ctx, asks)
 	if len(asks) > 0 {
 		callOf(ctx).noteSeed(asks[0].Sampling.Seed)
 	}

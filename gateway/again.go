@@ -22,10 +22,11 @@ import (
 // againFor bounds a request that is asked again.
 const againFor = 5 * time.Minute
 
-// insider makes a call from within the process: it has no key to show, and its record goes to take; nil = the way of every other.
+// insider makes a call from within the process: it has no key to show.
 type insider struct {
 	who  cluster.Principal
-	take func(results.Record)
+	take func(results.Record) // gets its record; nil = that goes the way of every other
+	seed uint64               // that its first answer is drawn with; 0 = as the request says
 }
 
 type insiderKey struct{}
@@ -58,7 +59,7 @@ func (s *Server) Again(ctx context.Context, who cluster.Principal, was results.R
 	ctx, cancel := context.WithTimeout(ctx, againFor)
 	defer cancel()
 	done := false
-	ctx = context.WithValue(ctx, insiderKey{}, &insider{who, func(r results.Record) { got, done = r, true }})
+	ctx = context.WithValue(ctx, insiderKey{}, &insider{who: who, take: func(r results.Record) { got, done = r, true }, seed: uint64(was.Seed)})
 	req, err := again(ctx, was, to)
 	if err != nil {
 		return got, err
@@ -96,9 +97,6 @@ func again(ctx context.Context, was results.Record, to cluster.VersionID) (*http
 	if strings.Contains(path, "{") || !named && path == was.Path {
 		return nil, fmt.Errorf("%w: it does not say where its model is named", errUnkept)
 	}
-	if err := reseed(was, body); err != nil {
-		return nil, err
-	}
 	b, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
@@ -124,35 +122,17 @@ func streams(path string) bool {
 	return path == inferencev1connect.InferenceServiceGenerateProcedure || path == inferencev1connect.InferenceServiceChatProcedure
 }
 
-// reseed gives a request that named no seed the one that it was given.
-func reseed(was results.Record, body map[string]json.RawMessage) error {
-	if was.Seed == 0 {
-		return nil
+// reseed has asks drawn with the seeds that a record says, if the request is one of a record that is asked again: not every operation has a place
+// for a seed in its body. The distances between seeds of one request stay.
+func reseed(ctx context.Context, asks []Ask) {
+	i := insiderOf(ctx)
+	if i == nil || i.seed == 0 || len(asks) == 0 {
+		return
 	}
-	seed, err := json.Marshal(was.Seed)
-	if err != nil {
-		return err
+	by := i.seed - asks[0].Sampling.Seed
+	for n := range asks {
+		asks[n].Sampling.Seed += by
 	}
-	switch {
-	case was.Path == pathChat || was.Path == pathCompletions:
-		if body["seed"] == nil || string(body["seed"]) == "null" {
-			body["seed"] = seed
-		}
-	case streams(was.Path):
-		sampling := map[string]json.RawMessage{}
-		if body["sampling"] != nil {
-			if err := json.Unmarshal(body["sampling"], &sampling); err != nil {
-				return fmt.Errorf("%w: %w", errUnkept, err)
-			}
-		}
-		if sampling["seed"] == nil {
-			sampling["seed"] = fmt.Appendf(nil, "%d", uint64(was.Seed))
-		}
-		if body["sampling"], err = json.Marshal(sampling); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // unheard is a response that nobody reads but for its first words.

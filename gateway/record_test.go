@@ -396,3 +396,50 @@ func TestAgain(t *testing.T) {
 	}
 	all(t, f, 2)
 }
+
+// Whatever the operation, a request that named no seed is asked again with those that it was drawn with, also where its body has no place for one.
+func TestAgainSeeds(t *testing.T) {
+	t.Parallel()
+	f, machine := recorded(t, 1, "sqlite")
+	key := tenant(f, "acme", 100, "*")
+	g := f.GatewayOn(f.Coordinators[0], gateway.Config{})
+	policy(t, f, g, results.Policy{Tenant: "*", Model: "*", Keep: results.All, Days: 3})
+	who, calc := cluster.Principal{Tenant: "acme", Roles: []access.Role{access.Publisher}}, cluster.VersionID{Model: "calc", Number: 1}
+	seeds := make(chan uint64, 16)
+	machine.Work(fleettest.Work{Seen: func(r *wire.GenerateRequest) func() { seeds <- r.Sampling.Seed; return func() {} }})
+	drawn := func(n int) (out []uint64) {
+		for range n {
+			out = append(out, <-seeds)
+		}
+		slices.Sort(out)
+		return out
+	}
+	for i, c := range []struct {
+		path, body string
+		answers    int
+	}{
+		{"/v1/responses", `{"model": "calc", "input": "2+2", "max_output_tokens": 3, "temperature": 2}`, 1},
+		{"/v1/messages", `{"model": "calc", "messages": [{"role": "user", "content": "2+2"}], "max_tokens": 3, "temperature": 1}`, 1},
+		{"/v1/chat/completions", `{"model": "calc", "messages": [{"role": "user", "content": "2+2"}], "max_tokens": 3, "temperature": 2, "n": 3}`, 3},
+		{"/v1/completions", `{"model": "calc", "prompt": ["2", "3"], "max_tokens": 3, "temperature": 2, "seed": 7}`, 2},
+		{"/v2/models/calc/generate", `{"text_input": "2+2", "parameters": {"max_tokens": 3, "temperature": 2}}`, 1},
+	} {
+		fleettest.Within(t, "an answer to "+c.path, func() bool {
+			r, err := post(t.Context(), g.URL+c.path, key, c.body)
+			if err == nil && r.status == http.StatusBadRequest {
+				t.Fatal(r)
+			}
+			return err == nil && r.status == http.StatusOK
+		})
+		first := drawn(c.answers)
+		was := all(t, f, i+1)[i]
+		got, err := g.Again(t.Context(), who, was, calc)
+		if err != nil || got.Status != results.OK {
+			t.Errorf("%s: %+v, %v", c.path, got, err)
+			continue
+		}
+		if again := drawn(c.answers); !slices.Equal(first, again) || results.Compare(was, nil, got.Answer).Differs {
+			t.Errorf("%s: seeds %d, then %d", c.path, first, again)
+		}
+	}
+}
