@@ -137,6 +137,16 @@ func (c *call) infers() bool {
 	return c.operation != opModels && c.operation != opOther && c.operation != opCount
 }
 
+// answering is the version that answers; none before it is known.
+func (c *call) answering() cluster.VersionID {
+	if c == nil {
+		return cluster.VersionID{}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.version
+}
+
 // asked counts the tokens of the prompts.
 func (c *call) asked(tokens int) {
 	if c != nil {

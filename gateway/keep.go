@@ -12,7 +12,6 @@ import (
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/internal/live"
 	"github.com/skein-project/skein/results"
-	disk "github.com/skein-project/skein/results/spool"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -37,7 +36,7 @@ type Keeper interface {
 type Archive struct {
 	Gateway cluster.NodeID
 	Keeper  Keeper
-	Dir     string // folder of the spool; it is made
+	Dir     string // folder of the spools; it is made
 }
 
 // keeping is a gateway's records on their way.
@@ -45,26 +44,29 @@ type keeping struct {
 	Archive
 	s     *Server
 	r     *records
-	spool *disk.Spool
-	news  chan struct{} // capacity 1: something was written
+	lanes []*lane
 }
 
-// KeepRecords writes the records of requests to the spool, and sends them to where they are kept, until ctx ends; what is queued then is in
-// the spool when it returns. Until it runs nothing is kept.
-func (s *Server) KeepRecords(ctx context.Context, a Archive) error {
-	sp, err := disk.Open(disk.Config{Dir: a.Dir, Max: s.cfg.SpoolBytes}, s.log)
-	if err != nil {
+// KeepRecords writes the records of requests to the spools, and sends them to where they are kept, until ctx ends; what is queued then is in
+// a spool when it returns. Until it runs nothing is kept.
+func (s *Server) KeepRecords(ctx context.Context, a Archive) (err error) {
+	k := &keeping{Archive: a, s: s, r: s.records}
+	if k.lanes, err = openLanes(k, s.cfg.SpoolBytes, s.log); err != nil {
 		return err
 	}
-	k := &keeping{Archive: a, s: s, r: s.records, spool: sp, news: make(chan struct{}, 1)}
 	k.r.spool.Store(k)
 	var running sync.WaitGroup
 	running.Go(func() { k.r.follow(ctx, s.live, s.log) })
-	running.Go(func() { k.send(ctx) })
+	for _, l := range k.lanes {
+		running.Go(func() { l.send(ctx) })
+	}
 	k.write(ctx)
 	running.Wait()
 	k.r.spool.Store(nil)
-	return sp.Close()
+	for _, l := range k.lanes {
+		err = errors.Join(err, l.spool.Close())
+	}
+	return err
 }
 
 // follow takes over policies as they change.
@@ -98,7 +100,7 @@ func (r *records) take(state cluster.State, revs map[string]cluster.Index, log *
 			var err error
 			if rule, err = ruleOf(d); err != nil {
 				log.Error("a policy cannot be applied, so nothing is kept by it", "policy", d.ID, "err", err)
-				rule = results.Rule{}
+				rule = results.Rule{Policy: results.Policy{Keep: results.Nothing}}
 			}
 		}
 		next[d.ID] = rule
@@ -170,9 +172,9 @@ func (k *keeping) drain() {
 	}
 }
 
-// append writes records to the spool and makes them safe.
+// append writes records to the spools of where they go, and makes them safe.
 func (k *keeping) append(batch []ended) {
-	var payloads [][]byte
+	payloads := map[results.Destination][][]byte{}
 	for _, e := range batch {
 		r := e.whole()
 		r.Gateway = string(k.Gateway)
@@ -183,76 +185,9 @@ func (k *keeping) append(batch []ended) {
 			k.r.refused.Add(1)
 			continue
 		}
-		payloads = append(payloads, b)
+		payloads[r.To] = append(payloads[r.To], b)
 	}
-	if len(payloads) == 0 {
-		return
+	for _, l := range k.lanes {
+		l.write(payloads[l.to])
 	}
-	n, err := k.spool.Append(payloads)
-	if failed := k.spool.Sync(); failed != nil {
-		n, err = 0, failed
-	}
-	if err != nil {
-		k.r.droppedFull.Add(uint64(len(payloads) - n))
-		if !errors.Is(err, disk.ErrFull) {
-			k.s.log.Error("records are not kept", "records", len(payloads)-n, "err", err)
-		}
-	}
-	if n == 0 {
-		return
-	}
-	select {
-	case k.news <- struct{}{}:
-	default:
-	}
-}
-
-// send brings records from the spool to where they are kept, until ctx ends.
-func (k *keeping) send(ctx context.Context) {
-	pause := keepRetry
-	for {
-		sent, err := k.sendOnce(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			k.s.log.Warn("records wait in the spool", "err", err, "records", k.spool.Stats().Records)
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
-				return
-			}
-			pause = min(2*pause, keepRest)
-			continue
-		}
-		if pause = keepRetry; sent {
-			continue
-		}
-		select {
-		case <-k.news:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// sendOnce sends the oldest records. What is not acknowledged is sent again.
-func (k *keeping) sendOnce(ctx context.Context) (sent bool, err error) {
-	payloads, end, err := k.spool.Next(keepRecords, keepBytes)
-	if err != nil || len(payloads) == 0 {
-		return false, err
-	}
-	req := &wire.KeepRequest{}
-	for _, p := range payloads {
-		req.Records = append(req.Records, p)
-	}
-	ctx, cancel := context.WithTimeout(ctx, keepWait)
-	defer cancel()
-	res, err := k.Keeper.Keep(ctx, req)
-	if err != nil {
-		return false, err
-	}
-	k.r.kept.Add(uint64(max(0, len(payloads)-res.Refused)))
-	k.r.refused.Add(uint64(max(0, res.Refused)))
-	return true, k.spool.Ack(end, len(payloads))
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/skein-project/skein/cluster"
 	"github.com/skein-project/skein/gateway"
 	"github.com/skein-project/skein/internal/fleettest"
+	"github.com/skein-project/skein/results"
 	"github.com/skein-project/skein/wire"
 )
 
@@ -126,6 +127,15 @@ func TestKeptResponses(t *testing.T) {
 	}
 	if n := shelves(t, f, "topsecret"); n != 2 {
 		t.Errorf("%d boxes are left, want those of the second", n)
+	}
+	policy(t, f, a, results.Policy{Tenant: "acme", Model: "calc", Keep: results.Nothing})
+	for what, r := range map[string]reply{
+		"read":    call(t, a, key, http.MethodGet, "/v1/responses/"+second, "", nil),
+		"gone on": call(t, a, key, http.MethodPost, "/v1/responses", "application/json", strings.NewReader(fmt.Sprintf(`{"model": "calc", "input": "x", "previous_response_id": %q}`, second))),
+	} {
+		if r.status != http.StatusNotFound {
+			t.Errorf("what a policy forbids since is %s: %d %s", what, r.status, r.body)
+		}
 	}
 	acme, _ := f.Leader().Live().Now().Tenant("acme")
 	f.Do(f.Leader(), cluster.DeleteTenant{ID: "acme", Was: acme.Rev})

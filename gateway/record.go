@@ -204,11 +204,13 @@ func newRecords(limit int64) *records {
 	return r
 }
 
+// ruleOf is the policy of a tenant and model, also one that keeps nothing: it forbids what a client would have kept.
 func (r *records) ruleOf(tenant, model string) results.Rule {
-	if !r.on.Load() {
+	rules := *r.rules.Load()
+	if len(rules) == 0 {
 		return results.Rule{}
 	}
-	return r.rules.Load().Of(tenant, model)
+	return rules.Of(tenant, model)
 }
 
 // put queues a call that ended. It never waits: what finds no room is dropped and counted.
@@ -247,7 +249,7 @@ func (r *records) tell() cluster.Spool {
 	lost := r.droppedQueue.Load() + r.droppedOff.Load() + r.droppedFull.Load() + r.refused.Load()
 	var out cluster.Spool
 	if k := r.spool.Load(); k != nil {
-		st := k.spool.Stats()
+		st := k.stats()
 		out.Used, out.Room = st.Bytes, st.Max
 		lost += st.Damaged
 	}
@@ -260,7 +262,7 @@ func (r *records) collect(sheet *telemetry.Sheet) {
 	sheet.Count(telemetry.ResultsKept, float64(r.kept.Load()))
 	drops := map[string]uint64{"queue": r.droppedQueue.Load() + r.droppedOff.Load(), "spool": r.droppedFull.Load(), "refused": r.refused.Load()}
 	if k := r.spool.Load(); k != nil {
-		st := k.spool.Stats()
+		st := k.stats()
 		drops["damage"] = st.Damaged
 		sheet.Gauge(telemetry.ResultsWaiting, float64(st.Records))
 		sheet.Gauge(telemetry.ResultsSpool, float64(st.Bytes)/float64(st.Max))

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"time"
@@ -76,7 +77,7 @@ type responseEvent struct {
 func (r *responseRequest) response(a Ask, store bool) *responseJSON {
 	out := &responseJSON{ID: newID("resp_"), Object: "response", CreatedAt: time.Now().Unix(), Status: statusRunning, Model: r.Model, Output: []itemJSON{}, Store: store,
 		MaxOutputTokens: r.MaxOutputTokens, ParallelToolCalls: r.ParallelToolCalls == nil || *r.ParallelToolCalls, ServiceTier: "default",
-		Temperature: a.Sampling.Temperature, TopP: a.Sampling.TopP, Text: responseText{Format: responseFormat{Type: "text"}, Verbosity: "medium"},
+		Temperature: a.Sampling.Temperature, TopP: cmp.Or(a.Sampling.TopP, 1), Text: responseText{Format: responseFormat{Type: "text"}, Verbosity: "medium"},
 		ToolChoice: json.RawMessage(`"auto"`), Tools: []responseTool{}, Truncation: "disabled", Metadata: map[string]string{}}
 	if len(r.ToolChoice) > 0 && string(r.ToolChoice) != "null" {
 		out.ToolChoice = r.ToolChoice

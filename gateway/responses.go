@@ -200,7 +200,7 @@ func (s *Server) history(ctx context.Context, previous string, items []itemJSON)
 	if previous == "" {
 		return items, nil
 	}
-	kept, err := s.findResponse(ctx, "previous_response_id", previous)
+	kept, err := s.readResponse(ctx, "previous_response_id", previous)
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +219,7 @@ func (s *Server) respond(ctx context.Context, t *text, a Ask, o *offer, made *re
 			return err
 		}
 		if made.response.Store {
-			made.response.Store = s.keepResponse(ctx, &keptResponse{*made.response, items})
+			made.response.Store = s.keepResponse(ctx, &keptResponse{*made.response, items, callOf(ctx).answering().Model})
 		}
 		callOf(ctx).noteAnswer(made.response)
 		return nil

@@ -34,6 +34,7 @@ func ownerOf(ctx context.Context) results.Owner {
 type keptResponse struct {
 	Response responseJSON `json:"response"`
 	Items    []itemJSON   `json:"items"` // all that went in, from the beginning of the conversation
+	Model    string       `json:"model"` // that answered, as policies name it
 }
 
 // sealer is what follows from the id of a response: the name of the box that it is kept in, and the key that opens it. Whoever keeps the box
@@ -131,10 +132,21 @@ func (s *Server) findResponse(ctx context.Context, param, id string) (*keptRespo
 	return k, nil
 }
 
+// readResponse finds a response that may be read: a policy that was made since it was kept may forbid that.
+func (s *Server) readResponse(ctx context.Context, param, id string) (*keptResponse, error) {
+	k, err := s.findResponse(ctx, param, id)
+	if err == nil && forbids(s.records.ruleOf(ownerOf(ctx).Tenant, k.Model).Keep) {
+		return nil, s.absentResponse(param, id)
+	}
+	return k, err
+}
+
+// forbids says that a policy keeps no answers. Without a policy it is the client's to say.
+func forbids(k results.Keep) bool { return k == results.Nothing || k == results.Metadata }
+
 // mayStore says whether the response is kept: as the client wishes, unless a policy says that answers are not.
 func (s *Server) mayStore(ctx context.Context, wish *bool) (bool, error) {
-	keep := callOf(ctx).keeps()
-	forbidden := keep == results.Nothing || keep == results.Metadata
+	forbidden := forbids(callOf(ctx).keeps())
 	if wish != nil && *wish && forbidden {
 		return false, invalid("store", "store: the policy of this tenant and model keeps no answers")
 	}
@@ -143,7 +155,7 @@ func (s *Server) mayStore(ctx context.Context, wish *bool) (bool, error) {
 
 // keptOf finds the response that a path names.
 func (s *Server) keptOf(r *http.Request) (*keptResponse, error) {
-	return s.findResponse(r.Context(), "response_id", r.PathValue("response"))
+	return s.readResponse(r.Context(), "response_id", r.PathValue("response"))
 }
 
 // getResponse answers GET /v1/responses/{response}.
@@ -168,7 +180,7 @@ type deletedJSON struct {
 
 // deleteResponse answers DELETE /v1/responses/{response}.
 func (s *Server) deleteResponse(w http.ResponseWriter, r *http.Request) error {
-	k, err := s.keptOf(r)
+	k, err := s.findResponse(r.Context(), "response_id", r.PathValue("response"))
 	if err != nil {
 		return err
 	}
