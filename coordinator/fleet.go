@@ -227,7 +227,7 @@ func (s *Server) notLeader() error {
 // ping answers wire.Ping.
 func (s *Server) ping(context.Context, *wire.Empty) (*wire.Pong, error) {
 	st := s.store.Stats()
-	pong := &wire.Pong{ID: s.member.ID, Session: s.session, Applied: s.live.Now().Index(), Contact: -1, Feature: cluster.Feature, Results: s.results != nil}
+	pong := &wire.Pong{ID: s.member.ID, Session: s.session, Applied: s.live.Now().Index(), Contact: -1, Feature: cluster.Feature, Results: s.results != nil, Bucket: s.bucket != nil}
 	switch {
 	case s.store.IsLeader():
 		pong.Contact = 0

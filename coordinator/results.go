@@ -2,6 +2,8 @@ package coordinator
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,27 +59,50 @@ func (s *Server) Bucketed() bool { return s.bucket != nil }
 
 // keepRecords answers wire.Keep.
 func (s *Server) keepRecords(ctx context.Context, r *wire.KeepRequest) (*wire.KeepResponse, error) {
-	if s.results == nil {
-		holder := s.holders.find(ctx, s)
-		if holder == "" {
-			return nil, errNoResults
-		}
+	holder, err := s.keeper(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if holder != "" {
 		return nil, &wire.Refused{Code: connect.CodeUnavailable, Why: "another coordinator keeps records", Addr: holder}
 	}
 	return s.keepHere(ctx, r)
 }
 
+// keeper is the other coordinator that can keep records; "" = this one. A gateway sends those of one destination together, so the last one tells
+// where they go.
+func (s *Server) keeper(ctx context.Context, r *wire.KeepRequest) (addr string, err error) {
+	var last struct{ To results.Destination }
+	if n := len(r.Records); n > 0 {
+		_ = json.Unmarshal(r.Records[n-1], &last) // one that is malformed goes nowhere
+	}
+	bucket := last.To == results.Bucket
+	if s.results != nil && (!bucket || s.bucket != nil) {
+		return "", nil
+	}
+	switch addr = s.holders.find(ctx, s, bucket); {
+	case addr == "" && bucket:
+		return "", errNoBucket
+	case addr == "":
+		return "", errNoResults
+	}
+	return addr, nil
+}
+
 // errNoResults says that records go nowhere.
 var errNoResults = &wire.Refused{Code: connect.CodeFailedPrecondition, Why: "no coordinator keeps records of requests: set results to sqlite or to a PostgreSQL database on one"}
 
+// errNoBucket says that records have no bucket to go to.
+var errNoBucket = &wire.Refused{Code: connect.CodeFailedPrecondition, Why: "a policy sends records to the bucket, and no coordinator that keeps records has one: set bucket on one"}
+
 // Keep keeps records of the gateway of this process, here or at another coordinator.
 func (s *Server) Keep(ctx context.Context, r *wire.KeepRequest) (*wire.KeepResponse, error) {
-	if s.results != nil {
-		return s.keepHere(ctx, r)
+	holder, err := s.keeper(ctx, r)
+	if err != nil {
+		return nil, err
 	}
-	holder := s.holders.find(ctx, s)
 	if holder == "" {
-		return nil, errNoResults
+		return s.keepHere(ctx, r)
 	}
 	res, err := wire.Call[wire.KeepRequest, wire.KeepResponse](ctx, s.dialer, cluster.RoleCoordinator, holder, wire.Keep, r)
 	if err != nil {
@@ -118,29 +143,30 @@ func (s *Server) keepHere(ctx context.Context, r *wire.KeepRequest) (*wire.KeepR
 	return res, nil
 }
 
-// toObjects writes records to the bucket, those of each tenant, model and day in an object of JSON lines. The same records make the same
-// object again.
+// toObjects writes records to the bucket, those of each tenant, model and day in an object of JSON lines that is named by its content: the same
+// records make the same object again.
 func (s *Server) toObjects(ctx context.Context, list []results.Record) error {
 	if len(list) == 0 {
 		return nil
 	}
 	if s.bucket == nil {
-		return errors.New("coordinator: a policy sends records to the bucket, and this coordinator has none")
+		return errNoBucket
 	}
-	names, lines := []string{}, map[string][]byte{}
+	folders, lines := []string{}, map[string][]byte{}
 	for _, r := range list {
-		name := results.Folder(r) + list[0].ID + ".ndjson"
-		if lines[name] == nil {
-			names = append(names, name)
+		folder := results.Folder(r)
+		if lines[folder] == nil {
+			folders = append(folders, folder)
 		}
 		b, err := json.Marshal(r)
 		if err != nil {
 			return err
 		}
-		lines[name] = append(append(lines[name], b...), '\n')
+		lines[folder] = append(append(lines[folder], b...), '\n')
 	}
-	for _, name := range names {
-		if err := s.bucket.PutObject(ctx, name, "application/x-ndjson", lines[name]); err != nil {
+	for _, folder := range folders {
+		sum := sha256.Sum256(lines[folder])
+		if err := s.bucket.PutObject(ctx, folder+hex.EncodeToString(sum[:])+".ndjson", "application/x-ndjson", lines[folder]); err != nil {
 			return err
 		}
 	}
@@ -177,44 +203,57 @@ func (s *Server) PurgeResults(ctx context.Context) error {
 	return err
 }
 
-// holders remembers which other coordinator has a store.
+// holders remembers which other coordinators have a store, and which of them have a bucket too.
 type holders struct {
-	mu    sync.Mutex
-	addr  string
-	asked time.Time
+	mu            sync.Mutex
+	addr, buckets string
+	asked         time.Time
 }
 
-// find asks the other coordinators who has a store; "" = nobody that answers.
-func (h *holders) find(ctx context.Context, s *Server) string {
+// find asks the other coordinators who has a store, with a bucket or with whatever else; "" = nobody that answers.
+func (h *holders) find(ctx context.Context, s *Server, bucket bool) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if time.Since(h.asked) < holderFresh {
-		return h.addr
+	if time.Since(h.asked) >= holderFresh {
+		h.ask(ctx, s)
 	}
+	if bucket {
+		return h.buckets
+	}
+	return h.addr
+}
+
+// ask asks them. The caller holds the lock.
+func (h *holders) ask(ctx context.Context, s *Server) {
 	ctx, cancel := context.WithTimeout(ctx, probeWait)
 	defer cancel()
 	var mu sync.Mutex
 	var asked sync.WaitGroup
-	found := map[string]bool{}
+	found := map[string]*wire.Pong{}
 	for _, m := range s.others() {
 		asked.Go(func() {
 			pong, err := wire.Call[wire.Empty, wire.Pong](ctx, s.dialer, cluster.RoleCoordinator, m.Addr, wire.Ping, &wire.Empty{})
 			if err == nil && pong.ID == m.ID && pong.Results {
 				mu.Lock()
-				found[m.Addr] = true
+				found[m.Addr] = pong
 				mu.Unlock()
 			}
 		})
 	}
 	asked.Wait()
-	h.addr, h.asked = "", time.Now()
+	h.addr, h.buckets, h.asked = "", "", time.Now()
 	for _, m := range s.others() { // by id: always the same one of several
-		if found[m.Addr] {
+		pong := found[m.Addr]
+		if pong == nil {
+			continue
+		}
+		if h.addr == "" {
 			h.addr = m.Addr
-			break
+		}
+		if pong.Bucket && h.buckets == "" {
+			h.buckets = m.Addr
 		}
 	}
-	return h.addr
 }
 
 func (h *holders) forget() {
@@ -226,7 +265,7 @@ func (h *holders) forget() {
 // ToResults passes a request of the operator's API on to a coordinator that keeps records, or to the leader if none does.
 func (s *Server) ToResults() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		to := s.holders.find(r.Context(), s)
+		to := s.holders.find(r.Context(), s, false)
 		if to == "" {
 			to = s.Leader()
 		}

@@ -19,7 +19,7 @@ func (s *Server) Records() (n Records) {
 	r := s.records
 	n = Records{Kept: int(r.kept.Load()), Queue: int(r.droppedQueue.Load() + r.droppedOff.Load()), Spool: int(r.droppedFull.Load()), Refused: int(r.refused.Load())}
 	if k := r.spool.Load(); k != nil {
-		n.Waiting, n.Damaged = k.spool.Stats().Records, int(k.spool.Stats().Damaged)
+		n.Waiting, n.Damaged = k.stats().Records, int(k.stats().Damaged)
 	}
 	return n
 }

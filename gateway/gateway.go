@@ -48,8 +48,8 @@ type Config struct {
 	KeepFor      time.Duration `yaml:"responses_for" help:"time that responses are kept to be asked for again, at most 2160h (default 24h)"` // default 24 h
 	FilesFor     time.Duration `yaml:"files_for" help:"time that files and finished batches are kept, at most 2160h (default 720h)"`         // default 30 days
 
-	SpoolBytes int64 `yaml:"results_spool" help:"bytes of records of requests that wait on the disk for the results database; what is beyond is dropped (default 1073741824)"` // default 1 GiB
-	QueueBytes int64 `yaml:"results_queue" help:"bytes of requests that ended and wait in memory to be written to that spool; what is beyond is dropped (default 67108864)"`   // default 64 MiB
+	SpoolBytes int64 `yaml:"results_spool" help:"bytes of records of requests that wait on the disk for the results database, and as many that wait for the bucket; what is beyond is dropped (default 1073741824)"` // default 1 GiB
+	QueueBytes int64 `yaml:"results_queue" help:"bytes of requests that ended and wait in memory to be written to that spool; what is beyond is dropped (default 67108864)"`                                         // default 64 MiB
 
 	MaxStaleness   time.Duration `yaml:"max_staleness" help:"without contact to the coordinators for so long, calls are refused (default 1m)"`               // default 60 s
 	TrustedProxies []string      `yaml:"trusted_proxies" help:"networks (CIDR) of proxies whose X-Forwarded-For says where a call comes from; default none"` // default none

@@ -29,6 +29,7 @@ type Pong struct {
 	Contact int64         `json:"contact_ms,omitempty"` // of a coordinator: since it heard the leader; -1 = never
 	Feature int           `json:"feature,omitempty"`    // of a coordinator: the highest feature level that it understands
 	Results bool          `json:"results,omitempty"`    // of a coordinator: it has a store of records
+	Bucket  bool          `json:"bucket,omitempty"`     // of a coordinator: it has a bucket
 }
 
 // Standing is how a coordinator stands in the log.
