@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -35,13 +36,14 @@ func TestRoomIsExact(t *testing.T) {
 			for i, p := range puts {
 				mine := held[p.tenant]
 				c, ok := e.Txns[i].Do[0].(PutDocument)
+				why, refused := errors.AsType[*Rejected](errs[i])
 				switch {
 				case !ok:
 					if errs[i] == nil {
 						delete(mine, p.id)
 					}
 					continue
-				case errs[i] != nil && errs[i].(*Rejected).Reason != ReasonRoom:
+				case refused && why.Reason != ReasonRoom:
 					continue // another gateway was quicker
 				}
 				n, size := 1, c.Document.Size

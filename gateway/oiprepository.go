@@ -204,12 +204,13 @@ func (s *Server) unloadModel(ctx context.Context, header http.Header, name strin
 	if err != nil {
 		return err
 	}
-	v, unknown := cluster.Resolve(s.live.Now(), name)
+	v, err := cluster.Resolve(s.live.Now(), name)
+	known := err == nil
 	// By the name that was asked for, also where there is none: what is said of a model that is another's is said in the same words.
 	if _, err := operator.Unserve(ctx, connect.NewRequest(&adminv1.UnserveRequest{Model: name})); err != nil {
 		return operatorError(err)
 	}
-	if unknown != nil {
+	if !known {
 		return nil // it came meanwhile
 	}
 	return s.settled(ctx, v, false)

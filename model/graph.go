@@ -196,7 +196,8 @@ func (m *Manifest) validateStates(output string, rank int) error {
 
 // validateScores checks that the output which answers a task has as many numbers as the task needs, where its shape says how many.
 func (m *Manifest) validateScores(task Task, output string) error {
-	rank, width := 3, 0 // [rows, tokens, width]
+	var width int
+	rank := 3 // [rows, tokens, width]
 	switch task {
 	case Classify, Rerank:
 		rank, width = 2, len(m.Labels)

@@ -82,7 +82,8 @@ func cut(b []byte) (header string, data []byte, err error) {
 	if len(b) < fixed+2 || string(b[:len(magic)]) != magic {
 		return "", nil, invalid("the bytes do not begin as a file of NumPy does")
 	}
-	n, from := 0, fixed+2
+	var n int
+	from := fixed + 2
 	switch version := b[len(magic)]; {
 	case version == 1:
 		n = int(binary.LittleEndian.Uint16(b[fixed:]))
