@@ -127,6 +127,54 @@ func TestKeepRecords(t *testing.T) {
 	left("1 4")
 }
 
+// Of two coordinators that keep records the one without a bucket says who has one, and while that one's bucket fails, what is for a database is stored.
+func TestKeepBesideBucket(t *testing.T) {
+	t.Parallel()
+	at, keys := servertest.S3(t), filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(keys, []byte("[default]\naws_access_key_id = "+servertest.AccessKey+"\naws_secret_access_key = "+servertest.SecretKey+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := fleettest.New(t, 2, "")
+	first, second := f.Coordinators[0], f.Coordinators[1]
+	for _, c := range f.Coordinators {
+		f.Stop(c)
+		c.Config.Results = "sqlite"
+		if c == second {
+			c.Config.Bucket, c.Config.Hub = "s3://library/skein", hub.Config{S3URL: at, S3Keys: keys, Allow: []string{"127.0.0.0/8"}}
+		}
+		f.Start(c)
+	}
+	d := f.Dialer(f.Enrol(cluster.RoleGateway, "g"))
+	record := func(id string, to results.Destination) results.Record {
+		return results.Record{ID: id, At: time.Now().UnixMilli(), Tenant: "acme", Model: "calc", Version: 1, Operation: "chat", Status: "ok", Days: 1, To: to}
+	}
+	keep := func(r *wire.KeepRequest) error {
+		_, err := wire.Call[wire.KeepRequest, wire.KeepResponse](t.Context(), d, cluster.RoleCoordinator, first.Config.Listen, wire.Keep, r)
+		return err
+	}
+	if err := keep(sent(t, record("1", results.Database))); err != nil {
+		t.Fatal(err)
+	}
+	var refused *wire.Refused
+	fleettest.Within(t, "it knows who has a bucket", func() bool {
+		return errors.As(keep(sent(t, record("2", results.Bucket))), &refused) && refused.Addr == second.Config.Listen
+	})
+	both := sent(t, record("3", results.Database), record("4", results.Bucket))
+	if _, err := second.Server.Keep(t.Context(), both); err == nil {
+		t.Error("a bucket that does not exist took records")
+	}
+	var ids []string
+	if err := second.Results().Each(t.Context(), results.Filter{}, func(r results.Record) error { ids = append(ids, r.ID); return nil }); err != nil || strings.Join(ids, " ") != "3" {
+		t.Errorf("%q, %v", ids, err)
+	}
+	servertest.MakeBucket(t, at, "library")
+	for range 2 { // as after an answer that was lost, and of the gateway of the one without a bucket
+		if _, err := first.Server.Keep(t.Context(), sent(t, record("4", results.Bucket), record("5", results.Bucket))); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // inBucket reads the objects below a folder.
 func inBucket(t *testing.T, at, bucket, prefix string) map[string]string {
 	t.Helper()

@@ -443,3 +443,40 @@ func TestAgainSeeds(t *testing.T) {
 		}
 	}
 }
+
+// A bucket that takes nothing, or that there is none of, holds up no record for the database; what is for it waits, also when the gateway is started
+// again, and counts against no room of others.
+func TestBucketFails(t *testing.T) {
+	t.Parallel()
+	f, _ := recorded(t, 1, "sqlite")
+	acme, other := tenant(f, "acme", 100, "*"), tenant(f, "other", 100, "*")
+	g := f.Gateway("alone", gateway.Config{SpoolBytes: 4096})
+	policy(t, f, g, results.Policy{Tenant: "acme", Model: "*", Keep: results.All, Days: 3, To: results.Bucket})
+	others := results.Policy{Tenant: "other", Model: "*", Keep: results.All, Days: 3}
+	policy(t, f, g, others)
+	ask := func(key string) {
+		t.Helper()
+		fleettest.Within(t, "an answer", func() bool { return complete(t, g, key, 2).status == http.StatusOK })
+	}
+	for range 8 {
+		ask(acme)
+	}
+	fleettest.Within(t, "the bucket's records wait or find no room", func() bool { return g.Records().Waiting+g.Records().Spool == 8 })
+	waiting := g.Records().Waiting
+	if waiting == 0 || waiting == 8 {
+		t.Fatalf("%+v", g.Records())
+	}
+	ask(other)
+	ask(other)
+	for _, r := range all(t, f, 2) {
+		if r.Tenant != "other" {
+			t.Errorf("%+v", r)
+		}
+	}
+	g.Stop()
+	g.Start(gateway.Config{})
+	fleettest.Within(t, "the gateway knows the policy", func() bool { return g.Ruled(others) })
+	ask(other)
+	all(t, f, 3)
+	fleettest.Within(t, "the bucket's wait still", func() bool { return g.Records().Waiting == waiting })
+}
