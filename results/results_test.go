@@ -416,3 +416,23 @@ func TestCursor(t *testing.T) {
 		}
 	}
 }
+
+// A pattern finds what is meant within texts that are JSON themselves, and numbers however they are written.
+func TestRedactMeaning(t *testing.T) {
+	rule, err := results.Policy{Tenant: results.Any, Model: results.Any, Keep: results.All, Days: 1, Redact: []results.Redaction{{Pattern: `[a-z]+@[a-z]+\.com`}, {Pattern: `1[3-9]\d{9}`}}}.Rule()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for body, want := range map[string]string{
+		`{"arguments":"{\"mail\":\"x\\u0040y.com\"}"}`:              `{"arguments":"{\"mail\":\"[redacted]\"}"}`,
+		`{"a":"{\"b\":\"{\\\"c\\\":\\\"x\\\\u0040y.com\\\"}\"}"}`:   `{"a":"{\"b\":\"{\\\"c\\\":\\\"[redacted]\\\"}\"}"}`,
+		`{"a":"{\"n\": 1.3800138e10}"}`:                             `{"a":"{\"n\":\"[redacted]\"}"}`,
+		`{"a":"{ \"n\": 1.0 }"}`:                                    `{"a":"{ \"n\": 1.0 }"}`,
+		`[13800138000.0,1.3800138e10,-13800138000,138001380000e-1]`: `["[redacted]","[redacted]","[redacted]","[redacted]"]`,
+		`[1e999999999,0.5,-0,12,1e-41]`:                             `[1e999999999,0.5,-0,12,1e-41]`,
+	} {
+		if got := rule.Apply(results.Record{Request: json.RawMessage(body)}); string(got.Request) != want {
+			t.Errorf("%s: %s, want %s", body, got.Request, want)
+		}
+	}
+}

@@ -37,7 +37,9 @@ func New(format string, w io.Writer) (out Writer, ok bool) {
 	case Parquet:
 		return &columns{w: parquet.NewGenericWriter[row](w, parquet.Compression(&parquet.Zstd), parquet.CreatedBy("skein", "1", ""))}, true
 	case CSV:
-		return &lines{w: csv.NewWriter(w)}, true
+		c := csv.NewWriter(w)
+		c.UseCRLF = true // RFC 4180
+		return &lines{w: c}, true
 	case NDJSON:
 		e := json.NewEncoder(w)
 		e.SetEscapeHTML(false)
