@@ -58,19 +58,22 @@ func TestShapesThatGrow(t *testing.T) {
 	// Rows that are there: what is allocated beside the body is less than the rows would be.
 	s.texts.byDigest = map[blob.Digest]*textEntry{}
 	preload(s, &text{limit: 1 << 20, manifest: &model.Manifest{Config: model.Config{Arch: model.BERT, Hidden: 8, Vocab: 100, Positions: 64}}})
-	const rows = 1 << 20
-	body, err := proto.Marshal(&inferencev1.InferRequest{Model: "sums", Inputs: []*inferencev1.Tensor{{Name: portIDs, Dtype: "I64", Shape: []int64{rows, 1}, Data: make([]byte, 8*rows)}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	used := allocated(func() {
-		w := askProto(mux, inferencev1connect.InferenceServiceInferProcedure, body)
-		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "want 1 to 256") {
-			t.Errorf("%d %.200s", w.Code, w.Body)
+	const n = 1 << 20
+	ask := func(shape []int64, want string) uint64 {
+		body, err := proto.Marshal(&inferencev1.InferRequest{Model: "sums", Inputs: []*inferencev1.Tensor{{Name: portIDs, Dtype: "I64", Shape: shape, Data: make([]byte, 8*n)}}})
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
-	if used > 6*uint64(len(body)) {
-		t.Errorf("%d bytes for a body of %d", used, len(body))
+		return allocated(func() {
+			w := askProto(mux, inferencev1connect.InferenceServiceInferProcedure, body)
+			if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), want) {
+				t.Errorf("%v: %d %.200s", shape, w.Code, w.Body)
+			}
+		})
+	}
+	few, many := ask([]int64{1, n}, ""), ask([]int64{n, 1}, "want 1 to 256")
+	if many > 2*few+16<<20 { // a slice for each row would be a multiple
+		t.Errorf("%d bytes for as many rows, %d for one of the same length", many, few)
 	}
 	// As many as may be are taken as far as a replica that is not there.
 	if _, _, err := encoderRows([]tensor.Tensor{tensor.OfInts(portIDs, []int64{256, 1}, make([]int64, 256))}, 256); err != nil {
