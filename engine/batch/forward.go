@@ -38,8 +38,11 @@ func (l *Loop) next(i int) *Forward {
 	return f
 }
 
-// decodes says that a sequence's next token is fed alone.
-func (s *sequence) decodes() bool { return !s.Hidden && s.past == len(s.tokens)-1 }
+// decodes says that a sequence's next token is fed together with those of other rows. Its Begin goes with a prefill, were it of one token:
+// the steps of other sequences are never larger for it, and no step has two.
+func (s *sequence) decodes() bool {
+	return !s.Hidden && s.past == len(s.tokens)-1 && (s.Begin == nil || s.given > 0)
+}
 
 // want asks for the token that follows all of a sequence; at is the last one's index in the forward.
 func (s *sequence) want(at int) Want {

@@ -87,6 +87,26 @@ func alone(a Arrival, context int) (tokens []int32, finish Finish) {
 	}
 }
 
+// begun are the sequences of which the last stage was told what they begin with.
+type begun map[ID]bool
+
+// take checks a forward: what a sequence begins with goes once, alone, and before the sequence goes on.
+func (b begun) take(t *testing.T, f Forward, asked map[ID]Arrival) {
+	t.Helper()
+	for i, w := range f.Wants {
+		id := f.IDs[i]
+		if w.Goes != b[id] || (w.Begin != nil) != (asked[id].Begin != nil && !b[id]) {
+			t.Fatalf("sequence %d, begun %t, is wanted as %+v", id, b[id], w)
+		}
+		if w.Begin == nil {
+			continue
+		}
+		if b[id] = true; len(f.Wants) > 1 || !f.Prefill {
+			t.Fatalf("sequence %d begins in a step with others: %+v", id, f.Wants)
+		}
+	}
+}
+
 // Whatever arrives, joins, leaves and is cancelled, in whatever order results come back: every sequence gets the tokens that it would
 // get alone, and every row is free at the end.
 func TestEverySequenceAsAlone(t *testing.T) {
@@ -102,6 +122,7 @@ func TestEverySequenceAsAlone(t *testing.T) {
 			cache[i] = make([]int32, cfg.Context)
 		}
 		asked, got, ended, cancelled := map[ID]Arrival{}, map[ID][]int32{}, map[ID]Finish{}, map[ID]bool{}
+		told := begun{}
 		var flying []Forward
 		now := time.Unix(0, 0)
 		for round := 0; round < 40 || l.Active() > 0 || len(flying) > 0; round++ {
@@ -115,6 +136,8 @@ func TestEverySequenceAsAlone(t *testing.T) {
 				most := cfg.Context - 1
 				if a.Hidden {
 					a.MaxTokens, most = 0, cfg.Context
+				} else if r.IntN(2) == 0 {
+					a.Begin = &sample.Begin{}
 				}
 				for range 1 + r.IntN(most) {
 					a.Tokens = append(a.Tokens, r.Int32N(vocab))
@@ -139,6 +162,9 @@ func TestEverySequenceAsAlone(t *testing.T) {
 			}
 			out := l.Step(now, in)
 			flying = append(flying, out.Forwards...)
+			for _, f := range out.Forwards {
+				told.take(t, f, asked)
+			}
 			for _, e := range out.Emits {
 				if ended[e.ID] != Running {
 					t.Fatalf("seed %d: sequence %d goes on after its end", seed, e.ID)
@@ -157,6 +183,9 @@ func TestEverySequenceAsAlone(t *testing.T) {
 		}
 		for id, a := range asked {
 			want, finish := alone(a, cfg.Context)
+			if !cancelled[id] && told[id] != (a.Begin != nil) {
+				t.Fatalf("seed %d: sequence %d ended, begun: %t", seed, id, told[id])
+			}
 			if cancelled[id] && len(got[id]) <= len(want) {
 				want, finish = want[:len(got[id])], ended[id]
 			}

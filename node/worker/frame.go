@@ -66,14 +66,18 @@ const (
 
 var (
 	errFrame   = errors.New("worker: malformed frame")
+	errHeader  = errors.New("worker: the header of a message is too long") // its step fails, not the stream
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// encode writes a message into buf and returns it, grown as needed.
+// encode writes a message into buf and returns it, grown as needed. It fails with errHeader where decode would refuse the frame.
 func (m *message) encode(buf wire.Frame) (wire.Frame, error) {
 	h, err := json.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("worker: encode a frame: %w", err)
+	}
+	if len(h) > maxHeader {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", errHeader, len(h), maxHeader)
 	}
 	buf = binary.LittleEndian.AppendUint32(buf[:0], uint32(len(h)))
 	buf = append(buf, h...)
