@@ -136,3 +136,14 @@ func TestRead(t *testing.T) {
 		t.Errorf("%+v, %v", req, err)
 	}
 }
+
+// A conversation names every model that answered in it, once.
+func TestHistoryNamesItsModels(t *testing.T) {
+	var h history
+	for _, model := range []string{"a", "b", "a"} {
+		h.models = h.with(model)
+	}
+	if !slices.Equal(h.models, []string{"a", "b"}) {
+		t.Errorf("%v", h.models)
+	}
+}

@@ -262,11 +262,11 @@ func (t *text) asTokens(source *grammar.Source) *grammar.Source {
 	if !t.tokenizer.DropsSpace() || source.Free != nil {
 		return source
 	}
-	spaced := grammar.Source{Seq: []grammar.Source{{Literal: " "}, *source}}
+	space := grammar.Source{Regex: " ?"}
 	if mayBeginWithSpace(*source) {
-		return &spaced
+		space = grammar.Source{Literal: " "}
 	}
-	return &grammar.Source{Alt: []grammar.Source{spaced, *source}}
+	return &grammar.Source{Seq: []grammar.Source{space, *source}}
 }
 
 // mayBeginWithSpace says that a text of the source may begin with a space; true where that is not plain to see.

@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"io"
 	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/skein-project/skein/cluster"
 )
@@ -86,5 +88,22 @@ func TestUploadsTakeTurns(t *testing.T) {
 	}
 	if u.all != 0 || len(u.of) != 0 {
 		t.Errorf("left behind: %d, %v", u.all, u.of)
+	}
+}
+
+// A file that comes too slowly is refused once it has had its minute; one that keeps the pace is not.
+func TestSlowUpload(t *testing.T) {
+	for _, c := range []struct {
+		bytes int64
+		in    time.Duration
+		slow  bool
+	}{{0, uploadGrace, false}, {1, uploadGrace + 2*time.Second, true}, {2 * uploadRate, uploadGrace + 2*time.Second, false}, {100 * uploadRate, uploadGrace + 200*time.Second, true}, {1 << 30, time.Hour, false}} {
+		if tooSlow(c.bytes, c.in) != c.slow {
+			t.Errorf("%d bytes in %s: slow is not %v", c.bytes, c.in, c.slow)
+		}
+	}
+	body := &steady{ReadCloser: io.NopCloser(strings.NewReader("x")), began: time.Now().Add(-2 * uploadGrace)}
+	if _, err := io.ReadAll(body); explain(err).Fault != FaultInvalid || !strings.Contains(explain(err).Why, "a second") {
+		t.Errorf("a slow body: %v", err)
 	}
 }

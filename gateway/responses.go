@@ -145,11 +145,11 @@ func (s *Server) createResponse(w http.ResponseWriter, r *http.Request) error {
 	if len(req.Input) == 0 {
 		return invalid("input", "input is empty")
 	}
-	items, err := s.history(r.Context(), req.Previous, req.Input)
+	past, err := s.history(r.Context(), req.Previous, req.Input)
 	if err != nil {
 		return err
 	}
-	talk, err := conversationOfItems(req.Instructions, items)
+	talk, err := conversationOfItems(req.Instructions, past.items)
 	if err != nil {
 		return err
 	}
@@ -192,34 +192,48 @@ func (s *Server) createResponse(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	made := &responding{w: w.(*answer), stream: req.Stream, response: req.response(asks[0], store)}
-	return s.respond(r.Context(), t, asks[0], o, made, items)
+	return s.respond(r.Context(), t, asks[0], o, made, past)
+}
+
+// history is a conversation before an answer.
+type history struct {
+	items  []itemJSON
+	models []string // whose answers are in it
 }
 
 // history is a conversation up to and with new items: what was said before is found by the id of the last response.
-func (s *Server) history(ctx context.Context, previous string, items []itemJSON) ([]itemJSON, error) {
+func (s *Server) history(ctx context.Context, previous string, items []itemJSON) (history, error) {
 	if previous == "" {
-		return items, nil
+		return history{items: items}, nil
 	}
 	kept, err := s.readResponse(ctx, "previous_response_id", previous)
 	if err != nil {
-		return nil, err
+		return history{}, err
 	}
 	all := slices.Concat(kept.Items, kept.Response.Output, items)
 	if len(all) > maxItems {
-		return nil, invalid("previous_response_id", "the conversation has %d items, at most %d", len(all), maxItems)
+		return history{}, invalid("previous_response_id", "the conversation has %d items, at most %d", len(all), maxItems)
 	}
-	return all, nil
+	return history{all, kept.Models}, nil
+}
+
+// with is the models of a conversation after one more has answered.
+func (h history) with(model string) []string {
+	if slices.Contains(h.models, model) {
+		return h.models
+	}
+	return append(slices.Clone(h.models), model)
 }
 
 // respond writes the response and keeps it.
-func (s *Server) respond(ctx context.Context, t *text, a Ask, o *offer, made *responding, items []itemJSON) error {
+func (s *Server) respond(ctx context.Context, t *text, a Ask, o *offer, made *responding, past history) error {
 	made.w.late = made.fail
 	err := s.listen(ctx, t, a, o, made.take, func(p Piece) error {
 		if err := made.end(p); err != nil {
 			return err
 		}
 		if made.response.Store {
-			made.response.Store = s.keepResponse(ctx, &keptResponse{*made.response, items, callOf(ctx).answering().Model})
+			made.response.Store = s.keepResponse(ctx, &keptResponse{*made.response, past.items, past.with(callOf(ctx).answering().Model)})
 		}
 		callOf(ctx).noteAnswer(made.response)
 		return nil

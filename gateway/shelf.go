@@ -33,8 +33,8 @@ func ownerOf(ctx context.Context) results.Owner {
 // keptResponse is a response that can be asked for again, and gone on from.
 type keptResponse struct {
 	Response responseJSON `json:"response"`
-	Items    []itemJSON   `json:"items"` // all that went in, from the beginning of the conversation
-	Model    string       `json:"model"` // that answered, as policies name it
+	Items    []itemJSON   `json:"items"`  // all that went in, from the beginning of the conversation
+	Models   []string     `json:"models"` // that answered in it, as policies name them
 }
 
 // sealer is what follows from the id of a response: the name of the box that it is kept in, and the key that opens it. Whoever keeps the box
@@ -135,10 +135,15 @@ func (s *Server) findResponse(ctx context.Context, param, id string) (*keptRespo
 // readResponse finds a response that may be read: a policy that was made since it was kept may forbid that.
 func (s *Server) readResponse(ctx context.Context, param, id string) (*keptResponse, error) {
 	k, err := s.findResponse(ctx, param, id)
-	if err == nil && forbids(s.records.ruleOf(ownerOf(ctx).Tenant, k.Model).Keep) {
-		return nil, s.absentResponse(param, id)
+	if err != nil {
+		return nil, err
 	}
-	return k, err
+	for _, m := range k.Models {
+		if forbids(s.records.ruleOf(ownerOf(ctx).Tenant, m).Keep) {
+			return nil, s.absentResponse(param, id)
+		}
+	}
+	return k, nil
 }
 
 // forbids says that a policy keeps no answers. Without a policy it is the client's to say.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/skein-project/skein/job"
@@ -19,8 +20,10 @@ const (
 	maxField         = 256     // bytes of a field of a form that is no file
 	maxFields        = 16      // of a form
 	formRoom         = 1 << 20 // bytes of a form beside its file
-	maxUploads       = 8       // files that come to one gateway at once
+	maxUploads       = 32      // files that come to one gateway at once
 	maxTenantUploads = 4       // of them: of one tenant, so that slow ones do not keep others out
+	uploadRate       = 8 << 10 // bytes a second that a file comes with at least, from its first minute on
+	uploadGrace      = time.Minute
 )
 
 // Fields of a form that say how long a file is kept.
@@ -73,9 +76,30 @@ func (u *upload) close() {
 	}
 }
 
+// tooSlow says that what came in so long is too little.
+func tooSlow(bytes int64, in time.Duration) bool {
+	return in > uploadGrace && bytes < int64((in-uploadGrace).Seconds())*uploadRate
+}
+
+// steady is a body that ends in an error where it comes too slowly. One that does not come at all is ended by the server.
+type steady struct {
+	io.ReadCloser
+	began time.Time
+	bytes int64
+}
+
+func (s *steady) Read(p []byte) (int, error) {
+	n, err := s.ReadCloser.Read(p)
+	if s.bytes += int64(n); err == nil && tooSlow(s.bytes, time.Since(s.began)) {
+		err = &Error{Fault: FaultInvalid, Param: "file", Why: fmt.Sprintf("the file comes with less than %d bytes a second", uploadRate)}
+	}
+	return n, err
+}
+
 // receive reads a form. What it gives is to be closed, also after an error.
 func (s *Server) receive(r *http.Request) (u *upload, err error) {
 	u = &upload{}
+	r.Body = &steady{ReadCloser: r.Body, began: time.Now()}
 	form, err := r.MultipartReader()
 	if err != nil {
 		return u, invalid("file", "want a form: multipart/form-data with the fields purpose and file")
