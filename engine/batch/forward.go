@@ -145,7 +145,11 @@ func (l *Loop) shown(s *sequence, hidden []float32, out *Output) {
 func (l *Loop) chosen(s *sequence, c sample.Choice, out *Output) {
 	if c.Failed != "" {
 		l.end(s)
-		out.Refusals = append(out.Refusals, Refuse{s.ID, NoneFollows, c.Failed})
+		reason := NoneFollows
+		if c.Elsewhere {
+			reason = StageFailed
+		}
+		out.Refusals = append(out.Refusals, Refuse{s.ID, reason, c.Failed})
 		return
 	}
 	if c.Token == sample.End || slices.Contains(s.EOS, c.Token) {

@@ -275,6 +275,23 @@ func TestFailure(t *testing.T) {
 	}
 }
 
+// A sequence for which nothing can be chosen ends alone; the reason says whether another replica may.
+func TestNothingChosen(t *testing.T) {
+	l, err := New(Config{Stages: 1, Slots: 3, Context: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var in Input
+	for id := range ID(3) {
+		in.Arrivals = append(in.Arrivals, Arrival{ID: id + 1, Tokens: []int32{1}, MaxTokens: 3})
+	}
+	f := l.Step(time.Time{}, in).Forwards[0]
+	out := l.Step(time.Time{}, Input{Results: []Result{{Number: f.Number, Choices: []sample.Choice{{Failed: "x"}, {Failed: "y", Elsewhere: true}, {Token: 7}}}}})
+	if want := []Refuse{{1, NoneFollows, "x"}, {2, StageFailed, "y"}}; !slices.Equal(out.Refusals, want) || l.Active() != 1 {
+		t.Errorf("%+v, %d active", out.Refusals, l.Active())
+	}
+}
+
 func TestConfigRefused(t *testing.T) {
 	for _, c := range []Config{{}, {Stages: 1, Slots: 1, Context: 1}, {Stages: 1, Slots: -1, Context: 9}, {Stages: 1, Slots: 1, Context: 9, Chunk: -1}} {
 		if _, err := New(c); err == nil {

@@ -30,7 +30,8 @@ type Choice struct {
 	Logprob float32        // as in TokenLogprob, at least Unlikely; 0 unless asked for
 	Top     []TokenLogprob // the most likely tokens, falling, those of probability 0 left out; nil unless asked for
 
-	Failed string `json:"Failed,omitempty"` // why nothing could be chosen for this sequence; Token says nothing then
+	Failed    string `json:"Failed,omitempty"`    // why nothing could be chosen for this sequence; Token says nothing then
+	Elsewhere bool   `json:"Elsewhere,omitempty"` // with Failed: the fault is not the sequence's, so another machine may choose
 }
 
 // Choose picks the token that follows. position is its index in the sequence (prompt and answer together).

@@ -237,10 +237,11 @@ func (h *head) forward(f batch.Forward, l *link, parents []string) (r batch.Resu
 		Prefill: f.Prefill, Row: f.Row, Past: f.Past, Count: len(f.Tokens), Hidden: f.Hidden, Wants: f.Wants, Trace: parents}
 	r = batch.Result{Group: f.Group, Number: f.Number}
 	var frame wire.Frame
+	var prepared []*compiled
 	var err error
 	switch {
 	case h.stages == 1:
-		h.stage.rows.prepare(f.Wants)
+		prepared = h.stage.rows.prepare(f.Wants)
 	case l != nil && l.level < levelBegin && begins(f.Wants):
 		r.Failed = errOlder.Why // the stages are others than those that answered when the request came
 		return r, 0, true
@@ -252,7 +253,7 @@ func (h *head) forward(f batch.Forward, l *link, parents []string) (r batch.Resu
 			return
 		}
 		if h.stages == 1 {
-			r.Choices, err = h.stage.choose(&m)
+			r.Choices, err = h.stage.choose(&m, prepared)
 			r.Hidden = slices.Clone(h.stage.States())
 			spent = time.Since(began).Microseconds()
 			return
@@ -344,6 +345,9 @@ func (w *worker) generate(ctx context.Context, r *wire.GenerateRequest, send fun
 	span := w.headSpan(ctx, r.Replica, r.Epoch, len(r.Tokens))
 	defer span.End()
 	room := min(max(r.MaxTokens, 0), d.stage.serving.Context) + 2
+	if d.head.stages == 1 {
+		d.stage.rows.warm(ctx, begin)
+	}
 	a := &arrival{Arrival: batch.Arrival{ID: batch.ID(ids.Add(1)), Tokens: r.Tokens, Sampling: r.Sampling, MaxTokens: r.MaxTokens, EOS: r.EOS, Begin: begin}, out: make(chan outcome, room), span: span}
 	d.head.begin()
 	defer d.head.finish()

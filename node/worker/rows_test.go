@@ -3,6 +3,7 @@ package worker
 import (
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,11 +39,16 @@ func calcRows(t testing.TB) (r *rows, digits []int32, end int32) {
 	end, _ = tok.ID("<|endoftext|>")
 	ref := blob.Ref{Digest: blob.Of(raw).Digest(), Len: int64(len(raw))}
 	m := &model.Manifest{Config: model.Config{Arch: model.GPT2, Vocab: tok.VocabSize() + 2}, Files: map[string]blob.Ref{"tokenizer.json": ref}}
-	return newRows(m, func(d blob.Digest) (string, error) { return path, nil }), digits, end
+	return newRows(m, func(d blob.Digest) (string, error) { return path, nil }, slog.New(slog.DiscardHandler)), digits, end
 }
 
 func want(position int, b *sample.Begin) batch.Want {
 	return batch.Want{Position: position, Begin: b, Goes: b == nil}
+}
+
+// next chooses as a step does that wants one token.
+func (r *rows) next(row int, logits []float32, w batch.Want) (sample.Choice, error) {
+	return r.choose(row, logits, w, r.prepare([]batch.Want{w})[0])
 }
 
 // A state begins and goes on with its row; what another one cannot do is its own affair.
@@ -55,8 +61,7 @@ func TestRows(t *testing.T) {
 	}
 	choose := func(row int, w batch.Want) sample.Choice {
 		t.Helper()
-		r.prepare([]batch.Want{w})
-		c, err := r.choose(row, logits, w)
+		c, err := r.next(row, logits, w)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,8 +80,8 @@ func TestRows(t *testing.T) {
 			t.Fatalf("step %d: %+v, want %d", i, got, c.want)
 		}
 	}
-	if len(r.states) != 1 {
-		t.Errorf("%d states, of two that began one made room for another sequence", len(r.states))
+	if len(r.states) != 0 {
+		t.Errorf("%d states, of sequences that are all over", len(r.states))
 	}
 	if got := choose(3, want(1, begin(grammar.Source{Regex: "("}))); got.Failed == "" {
 		t.Errorf("a constraint that is none: %+v", got)
@@ -86,7 +91,7 @@ func TestRows(t *testing.T) {
 	if got := choose(3, want(1, again)); got.Failed == "" {
 		t.Errorf("an answer that the constraint does not admit: %+v", got)
 	}
-	if _, err := r.choose(3, logits, want(2, nil)); !errors.Is(err, errFrame) {
+	if _, err := r.next(3, logits, want(2, nil)); !errors.Is(err, errFrame) {
 		t.Errorf("a sequence that goes on from nothing: %v", err)
 	}
 	for i := range 3 * maxGrammars {
@@ -95,10 +100,59 @@ func TestRows(t *testing.T) {
 	if len(r.grammars) != maxGrammars || len(r.order) != maxGrammars {
 		t.Errorf("%d grammars are kept", len(r.grammars))
 	}
-	// Files that are not what the manifest says.
-	bad := newRows(r.manifest, func(blob.Digest) (string, error) { return "rows_test.go", nil })
-	if c, err := bad.choose(0, logits, want(1, begin(grammar.Source{Regex: "4"}))); err != nil || c.Failed == "" {
-		t.Errorf("another tokenizer: %+v, %v", c, err)
+	if len(r.states) != 1 {
+		t.Errorf("%d states of one sequence", len(r.states))
+	}
+}
+
+// What begins in a step is compiled before it, however much that is, and what is used stays longest.
+func TestGrammarsKept(t *testing.T) {
+	r, digits, _ := calcRows(t)
+	logits := make([]float32, r.manifest.Config.Vocab)
+	literal := func(n int) batch.Want {
+		return want(1, &sample.Begin{Constraint: &grammar.Source{Literal: strings.Repeat("4", n+1)}})
+	}
+	often := r.prepare([]batch.Want{literal(0), {}})
+	if len(often) != 2 || often[0] == nil || often[1] != nil {
+		t.Fatalf("prepared: %+v", often)
+	}
+	var wants []batch.Want
+	for i := range 2 * maxGrammars {
+		wants = append(wants, literal(i+1))
+		if r.warm(t.Context(), wants[i].Begin); r.prepare([]batch.Want{literal(0)})[0] != often[0] {
+			t.Fatalf("forgotten after %d others, though in use", i)
+		}
+	}
+	prepared := r.prepare(wants)
+	clear(r.grammars)
+	r.order = nil
+	for i, w := range wants {
+		if c, err := r.choose(i, logits, w, prepared[i]); err != nil || c.Token != digits[4] || c.Failed != "" {
+			t.Fatalf("%+v, %v", c, err)
+		}
+	}
+	if len(r.grammars) != 0 {
+		t.Error("a grammar was compiled in the step")
+	}
+}
+
+// A worker whose tokenizer cannot be read fails the sequence that needs it, for another one to try; it says nothing of its files.
+func TestVocabularyUnread(t *testing.T) {
+	good, _, _ := calcRows(t)
+	logits := make([]float32, good.manifest.Config.Vocab)
+	for name, path := range map[string]string{"none": "no-such-file", "another": "rows_test.go"} {
+		r := newRows(good.manifest, func(blob.Digest) (string, error) { return path, nil }, slog.New(slog.DiscardHandler))
+		c, err := r.next(0, logits, want(1, &sample.Begin{Constraint: &grammar.Source{Regex: "4"}}))
+		if err != nil || c.Failed == "" || !c.Elsewhere || strings.Contains(c.Failed, path) || len(r.states) != 0 {
+			t.Errorf("%s: %+v, %v", name, c, err)
+		}
+		r.files = good.files
+		if c, err := r.next(0, logits, want(1, &sample.Begin{Constraint: &grammar.Source{Regex: "4"}})); err != nil || c.Failed != "" {
+			t.Errorf("%s, read another time: %+v, %v", name, c, err)
+		}
+	}
+	if c, err := good.next(0, logits, want(1, &sample.Begin{Constraint: &grammar.Source{Regex: "("}})); err != nil || c.Failed == "" || c.Elsewhere {
+		t.Errorf("a constraint that is none: %+v, %v", c, err)
 	}
 }
 
@@ -108,7 +162,7 @@ func TestPlainRowsAllocateNothingMore(t *testing.T) {
 	logits := make([]float32, r.manifest.Config.Vocab)
 	w := batch.Want{Position: 3, Sampling: model.Sampling{Temperature: 1}}
 	plain := testing.AllocsPerRun(100, func() { _, _ = sample.Choose(logits, w.Sampling, w.Position) })
-	if n := testing.AllocsPerRun(100, func() { _, _ = r.choose(0, logits, w) }); n != plain {
+	if n := testing.AllocsPerRun(100, func() { _, _ = r.choose(0, logits, w, nil) }); n != plain {
 		t.Errorf("%v allocations, %v without rows", n, plain)
 	}
 }
@@ -154,7 +208,7 @@ func BenchmarkRows(b *testing.B) {
 						w.Begin = c.begin
 					}
 				}
-				got, err := r.choose(0, logits, w)
+				got, err := r.next(0, logits, w)
 				if err != nil || got.Failed != "" {
 					b.Fatal(got, err)
 				}
@@ -166,7 +220,7 @@ func BenchmarkRows(b *testing.B) {
 		for range b.N {
 			clear(r.grammars)
 			r.order = nil
-			if c, err := r.choose(0, logits, want(1, &sample.Begin{Constraint: &grammar.Source{Schema: schema}, EOS: []int32{end}})); err != nil || c.Failed != "" {
+			if c, err := r.next(0, logits, want(1, &sample.Begin{Constraint: &grammar.Source{Schema: schema}, EOS: []int32{end}})); err != nil || c.Failed != "" {
 				b.Fatal(c, err)
 			}
 		}

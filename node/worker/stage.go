@@ -26,8 +26,8 @@ func (s *loaded) step(m *message) ([]float32, error) {
 	return s.Run(step)
 }
 
-// choose runs a forward on a last stage and samples what is wanted.
-func (s *loaded) choose(m *message) ([]sample.Choice, error) {
+// choose runs a forward on a last stage and samples what is wanted. prepared are the constraints of what begins (rows.prepare).
+func (s *loaded) choose(m *message, prepared []*compiled) ([]sample.Choice, error) {
 	logits, err := s.step(m)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (s *loaded) choose(m *message) ([]sample.Choice, error) {
 		if !m.Prefill {
 			row += w.Token
 		}
-		if out[i], err = s.rows.choose(row, logits[i*vocab:(i+1)*vocab], w); err != nil {
+		if out[i], err = s.rows.choose(row, logits[i*vocab:(i+1)*vocab], w, prepared[i]); err != nil {
 			return nil, fmt.Errorf("choose token %d of the sequence in row %d: %w", w.Position, row, err)
 		}
 	}

@@ -110,9 +110,10 @@ func (r *relay) forward(m *message, f wire.Frame) error {
 		return err
 	}
 	var err error
+	var prepared []*compiled
 	stage := r.d.stage
 	if r.down == nil {
-		stage.rows.prepare(m.Wants)
+		prepared = stage.rows.prepare(m.Wants)
 	}
 	spans := r.w.stageSpans(m, m.Stage, stage)
 	r.w.device.step(m.step(), len(m.Past), func() {
@@ -126,7 +127,7 @@ func (r *relay) forward(m *message, f wire.Frame) error {
 				m.Trace = nil
 			}
 		case r.down == nil:
-			m.Choices, err = stage.choose(m)
+			m.Choices, err = stage.choose(m, prepared)
 			m.Kind, m.payload, m.Trace = kindChoices, stage.States(), nil // the head knows what is traced
 		default:
 			m.payload, err = stage.step(m)

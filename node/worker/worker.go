@@ -188,7 +188,7 @@ func (w *worker) loadStage(l Load, n *agent.Loaded) error {
 	}
 	spec := engine.StageSpec{Manifest: m, Span: key.Span, Serving: key.Serving, Backend: backend, Threads: w.setup.Device.Cores}
 	files := func(d blob.Digest) (string, error) { return filepath.Join(w.setup.Blobs, d.String()), nil }
-	s := &loaded{manifest: m, blocks: key.Span.String(), serving: key.Serving, owner: make(chan struct{}, 1), rows: newRows(m, files)}
+	s := &loaded{manifest: m, blocks: key.Span.String(), serving: key.Serving, owner: make(chan struct{}, 1), rows: newRows(m, files, w.log)}
 	w.device.do(func() {
 		if m.Config.Arch == model.Graph {
 			s.graph, err = w.loadGraph(m, backend)
