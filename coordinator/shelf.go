@@ -21,8 +21,9 @@ const (
 	shelfDir     = "answers"
 	defaultShelf = 1 << 30 // bytes
 	sweepEvery   = 5 * time.Second
-	boxWait      = 2 * time.Second // for another coordinator
-	boxCopies    = 64              // that are on their way to others at once; what is beyond has no copy
+	boxWait      = 2 * time.Second  // for another coordinator
+	copiesWait   = 30 * time.Second // for all of them: shorter than a dropped box is remembered (shelf.DroppedFor)
+	boxCopies    = 64               // that are on their way to others at once; what is beyond has no copy
 )
 
 func (s *Server) openShelf() (err error) {
@@ -39,9 +40,11 @@ func (s *Server) PutBox(ctx context.Context, r *wire.PutBoxRequest) (*wire.Empty
 	switch {
 	case errors.Is(err, shelf.ErrLarge):
 		return nil, &wire.Refused{Code: connect.CodeResourceExhausted, Why: err.Error()}
-	case err != nil:
+	case errors.Is(err, shelf.ErrDropped) && !r.Copy:
+		return nil, &wire.Refused{Code: connect.CodeAborted, Why: err.Error()}
+	case err != nil && !errors.Is(err, shelf.ErrDropped):
 		return nil, err
-	case r.Copy:
+	case r.Copy: // a copy of what was dropped has come to its end too
 		return &wire.Empty{}, nil
 	}
 	select {
@@ -55,9 +58,14 @@ func (s *Server) PutBox(ctx context.Context, r *wire.PutBoxRequest) (*wire.Empty
 	return &wire.Empty{}, nil
 }
 
-// copyBox brings a box to another coordinator. Nobody waits for it: with one that is silent, all answers would be late.
+// copyBox brings a box to another coordinator, as long as it is here. Nobody waits for it: with one that is silent, all answers would be late.
 func (s *Server) copyBox(ctx context.Context, b results.Box) {
+	ctx, cancel := context.WithTimeout(ctx, copiesWait)
+	defer cancel()
 	for _, addr := range spreadOver(s.otherAddrs(), b.Name) {
+		if ctx.Err() != nil || !s.shelf.Has(b.Name, b.Owner, int64(s.now())) {
+			return
+		}
 		if _, err := askShelf[wire.PutBoxRequest, wire.Empty](ctx, s, addr, wire.PutBox, &wire.PutBoxRequest{Box: b, Copy: true}); err == nil {
 			return
 		}
@@ -93,7 +101,7 @@ func (s *Server) GetBox(ctx context.Context, r *wire.BoxRequest) (*wire.BoxRespo
 
 // DropBox answers wire.DropBox: every copy goes, wherever it is.
 func (s *Server) DropBox(ctx context.Context, r *wire.BoxRequest) (*wire.BoxResponse, error) {
-	there, err := s.shelf.Drop(r.Name, r.Owner)
+	there, err := s.shelf.Drop(r.Name, r.Owner, int64(s.now()))
 	if err != nil {
 		return nil, err
 	}

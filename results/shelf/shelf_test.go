@@ -56,7 +56,7 @@ func TestShelf(t *testing.T) {
 			case 1:
 				at := name(rapid.IntRange(0, i).Draw(t, "drop"))
 				who := rapid.SampledFrom(owners).Draw(t, "by")
-				if there, err := s.Drop(at, who); err != nil {
+				if there, err := s.Drop(at, who, now); err != nil {
 					t.Fatal(err)
 				} else if there {
 					if all[at].Owner != who {
